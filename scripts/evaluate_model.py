@@ -1,0 +1,69 @@
+"""Measure any folder or Hub model on a task's data, without training.
+
+  python scripts/evaluate_model.py outputs/qa-kogpt2-base-v2 --validation_file KorQuAD_v1.0_dev.json
+  python scripts/evaluate_model.py skt/kogpt2-base-v2 --task generate --validation_file texts.txt
+  python scripts/evaluate_model.py outputs/nli-mini --sample_data
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.errors import UserError, user_errors
+from tasks.training.arguments import DataArguments, GenerationArguments, ModelArguments, parse_dataclasses
+
+
+@dataclass
+class EvaluateArguments:
+    """Which task, and where the results go."""
+
+    task: str | None = field(default=None, metadata={"help": "generate, summarize, nli, qa; the model's own by default."})
+    output_dir: str | None = field(default=None, metadata={"help": "Default: outputs/evaluate-<task>-<model name>."})
+    batch_size: int = field(default=16, metadata={"help": "Rows at a time."})
+    seed: int = field(default=42, metadata={"help": "Seed of sampling, and of the share of train that is measured on."})
+
+    def __post_init__(self) -> None:
+        """Raises UserError on a batch of nothing."""
+        if self.batch_size < 1:
+            raise UserError(f"--batch_size is {self.batch_size}; it must be 1 or more")
+
+
+def main() -> None:
+    """Load the model, read the rows, predict them, compare."""
+    types = (EvaluateArguments, DataArguments, GenerationArguments, ModelArguments)
+    args, data_args, generation_args, model_args, model_args.model = parse_dataclasses(
+        types, __doc__, positional="model_folder"
+    )
+
+    from tasks.inference.loading import load_predictor
+    from tasks.run_folder import RESULTS_FILE, TASK_FILE, make_writable, write_json
+    from tasks.training.examples import load_examples
+    from tasks.training.results import format_results, measure
+
+    predictor = load_predictor(
+        model_args,
+        generation_args,
+        task_name=args.task,
+        max_length=data_args.max_length,
+        batch_size=args.batch_size,
+        seed=args.seed,
+    )
+    task = predictor.task
+    folder = Path(args.output_dir or Path("outputs") / f"evaluate-{task.name}-{Path(model_args.model).resolve().name}")
+    if (folder / TASK_FILE).exists():
+        raise UserError(f"--output_dir {folder} holds a trained model and its results; choose another folder")
+    make_writable(folder)
+
+    examples, counts = load_examples(task, data_args, seed=args.seed, splits=("validation",))
+    results = {"task": task.name, "base_model": model_args.model, "seed": args.seed}
+    results |= measure(predictor, examples["validation"], folder)
+    results["counts"] = counts
+    write_json(folder / RESULTS_FILE, results)
+    print(format_results(task, results))
+    print(f"everything is in {folder}")
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main()

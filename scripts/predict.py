@@ -1,0 +1,125 @@
+"""Let a trained model work: summaries, labels, answers or texts for a file, for standard input, or typed at a terminal.
+
+  python scripts/predict.py outputs/summarize-kogpt2-base-v2 --input_file articles.csv --output_file summaries.jsonl
+  echo "한 줄에 문서 하나" | python scripts/predict.py outputs/summarize-kogpt2-base-v2 --output_format text
+  python scripts/predict.py outputs/generate-kogpt2-base-v2 --prompt "옛날 옛적에" --top_k 40 --num_return_sequences 3
+  python scripts/predict.py outputs/qa-kogpt2-base-v2
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tasks.errors import UserError, user_errors
+from tasks.training.arguments import GenerationArguments, ModelArguments, parse_dataclasses
+
+
+@dataclass
+class PredictArguments:
+    """What to predict, and where to write it."""
+
+    prompt: str | None = field(default=None, metadata={"help": "One input on the command line; columns with tabs between."})
+    input_file: str | None = field(default=None, metadata={"help": "csv, tsv, json, jsonl, txt, parquet; several by a glob."})
+    output_file: str | None = field(default=None, metadata={"help": "Where to write; standard output by default."})
+    output_format: Literal["auto", "jsonl", "text"] = field(
+        default="auto", metadata={"help": "jsonl, or text: one prediction a line. auto: text for .txt and terminals."}
+    )
+    column_map: str | None = field(default=None, metadata={"help": "Our column names to yours: document=body."})
+    task: str | None = field(default=None, metadata={"help": "The task, for a model without a task.json."})
+    num_return_sequences: int = field(default=1, metadata={"help": "Several texts for each input; use --do_sample."})
+    max_length: int | None = field(default=None, metadata={"help": "Tokens of a whole sequence; the run's by default."})
+    batch_size: int = field(default=16, metadata={"help": "Rows at a time."})
+    seed: int = field(default=42, metadata={"help": "Seed of sampling."})
+
+    def __post_init__(self) -> None:
+        """Raises UserError on counts below one."""
+        for name in ("num_return_sequences", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} is {getattr(self, name)}; it must be 1 or more")
+
+
+def main() -> None:
+    """Load the model, read the rows, answer them, write the answers."""
+    types = (PredictArguments, GenerationArguments, ModelArguments)
+    args, generation_args, model_args, model_args.model = parse_dataclasses(types, __doc__, positional="model_folder")
+
+    from tasks.inference.inputs import input_examples, read_file, read_inputs, rows_of_lines
+    from tasks.inference.loading import load_predictor
+    from tasks.run_folder import write_lines
+
+    if args.prompt is not None and args.input_file:
+        raise UserError("--prompt and --input_file cannot go together; leave one out")
+    predictor = load_predictor(
+        model_args,
+        generation_args,
+        task_name=args.task,
+        max_length=args.max_length,
+        batch_size=args.batch_size,
+        seed=args.seed,
+    )
+    task = predictor.task
+    predictor.settings["num_return_sequences"] = args.num_return_sequences
+    if args.num_return_sequences > 1 and not predictor.settings["do_sample"]:
+        if predictor.settings["num_beams"] < args.num_return_sequences:
+            raise UserError("several texts for one input differ only when sampled or by beams; add --do_sample")
+
+    if args.prompt is None and not args.input_file and sys.stdin.isatty():
+        for row in typed_rows(task):
+            for prediction in predictor.answer(input_examples(task, [row]))[0]:
+                print(prediction.text)
+        return
+
+    # Read whole before the first answer, so that a bad row costs nothing.
+    if args.input_file:
+        rows = read_file(task, args.input_file, args.column_map)
+    else:
+        origin, lines = ("--prompt", [args.prompt]) if args.prompt is not None else ("standard input", sys.stdin)
+        rows = read_inputs(task, rows_of_lines(task, lines, origin), origin, args.column_map)
+    answers = predictor.answer(input_examples(task, rows))
+    as_text = args.output_format == "text" or (
+        args.output_format == "auto"
+        and (Path(args.output_file).suffix == ".txt" if args.output_file else sys.stdout.isatty())
+    )
+    names = [column.name for column in task.input_columns]
+    lines = []
+    for row, predictions in zip(rows, answers):
+        if as_text:
+            lines += [" ".join(prediction.text.split()) + "\n" for prediction in predictions]
+            continue
+        shown: dict[str, Any] = {"id": row["id"], **{name: row[name] for name in names}, "prediction": predictions[0].text}
+        if len(predictions) > 1:
+            shown["predictions"] = [prediction.text for prediction in predictions]
+        if predictions[0].scores:
+            shown["scores"] = predictions[0].scores
+        lines.append(json.dumps(shown, ensure_ascii=False) + "\n")
+    if args.output_file:
+        write_lines(args.output_file, lines)
+    else:
+        sys.stdout.writelines(lines)
+
+
+def typed_rows(task: Any) -> Iterator[dict[str, Any]]:
+    """Rows typed at a terminal, column by column, until an empty line or Ctrl-D."""
+    import readline  # noqa: F401 - gives input() arrow keys and history
+
+    print(f"{task.name}: an empty line or Ctrl-D ends", file=sys.stderr)
+    while True:
+        row = {"id": "typed", "where": "what you typed"}
+        for column in task.input_columns:
+            try:
+                row[column.name] = input(f"{column.name}: ")
+            except EOFError:
+                return
+            if not row[column.name].strip():
+                return
+        yield row
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main()

@@ -1,0 +1,77 @@
+"""Fine-tune a causal language model to answer Korean questions from a context, measure it, and leave a folder to use.
+
+  python scripts/run_qa.py --model skt/kogpt2-base-v2
+  python scripts/run_qa.py --model MODEL --train_file KorQuAD_v1.0_train.json --validation_file KorQuAD_v1.0_dev.json
+  python scripts/run_qa.py --model MODEL --sample_data
+"""
+
+from __future__ import annotations
+
+from tasks import get_task
+from tasks.errors import user_errors
+from tasks.training.arguments import parse_arguments
+
+
+def main() -> None:
+    """The whole job, in order."""
+    task = get_task("qa")
+    model_args, data_args, generation_args, training_args = parse_arguments(task, __doc__)
+
+    # Imported now, so that --help and mistakes in the arguments answer at once.
+    from transformers import set_seed
+
+    from tasks.inference.generation import generation_config
+    from tasks.inference.predicting import Predictor, generation_settings
+    from tasks.run_folder import RunConfig, check_output_dir
+    from tasks.training.collator import CompletionCollator
+    from tasks.training.encoding import Encoder, encode, sequence_length
+    from tasks.training.examples import load_examples
+    from tasks.training.modeling import load_config, load_model
+    from tasks.training.results import finish
+    from tasks.training.tokenization import add_separators, load_tokenizer
+    from tasks.training.trainer import CompletionTrainer
+
+    checkpoint = check_output_dir(task, training_args)
+    set_seed(training_args.seed)
+
+    # Rows from files, the Hub or the sample, formatted by the task.
+    splits = ("train", "validation", "test") if training_args.do_train else ("validation", "test")
+    examples, counts = load_examples(task, data_args, seed=training_args.seed, splits=splits)
+
+    # A tokenizer that carries Korean and has one token a separator.
+    config = load_config(model_args)
+    tokenizer, appended_ids = add_separators(load_tokenizer(model_args, config), task.separators)
+
+    # Token ids, the loss on answer and eos alone; a long context becomes the window that holds the answer. What cannot fit
+    # into the model is found here, before training.
+    settings = generation_settings(task, generation_args)
+    encoder = Encoder(tokenizer, sequence_length(data_args.max_length, tokenizer), settings["max_new_tokens"])
+    encoder.prompts(examples["validation"])
+    datasets = {split: encode(encoder, rows, split, counts) for split, rows in examples.items()}
+
+    model = load_model(model_args, tokenizer, appended_ids)
+    model.generation_config = generation_config(settings, tokenizer)
+    predictor = Predictor(task, model, encoder, settings, training_args.per_device_eval_batch_size, training_args.seed)
+    trainer = CompletionTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=datasets.get("train"),
+        eval_dataset=datasets["validation"],
+        data_collator=CompletionCollator(tokenizer),
+        processing_class=tokenizer,
+        run_config=RunConfig.of(task, model_args.model, data_args, encoder, settings),
+        score_task=lambda: task.score(predictor.predict(examples["validation"])),
+    )
+    train_metrics = {}
+    if training_args.do_train:
+        train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+        trainer.save_model()
+        trainer.save_state()
+
+    # Exact match and character F1 on rows that training never saw, beside word matching.
+    finish(trainer, predictor, examples, counts, train_metrics)
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main()

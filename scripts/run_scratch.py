@@ -1,0 +1,76 @@
+"""Train a Korean tokenizer and a GPT-2 from nothing, measure them, and leave a base model for the other scripts.
+
+  python scripts/run_scratch.py --train_file corpus.txt --vocab_size 52000 --model_size small
+  python scripts/run_scratch.py --train_file "corpus/*.jsonl" --model_size medium --bf16 --num_train_epochs 1
+  python scripts/run_scratch.py --sample_data --vocab_size 4000 --model_size mini --n_positions 512
+"""
+
+from __future__ import annotations
+
+from tasks import get_task
+from tasks.errors import user_errors
+from tasks.training.arguments import ScratchArguments, ScratchTrainingArguments, parse_arguments
+
+
+def main() -> None:
+    """The whole job, in order."""
+    task = get_task("scratch")
+    scratch_args, data_args, generation_args, training_args = parse_arguments(
+        task, __doc__, model_type=ScratchArguments, training_type=ScratchTrainingArguments
+    )
+
+    # Imported now, so that --help and mistakes in the arguments answer at once.
+    from transformers import GPT2LMHeadModel, set_seed
+
+    from tasks.inference.generation import generation_config
+    from tasks.inference.predicting import Predictor, generation_settings
+    from tasks.run_folder import RunConfig, check_output_dir
+    from tasks.training.collator import CompletionCollator
+    from tasks.training.encoding import Encoder, encode, sequence_length
+    from tasks.training.examples import load_examples
+    from tasks.training.modeling import gpt2_config
+    from tasks.training.results import finish
+    from tasks.training.scratch_tokenizer import train_tokenizer
+    from tasks.training.trainer import CompletionTrainer
+
+    checkpoint = check_output_dir(task, training_args)
+    set_seed(training_args.seed)
+    examples, counts = load_examples(
+        task, data_args, seed=training_args.seed, splits=("train", "validation", "test")
+    )
+
+    # The tokenizer sees the training rows alone, and holds the separators of every task to come.
+    texts = (example.completion for example in examples["train"])
+    tokenizer = train_tokenizer(texts, scratch_args.vocab_size, task.separators, scratch_args.n_positions)
+    if len(tokenizer) < scratch_args.vocab_size:
+        print(f"the corpus gave {len(tokenizer):,} tokens, fewer than the {scratch_args.vocab_size:,} asked for")
+
+    # Token ids, the loss on the whole text; a text that is too long becomes several sequences.
+    settings = generation_settings(task, generation_args)
+    encoder = Encoder(tokenizer, sequence_length(data_args.max_length, tokenizer), settings["max_new_tokens"])
+    datasets = {split: encode(encoder, rows, split, counts) for split, rows in examples.items()}
+
+    model = GPT2LMHeadModel(gpt2_config(scratch_args.model_size, tokenizer))
+    model.generation_config = generation_config(settings, tokenizer)
+    predictor = Predictor(task, model, encoder, settings, training_args.per_device_eval_batch_size, training_args.seed)
+    trainer = CompletionTrainer(
+        model=model,
+        args=training_args,
+        train_dataset=datasets["train"],
+        eval_dataset=datasets["validation"],
+        data_collator=CompletionCollator(tokenizer),
+        processing_class=tokenizer,
+        run_config=RunConfig.of(task, f"GPT-2 {scratch_args.model_size} from scratch", data_args, encoder, settings),
+        score_task=lambda: task.score(predictor.predict(examples["validation"])),
+    )
+    train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    trainer.save_model()
+    trainer.save_state()
+
+    # Bits per character of rows that training never saw, beside character unigrams; tokens per character of the tokenizer.
+    finish(trainer, predictor, examples, counts, train_metrics)
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main()

@@ -1,0 +1,165 @@
+"""Example, Prediction, Task: the three shapes that travel between data, model and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from tasks.errors import UserError
+
+
+class Separator(str):
+    """A piece of a prompt that is one token of its own, such as ``<summarize>``."""
+
+
+#: Stands where a sequence begins; the tokenizer's own bos (or eos, for models that have no bos) takes its place.
+BOS = Separator("<bos>")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The part of a prompt that may be cut when the sequence is too long; a prompt has at most one.
+
+    ``keep`` is the span of characters (start, end) that must survive a cut in training: the answer of a question.
+    With ``windows`` a long text is not cut but read through overlapping windows, and every window is asked.
+    """
+
+    text: str
+    keep: tuple[int, int] | None = None
+    windows: bool = False
+
+
+#: A prompt is a row of parts that are tokenised one by one, so that no token ever spans two of them.
+Part = str | Separator | Source
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row, formatted: ``prompt`` is what the model reads, ``completion`` what it learns to write.
+
+    ``references`` are the right answers for the metric: texts, or the name of a label. ``completion`` is None where a row is
+    only to be predicted.
+    """
+
+    id: str
+    prompt: tuple[Part, ...]
+    completion: str | None = None
+    references: tuple[str, ...] = ()
+
+    @property
+    def prompt_text(self) -> str:
+        """The prompt as one readable string, separators included."""
+        return "".join(part.text if isinstance(part, Source) else part for part in self.prompt)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model made of one example; one line of ``predictions.jsonl``.
+
+    ``text`` is what was written, or the name of the label that was chosen; None where nothing was. ``scores`` are numbers
+    about this row (log-probabilities in nats).
+    """
+
+    id: str
+    prompt: str
+    text: str | None
+    references: tuple[str, ...] = ()
+    scores: dict[str, Any] = field(default_factory=dict)
+
+    def as_row(self) -> dict[str, Any]:
+        """The object that stands in ``predictions.jsonl``."""
+        return {
+            "id": self.id,
+            "prompt": self.prompt,
+            "prediction": self.text,
+            "references": list(self.references),
+            "scores": self.scores,
+        }
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that a task reads. ``aliases`` are names that public data sets give it, read without ``--column_map``."""
+
+    name: str
+    help: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """A data set on the Hub that a task reads when no file is named. ``validation_split`` None: a share of train."""
+
+    id: str
+    config: str | None
+    train_split: str
+    validation_split: str | None
+    columns: tuple[str, ...]
+    license: str
+
+
+class Task:
+    """All there is to know about one task. The machinery reads these attributes and never asks which task it is.
+
+    ``output_type`` follows lm-evaluation-harness: ``generate_until`` (write the completion), ``multiple_choice`` (score
+    the words of ``label_words``), ``loglikelihood`` (score the text itself, and sample continuations of its beginning).
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    output_type: ClassVar[str]
+    separators: ClassVar[tuple[Separator, ...]] = ()
+    input_columns: ClassVar[tuple[Column, ...]]  # enough to predict
+    target_columns: ClassVar[tuple[Column, ...]]  # needed to train and to measure
+    default_dataset: ClassVar[HubDataset]
+    main_metric: ClassVar[str]
+    greater_is_better: ClassVar[bool]
+    label_words: ClassVar[dict[str, str]] = {}  # canonical label -> the word that the model reads and writes
+    max_new_tokens: ClassVar[int]  # default room for a completion, eos included
+    do_sample: ClassVar[bool] = False
+
+    def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
+        """The prompt of a row that has the input columns: the same one in training and in inference."""
+        raise UserError(f"task {self.name} has no prompt")
+
+    def input_example(self, row: dict[str, Any]) -> Example:
+        """The example of a row that is only to be predicted."""
+        return Example(row["id"], self.prompt(row))
+
+    def format(self, row: dict[str, Any]) -> Example:
+        """The whole example of a row that has the input and the target columns. Raises RowError on a bad row."""
+        raise UserError(f"task {self.name} has no format")
+
+    def sample_example(self, example: Example) -> Example:
+        """For ``loglikelihood``: the beginning of a text, as a prompt to sample from."""
+        raise UserError(f"task {self.name} takes no samples")
+
+    def score(self, predictions: Sequence[Prediction]) -> dict[str, Any]:
+        """The task's metrics over predictions that carry references."""
+        raise UserError(f"task {self.name} has no score")
+
+    def baseline(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """The same metrics for the simplest thing one could do instead of a model, keys beginning with ``baseline_``."""
+        raise UserError(f"task {self.name} has no baseline")
+
+
+class RowError(UserError):
+    """Something is wrong with one row. Whoever reads the rows adds the file and the row number."""
+
+
+def text_of(row: dict[str, Any], column: str) -> str:
+    """The text in ``row[column]``.
+
+    Raises:
+        RowError: the value is missing, empty or not text. Numbers are not turned into text silently: a column that mixes
+            the two is usually a spreadsheet that has eaten the text.
+    """
+    value = row.get(column)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise RowError(f"column {column!r} is empty; fill it, or drop such rows with --skip_bad_rows")
+    if not isinstance(value, str):
+        raise RowError(
+            f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; put it in quotes"
+        )
+    return value

@@ -1,0 +1,44 @@
+"""How a mistake of the user ends: one ``error:`` line on stderr, exit code 2, no traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sys
+from collections.abc import Iterator
+
+
+class UserError(Exception):
+    """A mistake of the user. The message says what is wrong, where (file and row), and what to do, in one line."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after the state was saved. The message says where it is and how to go on."""
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn what a user can cause into one line and an exit code: 2 for a mistake, 130 for Ctrl-C.
+
+    Used once around the body of every script. Anything else is a defect of this project and keeps its traceback.
+    """
+    try:
+        yield
+    except UserError as error:
+        stop(str(error), 2)
+    except KeyboardInterrupt as interrupt:
+        stop(str(interrupt) or "interrupted; nothing more was written, and what was there before is as it was", 130)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has left (`predict.py ... | head`): nothing is wrong
+        raise SystemExit(0) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        stop(f"{where}{error.strerror}; free some space or choose another --output_dir, and run again", 2)
+
+
+def stop(message: str, exit_code: int) -> None:
+    """Print ``message`` as the one ``error:`` line and leave with ``exit_code``."""
+    print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    raise SystemExit(exit_code)

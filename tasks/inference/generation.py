@@ -1,0 +1,115 @@
+"""Write completions: batched, left-padded ``generate``, in the order of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    set_seed,
+)
+
+from tasks.inference.batching import batches_by_length, pad
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+#: Tokens of a batch, prompt and completion. GPT-2 small keeps 72 KiB a token for the layers to come back to: 1.1 GB.
+MAX_TOKENS = 16384
+
+
+class CompletionOnly(LogitsProcessor):
+    """Runs another processor on what was generated, without the prompt.
+
+    For a decoder the prompt is part of ``input_ids``, so ``no_repeat_ngram_size`` and ``repetition_penalty`` as transformers
+    applies them forbid an answer or a summary to quote its own context.
+    """
+
+    def __init__(self, processor: LogitsProcessor, prompt_length: int) -> None:
+        """``prompt_length`` counts padding: it is the width of the batch."""
+        self.processor = processor
+        self.prompt_length = prompt_length
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        """``input_ids`` [rows, prompt + generated], ``scores`` [rows, vocabulary]."""
+        generated = input_ids[:, self.prompt_length :]
+        return self.processor(generated, scores) if generated.shape[1] else scores
+
+
+def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
+    """The settings as transformers' GenerationConfig, which is also what a run saves for ``pipeline``."""
+    sampling = {name: settings[name] for name in ("top_k", "top_p", "temperature")} if settings["do_sample"] else {}
+    return GenerationConfig(
+        max_new_tokens=settings["max_new_tokens"],
+        num_beams=settings["num_beams"],
+        do_sample=settings["do_sample"],
+        num_return_sequences=settings.get("num_return_sequences", 1),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        use_cache=True,  # the Trainer switches it off for training
+        # Named, because what is not is taken from the model's own generation_config: Qwen's carries a penalty.
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        **sampling,
+    )
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[Sequence[int]],
+    settings: dict[str, Any],
+    batch_size: int,
+    seed: int = 42,
+) -> list[list[list[int]]]:
+    """The completions of each prompt as ids without eos and padding, ``num_return_sequences`` of them.
+
+    ``settings`` are the fields of GenerationArguments, with ``max_new_tokens`` and ``do_sample`` filled in. Prompts are
+    sorted by length for the work and put back in order. With sampling the draws follow ``seed`` and the batches.
+    """
+    config = generation_config(settings, tokenizer)
+    model.eval()
+    set_seed(seed)
+    results: list[list[list[int]]] = [[] for _ in prompts]
+    lengths = [len(prompt) + settings["max_new_tokens"] for prompt in prompts]
+    copies = config.num_return_sequences if settings["do_sample"] else config.num_beams
+    with tqdm(total=len(prompts), desc="generate", unit="row", disable=len(prompts) < 2) as bar:
+        for batch in batches_by_length(lengths, batch_size, max(1, MAX_TOKENS // copies)):
+            input_ids, attention_mask = pad([prompts[i] for i in batch], tokenizer.pad_token_id, "left", model.device)
+            width = input_ids.shape[1]
+            output = model.generate(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                generation_config=config,
+                logits_processor=_processors(settings, width),
+            )
+            for row, completion in enumerate(output[:, width:].tolist()):
+                results[batch[row // config.num_return_sequences]].append(
+                    _until_eos(completion, tokenizer.eos_token_id)
+                )
+            bar.update(len(batch))
+    return results
+
+
+def _processors(settings: dict[str, Any], prompt_length: int) -> LogitsProcessorList:
+    processors = LogitsProcessorList()
+    if settings["repetition_penalty"] != 1.0:
+        processors.append(
+            CompletionOnly(RepetitionPenaltyLogitsProcessor(settings["repetition_penalty"]), prompt_length)
+        )
+    if settings["no_repeat_ngram_size"]:
+        processors.append(CompletionOnly(NoRepeatNGramLogitsProcessor(settings["no_repeat_ngram_size"]), prompt_length))
+    return processors
+
+
+def _until_eos(ids: list[int], eos_token_id: int) -> list[int]:
+    return ids[: ids.index(eos_token_id)] if eos_token_id in ids else ids

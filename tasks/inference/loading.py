@@ -1,0 +1,72 @@
+"""A trained model, from its folder or the Hub, ready to answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from tasks import get_task
+from tasks.errors import UserError
+from tasks.inference.predicting import Predictor, generation_settings
+from tasks.run_folder import TASK_FILE, RunConfig
+from tasks.training.encoding import Encoder, sequence_length
+from tasks.training.modeling import load_config, load_model
+from tasks.training.tokenization import add_separators, load_tokenizer
+
+if TYPE_CHECKING:
+    from tasks.training.arguments import GenerationArguments, ModelArguments
+
+
+def load_predictor(
+    model_args: ModelArguments,
+    generation_args: GenerationArguments,
+    *,
+    task_name: str | None = None,
+    max_length: int | None = None,
+    batch_size: int = 16,
+    seed: int = 42,
+) -> Predictor:
+    """The model with its tokenizer, its task and the settings it was measured with, on the best device there is.
+
+    The task is the one of its task.json unless ``task_name`` says otherwise; a model without a task.json, such as a base
+    model, needs it, and gets the task's separators untrained.
+
+    Raises:
+        UserError: the model cannot be loaded, names no task, or was made for another version of its task's prompt.
+    """
+    config = load_config(model_args)
+    run = _run_config(model_args)
+    if run is None and task_name is None:
+        raise UserError(f"{model_args.model}: no task.json there, so its task is not known; name it with --task")
+    task = get_task(task_name or run.task)
+    if run and run.task != task.name:
+        run = None  # its lengths and settings belong to the other task
+    if run and run.task_version != task.version:
+        raise UserError(
+            f"{model_args.model}: made for version {run.task_version} of the {task.name} prompt, and this is version "
+            f"{task.version}; use the release of this project that made it, or train it again"
+        )
+    tokenizer, appended_ids = add_separators(load_tokenizer(model_args, config), task.separators)
+    settings = generation_settings(task, generation_args, run.generation if run else None)
+    length = sequence_length(max_length or (run.max_length if run else None), tokenizer)
+    encoder = Encoder(tokenizer, length, settings["max_new_tokens"])
+    model = load_model(model_args, tokenizer, appended_ids)
+    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return Predictor(task, model.to(device), encoder, settings, batch_size, seed)
+
+
+def _run_config(model_args: ModelArguments) -> RunConfig | None:
+    """The task.json of a folder or a repository."""
+    from transformers.utils import cached_file
+
+    path = cached_file(
+        model_args.model,
+        TASK_FILE,
+        revision=model_args.model_revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
+    )
+    return RunConfig.load(Path(path).parent) if path else None

@@ -1,0 +1,87 @@
+"""Accuracy, macro-F1 and the confusion matrix of a task with a closed set of labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+import evaluate
+
+from tasks.metrics.text import LocalMetric, check_rows, mean
+
+
+class Classification(LocalMetric):
+    """``compute(predictions=["..."], references=["..."], labels=["...", ...])``: string labels, all scores 0 to 1.
+
+    Returns:
+        ``accuracy``, ``macro_f1``;
+        ``per_label``: label -> ``precision``, ``recall``, ``f1``, ``support`` (its number of references);
+        ``confusion_matrix``: label of the reference -> label of the prediction -> number of rows, zeros included.
+        Both go through the labels in the order of ``labels``.
+
+    A score that would divide by zero (the precision of a label that was never predicted) is 0. ``macro_f1`` is the mean
+    over all of ``labels``, and a label that occurs nowhere counts as 0 in it: the task has that label, so a test set
+    without it must not look easier. Both are what scikit-learn's ``f1_score(labels=labels, average="macro",
+    zero_division=0)`` does.
+
+    Raises ValueError where there are no rows, the numbers differ, or a row has a label that is not in ``labels``.
+    """
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description="Accuracy, macro-F1, scores per label and confusion matrix over string labels.",
+            citation="",
+            inputs_description="predictions, references: lists of labels; labels: all labels of the task, in order.",
+            features=datasets.Features(
+                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
+            ),
+        )
+
+    def _compute(self, predictions: list[str], references: list[str], labels: Sequence[str]) -> dict[str, Any]:
+        check_rows(predictions, references)
+        _check_labels(labels, predictions=predictions, references=references)
+        pairs = Counter(zip(references, predictions, strict=True))
+        matrix = {right: {given: pairs[right, given] for given in labels} for right in labels}
+        per_label = {label: _label_scores(label, matrix) for label in labels}
+        return {
+            "accuracy": sum(matrix[label][label] for label in labels) / len(predictions),
+            "macro_f1": mean(scores["f1"] for scores in per_label.values()),
+            "per_label": per_label,
+            "confusion_matrix": matrix,
+        }
+
+
+def majority_label(references: Sequence[str], labels: Sequence[str]) -> str:
+    """The label that most rows have, the baseline of a classifier; the first in ``labels`` where several have as many.
+
+    Raises:
+        ValueError: there are no references, or one of them is not in ``labels``.
+    """
+    if not references:
+        raise ValueError("there are no references to find the majority label of")
+    _check_labels(labels, references=references)
+    counts = Counter(references)
+    return max(labels, key=lambda label: counts[label])  # max keeps the first of equals
+
+
+def _label_scores(label: str, matrix: dict[str, dict[str, int]]) -> dict[str, float | int]:
+    hits = matrix[label][label]
+    predicted = sum(row[label] for row in matrix.values())
+    support = sum(matrix[label].values())
+    return {
+        "precision": hits / predicted if predicted else 0.0,
+        "recall": hits / support if support else 0.0,
+        "f1": 2 * hits / (predicted + support) if hits else 0.0,
+        "support": support,
+    }
+
+
+def _check_labels(labels: Sequence[str], **columns: Sequence[str]) -> None:
+    if isinstance(labels, str) or not labels or len(set(labels)) != len(labels):
+        raise ValueError(f"labels must be a list of different labels, not {labels!r}")
+    for name, column in columns.items():
+        for row, label in enumerate(column, start=1):
+            if label not in labels:
+                raise ValueError(f"row {row} of {name}: {label!r} is none of the labels {', '.join(labels)}")

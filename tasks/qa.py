@@ -1,0 +1,136 @@
+"""Extractive question answering: ``context <question> question <answer> answer <eos>``, the loss on the answer."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.base import Column, Example, HubDataset, Part, Prediction, RowError, Separator, Source, Task, text_of
+
+QUESTION = Separator("<question>")
+ANSWER = Separator("<answer>")
+
+
+class QA(Task):
+    """Answer a question from a context; measured by KorQuAD's exact match and character F1.
+
+    A context that does not fit is read through overlapping windows: training takes a window that holds the answer,
+    inference asks every window and keeps the answer with the best score.
+    """
+
+    name = "qa"
+    output_type = "generate_until"
+    separators = (QUESTION, ANSWER)
+    input_columns = (
+        Column("context", "the text that holds the answer", ("paragraph", "passage", "document")),
+        Column("question", "the question", ("query",)),
+    )
+    target_columns = (
+        Column(
+            "answers", "{text: [...], answer_start: [...]}, a list of texts, or one text", ("answer", "answer_text")
+        ),
+    )
+    default_dataset = HubDataset(
+        "KorQuAD/squad_kor_v1",
+        None,
+        "train",
+        "validation",
+        ("id", "title", "context", "question", "answers"),
+        "cc-by-nd-4.0",
+    )
+    main_metric = "f1"
+    greater_is_better = True
+    max_new_tokens = 48  # the longest answers of KorQuAD 1.0 and TyDi QA are about 40 KoGPT2 tokens
+
+    def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
+        """``context <question> question <answer>``."""
+        return self._prompt(row, None)
+
+    def _prompt(self, row: dict[str, Any], keep: tuple[int, int] | None) -> tuple[Part, ...]:
+        context = Source(text_of(row, "context"), keep=keep, windows=True)
+        return (context, QUESTION, text_of(row, "question"), ANSWER)
+
+    def format(self, row: dict[str, Any]) -> Example:
+        """The completion is the first answer; every answer is a reference.
+
+        Raises:
+            RowError: there is no answer, or the first one does not stand in the context.
+        """
+        texts, starts = _answers_of(row)
+        context = text_of(row, "context")
+        keep = _span(context, texts[0], starts[0])
+        return Example(row["id"], self._prompt(row, keep), texts[0], tuple(dict.fromkeys(texts)))
+
+    def score(self, predictions: Sequence[Prediction]) -> dict[str, Any]:
+        """Exact match and character F1 in percent, as the official script of KorQuAD 1.0 prints them."""
+        from tasks.metrics.korquad import Korquad
+
+        return Korquad().compute(
+            predictions=[prediction.text or "" for prediction in predictions],
+            references=[list(prediction.references) for prediction in predictions],
+        )
+
+    def baseline(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """The figures of a word-matching guess: the word of the context whose neighbours share most with the question."""
+        guesses = [
+            Prediction(example.id, "", _matching_word(example.prompt[0].text, example.prompt[2]), example.references)
+            for example in examples
+        ]
+        metrics = self.score(guesses)
+        return {
+            "baseline": "word matching",
+            "baseline_exact_match": metrics["exact_match"],
+            "baseline_f1": metrics["f1"],
+        }
+
+
+def _answers_of(row: dict[str, Any]) -> tuple[list[str], list[int | None]]:
+    """Texts and character offsets (None: unknown) of a row's answers, from any of the shapes that data sets use."""
+    answers = row.get("answers")
+    if isinstance(answers, dict):
+        texts, starts = answers.get("text"), answers.get("answer_start")
+    else:
+        texts, starts = answers, None
+    texts = [texts] if isinstance(texts, str) else list(texts or [])
+    starts = [starts] if isinstance(starts, int) else list(starts or [])
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise RowError("the row has no answer; drop such rows with --skip_bad_rows")
+    if len(starts) != len(texts):
+        starts = [None] * len(texts)
+    # Space around an answer is an accident of annotation; the offset moves along with what is stripped in front.
+    offsets = [start if start is None else start + len(text) - len(text.lstrip()) for text, start in zip(texts, starts)]
+    return [text.strip() for text in texts], offsets
+
+
+def _span(context: str, answer: str, start: int | None) -> tuple[int, int]:
+    """Where ``answer`` stands in ``context``: at ``start``, or else the occurrence that is nearest to it."""
+    places = [match.start() for match in re.finditer(re.escape(answer), context)]
+    if not places:
+        raise RowError(
+            f"the answer {answer[:40]!r} is not in its context; mend the row, or drop it with --skip_bad_rows"
+        )
+    place = min(places, key=lambda place: abs(place - (start or 0)))
+    return place, place + len(answer)
+
+
+def _matching_word(context: str, question: str) -> str:
+    """The word of ``context`` that is not in the question and stands nearest to words that look like the question's.
+
+    Korean words carry particles, so likeness is measured in pairs of characters: 도서관에서 matches 도서관은.
+    """
+
+    def pairs(word: str) -> Counter[str]:
+        return Counter(word[i : i + 2] for i in range(len(word) - 1))
+
+    asked = pairs(" ".join(question.split()))
+    words = context.split()
+    likeness = [sum((pairs(word) & asked).values()) for word in words]
+    candidates = [i for i in range(len(words)) if likeness[i] == 0] or list(range(len(words)))
+    # The five words on either side count, the nearer the more.
+    near = {
+        i: sum(likeness[j] / abs(i - j) for j in range(max(0, i - 5), min(len(words), i + 6)) if j != i)
+        for i in candidates
+    }
+    return words[max(candidates, key=lambda i: (near[i], -i))] if words else ""

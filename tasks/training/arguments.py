@@ -1,0 +1,284 @@
+"""The command line: four dataclasses, their defaults and the reason of each default."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import torch
+from transformers import HfArgumentParser
+from transformers import TrainingArguments as HfTrainingArguments
+from transformers.hf_argparser import HfArg
+
+from tasks.base import Task
+from tasks.errors import UserError
+
+
+@dataclass
+class ModelArguments:
+    """Which model, and how it is loaded."""
+
+    # KoGPT2: the home model of these scripts.
+    model: str = HfArg(
+        default="skt/kogpt2-base-v2",
+        aliases=["--model_name_or_path"],
+        help="Hub id or folder of a causal language model.",
+    )
+    model_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of the model on the Hub."}
+    )
+    # Weights saved in half precision cannot be trained as they are: small updates are rounded away. --bf16 and --fp16
+    # compute in half precision while the weights stay in float32.
+    dtype: Literal["float32", "bfloat16", "float16"] = field(
+        default="float32", metadata={"help": "Type of the weights; use --bf16 for fast mixed precision."}
+    )
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "eager, sdpa or flash_attention_2; transformers chooses by default."}
+    )
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Run the Python code that the model's repository ships."}
+    )
+
+
+@dataclass
+class DataArguments:
+    """Which rows. One source of three: files, --dataset, --sample_data; without any, the task's own Hub dataset."""
+
+    dataset: str | None = field(
+        default=None, metadata={"help": "Hub id (or folder) of a dataset; each task has a default, see README."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of the Hub dataset."})
+    dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the Hub dataset."})
+    train_file: str | None = field(
+        default=None,
+        metadata={"help": "csv, tsv, json (flat or SQuAD), jsonl, txt, parquet; several by a quoted glob."},
+    )
+    validation_file: str | None = field(default=None, metadata={"help": "Rows to measure on; the same types."})
+    test_file: str | None = field(default=None, metadata={"help": "Rows for a last measurement after training."})
+    sample_data: bool = field(default=False, metadata={"help": "The bundled sample: a few hundred rows, no network."})
+    column_map: str | None = field(
+        default=None, metadata={"help": "Our column names to yours: document=body,summary=title."}
+    )
+    validation_split: float = field(
+        default=0.05, metadata={"help": "Random share of train to measure on, where no validation rows are given."}
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use the first N rows, for a quick look."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Measure on the first N rows."})
+    skip_bad_rows: bool = field(
+        default=False, metadata={"help": "Drop and count rows with an empty field, an unknown label and the like."}
+    )
+    max_length: int | None = field(
+        default=None, metadata={"help": "Tokens of a whole sequence; the model's positions, 1,024 at most, by default."}
+    )
+
+
+@dataclass
+class GenerationArguments:
+    """How text is written. What is not given is what the model was measured with, or the task's default."""
+
+    max_new_tokens: int | None = field(default=None, metadata={"help": "Longest completion in tokens, eos included."})
+    num_beams: int | None = field(default=None, metadata={"help": "Beam search over N beams; 1, the default, is greedy."})
+    do_sample: bool | None = field(default=None, metadata={"help": "Sample instead of taking the best token.", "nargs": "?", "const": True})
+    top_k: int | None = field(default=None, metadata={"help": "Sample from the K best tokens (50); 0 is off."})
+    top_p: float | None = field(
+        default=None, metadata={"help": "Sample from the best tokens that hold this probability (0.95)."}
+    )
+    temperature: float | None = field(default=None, metadata={"help": "Below 1 sharper, above 1 wilder, when sampling."})
+    repetition_penalty: float | None = field(
+        default=None, metadata={"help": "Above 1: avoid tokens written before. The prompt does not count."}
+    )
+    no_repeat_ngram_size: int | None = field(
+        default=None, metadata={"help": "Never write N tokens in a row twice; 0 is off. The prompt does not count."}
+    )
+    num_samples: int | None = field(
+        default=None, metadata={"help": "generate, scratch: validation rows that are continued by a sample (64)."}
+    )
+
+    def __post_init__(self) -> None:
+        """Raises UserError on values that no decoder takes."""
+        lowest = {"max_new_tokens": 1, "num_beams": 1, "top_k": 0, "no_repeat_ngram_size": 0, "num_samples": 0}
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise UserError(f"--{name} is {value}; it must be {low} or more")
+        for name, high in {"top_p": 1.0, "temperature": float("inf"), "repetition_penalty": float("inf")}.items():
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= high:
+                raise UserError(f"--{name} is {value}; it must be over 0" + (" and at most 1" if high == 1.0 else ""))
+
+
+@dataclass
+class TrainingArguments(HfTrainingArguments):
+    """transformers' TrainingArguments with the defaults of fine-tuning KoGPT2; every flag of theirs works."""
+
+    do_train: bool = field(default=True, metadata={"help": "Train; --no_do_train only measures."})
+    do_eval: bool = field(
+        default=True, metadata={"help": "Measure the task's metric on the validation rows at the end."}
+    )
+    do_predict: bool = field(
+        default=True, metadata={"help": "Write predictions.jsonl, and measure --test_file if given."}
+    )
+    learning_rate: float = field(default=3e-5, metadata={"help": "Peak learning rate of AdamW."})
+    warmup_steps: float = field(default=0.1, metadata={"help": "Steps of warm-up; below 1 a share of all steps."})
+    num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Rows a device and step."})
+    per_device_eval_batch_size: int = field(
+        default=16, metadata={"help": "Rows a device when measuring and generating."}
+    )
+    # Measured, saved and compared once an epoch: over two or three epochs more would cost more than it tells.
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to measure: no, steps, epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint: no, steps, epoch, best."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best checkpoint, not the last one."})
+    metric_for_best_model: str | None = field(
+        default="loss",
+        metadata={"help": "loss, or a metric of the task (rougeL, accuracy, f1), measured at each evaluation."},
+    )
+    greater_is_better: bool | None = field(default=None, metadata={"help": "Set by the metric."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept: the best and the last."})
+    logging_steps: float = field(default=10, metadata={"help": "Steps between lines of the training log."})
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after N evaluations without a better --metric_for_best_model."}
+    )
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Delete an earlier run of this task in --output_dir and start anew."}
+    )
+    resume_from_checkpoint: str | None = field(
+        default=None, metadata={"help": "`last`, or a checkpoint folder: go on from there."}
+    )
+
+    def __post_init__(self) -> None:
+        """Without evaluations or checkpoints there is no best one to load; without a GPU there is no memory to pin for it."""
+        if "no" in (str(self.eval_strategy), str(self.save_strategy)):
+            self.load_best_model_at_end = False
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
+        super().__post_init__()
+
+
+class _Parser(HfArgumentParser):
+    """HfArgumentParser whose errors are UserErrors, and which never takes an abbreviation for a flag."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see --help")
+
+
+@dataclass
+class ScratchArguments:
+    """How large a tokenizer and model to begin with."""
+
+    vocab_size: int = field(default=52_000, metadata={"help": "Tokens of the tokenizer; a small corpus gives fewer."})
+    model_size: Literal["mini", "small", "medium", "large", "xl"] = field(
+        default="small", metadata={"help": "GPT-2's published sizes (124 M, 355 M, 774 M, 1.5 B), or a mini for two cores."}
+    )
+    n_positions: int = field(default=1024, metadata={"help": "Longest sequence that the model can read, in tokens."})
+
+    def __post_init__(self) -> None:
+        """Raises UserError on a model that could read nothing."""
+        if self.n_positions < 16:
+            raise UserError(f"--n_positions is {self.n_positions}; it must be 16 or more")
+
+
+@dataclass
+class ScratchTrainingArguments(TrainingArguments):
+    """The same, with the defaults of training from nothing (GPT-3 paper, table 2.1, small; nanoGPT uses the same)."""
+
+    learning_rate: float = field(default=6e-4, metadata={"help": "Peak learning rate; go down to 2e-4 for large, xl."})
+    lr_scheduler_type: str = field(default="cosine", metadata={"help": "Shape of the learning rate after warm-up."})
+    weight_decay: float = field(default=0.1, metadata={"help": "Weight decay of AdamW."})
+    adam_beta2: float = field(default=0.95, metadata={"help": "Shorter memory than 0.999: early gradients change fast."})
+
+
+def parse_arguments(
+    task: Task,
+    description: str,
+    argv: Sequence[str] | None = None,
+    model_type: type = ModelArguments,
+    training_type: type = TrainingArguments,
+) -> tuple[Any, ...]:
+    """Read the command line into (ModelArguments, DataArguments, GenerationArguments, TrainingArguments).
+
+    ``--config FILE`` (yaml, json, or a text file of flags) holds the same arguments; the command line wins.
+
+    Raises:
+        UserError: an unknown flag (the nearest known one is named), a value of the wrong type, a broken config file.
+    """
+    types = (model_type, DataArguments, GenerationArguments, training_type)
+    model_args, data_args, generation_args, training_args = parse_dataclasses(types, description, argv)
+    if training_args.output_dir in (None, "trainer_output"):  # what transformers has for "not given"
+        name = Path(model_args.model).name if isinstance(model_args, ModelArguments) else model_args.model_size
+        training_args.output_dir = str(Path("outputs") / f"{task.name}-{name}")
+    return model_args, data_args, generation_args, training_args
+
+
+def parse_dataclasses(
+    types: tuple[type, ...], description: str, argv: Sequence[str] | None = None, positional: str | None = None
+) -> tuple[Any, ...]:
+    """Read the command line into one object of each dataclass, and the value of ``positional`` last, where one is named.
+
+    Raises:
+        UserError: as ``parse_arguments``.
+    """
+    parser = _Parser(
+        types, description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", help="File of these arguments (yaml, json or flags as text); the command line wins.")
+    if positional:
+        parser.add_argument(positional)
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        *parsed, rest, unknown = parser.parse_args_into_dataclasses(
+            _with_config(argv), return_remaining_strings=True, look_for_args_file=False
+        )
+    except (ValueError, ImportError, RuntimeError) as error:  # TrainingArguments checks combinations of flags
+        raise UserError(" ".join(str(error).split())) from None
+    if unknown:
+        known = [flag for action in parser._actions for flag in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
+        raise UserError(f"unknown argument {unknown[0]}" + (f"; did you mean {near[0]}?" if near else "; see --help"))
+    return (*parsed, getattr(rest, positional)) if positional else tuple(parsed)
+
+
+def _with_config(argv: list[str]) -> list[str]:
+    """``argv`` with the arguments of its ``--config`` file in front, where those of the command line override them."""
+    places = [i for i, argument in enumerate(argv) if argument == "--config" or argument.startswith("--config=")]
+    arguments: list[str] = []
+    for i in places:
+        value = argv[i].partition("=")[2] or (argv[i + 1] if i + 1 < len(argv) else "")
+        path = Path(value)
+        if not path.is_file():
+            raise UserError(f"--config {value}: no such file")
+        try:
+            text = path.read_text("utf-8-sig")
+            if path.suffix in (".yaml", ".yml", ".json"):
+                arguments += _flags(path, text)
+            else:
+                import shlex
+
+                arguments += shlex.split(text, comments=True)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise UserError(f"--config {value}: {error}") from None
+    return arguments + argv
+
+
+def _flags(path: Path, text: str) -> list[str]:
+    """The command line of a mapping in yaml or json."""
+    import yaml
+
+    try:
+        settings = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    if not isinstance(settings, dict):
+        raise ValueError("it must hold `name: value` lines")
+    flags: list[str] = []
+    for name, value in settings.items():
+        if value is None:
+            continue
+        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+        flags += [f"--{name}", *map(str, values)]
+    return flags

@@ -1,0 +1,40 @@
+"""The collator: it pads, and leaves the labels as they were made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
+
+from tasks.training.encoding import IGNORE
+
+
+class CompletionCollator(DataCollatorForLanguageModeling):
+    """Pads ``input_ids`` and the ``labels`` that encoding built; padding is -100 in the labels and 0 in the attention mask.
+
+    Its parent throws the labels away that come in and makes new ones from ``input_ids``: the prompt would be learnt, and
+    where pad is eos the end of a completion would not be (transformers#23530, trl#976).
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, pad_to_multiple_of: int | None = 8) -> None:
+        """Lengths that are multiples of 8 keep tensor cores busy (NVIDIA's mixed precision guide)."""
+        super().__init__(tokenizer=tokenizer, mlm=False, pad_to_multiple_of=pad_to_multiple_of)
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """``input_ids``, ``attention_mask`` and ``labels``, each [rows, longest row], right-padded."""
+        longest = max(len(example["input_ids"]) for example in examples)
+        multiple = self.pad_to_multiple_of or 1
+        width = -(-longest // multiple) * multiple
+        shape = (len(examples), width)
+        batch = {
+            "input_ids": torch.full(shape, self.tokenizer.pad_token_id),
+            "attention_mask": torch.zeros(shape, dtype=torch.long),
+            "labels": torch.full(shape, IGNORE),
+        }
+        for row, example in enumerate(examples):
+            length = len(example["input_ids"])
+            batch["input_ids"][row, :length] = torch.as_tensor(example["input_ids"])
+            batch["attention_mask"][row, :length] = 1
+            batch["labels"][row, :length] = torch.as_tensor(example["labels"])
+        return batch

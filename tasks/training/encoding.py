@@ -1,0 +1,231 @@
+"""From Example to token ids: the one place where prompts are built, for training and for inference alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tasks.base import BOS, Example, Separator, Source
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+#: Labels that the loss skips (the ignore_index of torch's cross entropy).
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenised part of a prompt. ``offsets`` are the characters (start, end) of each token, for a Source only."""
+
+    ids: list[int]
+    source: Source | None = None
+    offsets: list[tuple[int, int]] | None = None
+
+
+class Encoder:
+    """Encodes the examples of one task for one tokenizer.
+
+    A sequence holds at most ``max_length`` tokens, of which a prompt leaves ``max_new_tokens`` free. The same budget holds in
+    training, so that a document is cut at the same token there as at inference.
+
+    Text never becomes a special token: a ``</s>`` or ``<summarize>`` that stands in a document is spelled out in pieces.
+
+    ``counts`` says what happened to the rows seen so far: ``cut`` sources, ``dropped`` rows with no room for anything, rows
+    ``read_in_windows``, and ``split`` texts that became several sequences.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int, max_new_tokens: int) -> None:
+        """Raises UserError where no room is left for a prompt."""
+        if max_new_tokens >= max_length:
+            raise UserError(
+                f"max_new_tokens {max_new_tokens} leaves no room for a prompt within max_length {max_length}; "
+                "lower --max_new_tokens or raise --max_length"
+            )
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.max_new_tokens = max_new_tokens
+        self.counts: Counter[str] = Counter()
+        # What the tokenizer itself puts in front of every text (Llama's bos): the model has never seen a text without it.
+        self.prefix = tokenizer("").input_ids[:1]
+        if self.prefix not in ([], [tokenizer.bos_token_id]):
+            self.prefix = []
+
+    def tokenize(
+        self, texts: Sequence[str], offsets: bool = False
+    ) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
+        """Ids (and character offsets) of plain texts, no special token added and none recognised."""
+        if not texts:
+            return [], []
+        encoded = self.tokenizer(
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=True,
+            return_offsets_mapping=offsets,
+            verbose=False,
+        )
+        return encoded["input_ids"], encoded["offset_mapping"] if offsets else []
+
+    def parts(self, examples: Sequence[Example]) -> list[list[Tokens]]:
+        """The tokenised parts of each example's prompt. All texts of the batch go through the tokenizer in two calls."""
+        flat = [part for example in examples for part in example.prompt]
+        source_ids, source_offsets = self.tokenize(
+            [part.text for part in flat if isinstance(part, Source)], offsets=True
+        )
+        sources = iter(zip(source_ids, source_offsets))
+        texts = iter(self.tokenize([p for p in flat if not isinstance(p, (Source, Separator))])[0])
+        rows = []
+        for example in examples:
+            row = [] if example.prompt[:1] == (BOS,) else [Tokens(self.prefix)]
+            for part in example.prompt:
+                if isinstance(part, Source):
+                    ids, offsets = next(sources)
+                    row.append(Tokens(ids, part, offsets))
+                elif isinstance(part, Separator):
+                    row.append(Tokens([self.separator_id(part)]))
+                else:
+                    row.append(Tokens(next(texts)))
+            rows.append(row)
+        return rows
+
+    def separator_id(self, separator: Separator) -> int:
+        """The one token of a separator. Raises UserError where the tokenizer was not given it."""
+        if separator == BOS:
+            return self.tokenizer.bos_token_id
+        index = self.tokenizer.get_added_vocab().get(separator)
+        if index is None:
+            raise UserError(f"the tokenizer has no token {separator}; this model was made for another task")
+        return index
+
+    def prompts(self, examples: Sequence[Example]) -> list[list[list[int]]]:
+        """The prompts of each example, as inference reads them: one, or one a window of a long context.
+
+        Raises:
+            UserError: what may not be cut (a question, a typed beginning) does not fit.
+        """
+        budget = self.max_length - self.max_new_tokens
+        rows = []
+        for example, parts in zip(examples, self.parts(examples)):
+            prompts = [prompt for prompt, _ in self._fit(parts, budget)]
+            if not prompts:
+                fixed = sum(len(part.ids) for part in parts if part.source is None)
+                raise UserError(
+                    f"row {example.id}: the prompt has {fixed} tokens that may not be cut, and {budget} fit; shorten it, or "
+                    f"change --max_length (now {self.max_length}) or --max_new_tokens (now {self.max_new_tokens})"
+                )
+            rows.append(prompts)
+        return rows
+
+    def training_rows(self, examples: Sequence[Example]) -> list[dict[str, list[int]]]:
+        """``{"input_ids", "labels"}`` of each example that has something to learn; the prompt's labels are -100.
+
+        A text without a prompt to speak of (``<bos> text``) that is too long becomes several sequences, so that nothing of it
+        is lost; any other completion is kept whole and its source is cut.
+        """
+        completions, _ = self.tokenize([example.completion or "" for example in examples])
+        rows: list[dict[str, list[int]]] = []
+        for example, parts, completion in zip(examples, self.parts(examples), completions):
+            if not completion:
+                self.counts["dropped"] += 1
+                continue
+            labels = [*completion, self.tokenizer.eos_token_id]
+            if example.prompt == (BOS,):
+                rows += self._split([index for part in parts for index in part.ids], labels)
+                continue
+            budget = self.max_length - max(self.max_new_tokens, len(labels))
+            windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole]
+            if not windows:
+                self.counts["dropped"] += 1
+                continue
+            prompt = windows[len(windows) // 2]  # of those that hold the answer, the one with most text around it
+            rows.append({"input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + labels})
+        return rows
+
+    def _split(self, prompt: list[int], text: list[int]) -> Iterator[dict[str, list[int]]]:
+        """A text as one sequence, or as several of full length that follow each other without overlap."""
+        room = self.max_length - len(prompt)
+        self.counts["split"] += len(text) > room
+        yield {"input_ids": prompt + text[:room], "labels": [IGNORE] * len(prompt) + text[:room]}
+        for start in range(room, len(text), self.max_length - 1):
+            # The token before is given as context, so that every token of the text is learnt from exactly once.
+            chunk = text[start - 1 : start + self.max_length - 1]
+            yield {"input_ids": chunk, "labels": [IGNORE, *chunk[1:]]}
+
+    def _fit(self, parts: list[Tokens], budget: int, count: bool = False) -> Iterator[tuple[list[int], bool]]:
+        """The prompts of at most ``budget`` tokens, and whether each holds all of what ``Source.keep`` asks for.
+
+        A source without windows loses its end. One with windows is read in steps of half a window, so that every span of up
+        to half a window stands whole in one of them.
+        """
+        place = next((i for i, part in enumerate(parts) if part.source), len(parts))
+        before = [index for part in parts[:place] for index in part.ids]
+        after = [index for part in parts[place + 1 :] for index in part.ids]
+        if place == len(parts):
+            if len(before) <= budget:
+                yield before, True
+            return
+        source = parts[place]
+        room = budget - len(before) - len(after)
+        if room <= 0:
+            return
+        starts = [0]
+        if len(source.ids) > room:
+            if source.source.windows:
+                starts = [*range(0, len(source.ids) - room, max(1, room // 2)), len(source.ids) - room]
+            if count:
+                self.counts["read_in_windows" if source.source.windows else "cut"] += 1
+        for start in starts:
+            ids = source.ids[start : start + room]
+            yield before + ids + after, _holds(source, start, start + len(ids))
+
+
+def _holds(source: Tokens, start: int, end: int) -> bool:
+    """Whether the tokens start..end of a source cover the characters that must be kept."""
+    if source.source.keep is None:
+        return True
+    first, last = source.source.keep
+    return start < end and source.offsets[start][0] <= first and source.offsets[end - 1][1] >= last
+
+
+def sequence_length(requested: int | None, tokenizer: PreTrainedTokenizerFast) -> int:
+    """Tokens of a whole sequence: ``requested``, or what the model reads but 1,024 at most, which two cores still bear.
+
+    Raises:
+        UserError: more is asked for than the model has positions.
+    """
+    positions = tokenizer.model_max_length
+    if requested is None:
+        return min(positions, 1024)
+    if not 2 <= requested <= positions:
+        raise UserError(f"--max_length is {requested}; this model reads from 2 to {positions} tokens")
+    return requested
+
+
+def encode(encoder: Encoder, examples: Sequence[Example], split: str, counts: dict[str, dict[str, int]]) -> Dataset:
+    """The training rows of all ``examples``; what was cut, split into several and dropped is added to ``counts[split]``.
+
+    Raises:
+        UserError: nothing is left to learn from.
+    """
+    from datasets import Dataset
+    from tqdm.auto import tqdm
+
+    encoder.counts.clear()
+    rows: list[dict[str, list[int]]] = []
+    with tqdm(total=len(examples), desc=f"encode {split}", unit="row", disable=len(examples) < 2000) as bar:
+        for start in range(0, len(examples), 1000):
+            rows += encoder.training_rows(examples[start : start + 1000])
+            bar.update(min(1000, len(examples) - start))
+    if not rows:
+        raise UserError(
+            f"none of the {len(examples)} {split} rows has anything to learn within max_length {encoder.max_length}; "
+            "raise --max_length, or look at the rows"
+        )
+    counts[split] |= {key: count for key, count in encoder.counts.items() if count}
+    counts[split]["tokens"] = sum(len(row["labels"]) for row in rows)
+    counts[split]["labelled_tokens"] = sum(label != IGNORE for row in rows for label in row["labels"])
+    return Dataset.from_list(rows)

@@ -1,0 +1,126 @@
+"""Load any causal language model for a tokenizer, or make an empty GPT-2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import GPT2Config, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+    from tasks.training.arguments import ModelArguments
+
+#: Layers, width and heads of GPT-2 (Radford et al. 2019, table 2), and a ``mini`` that two cores train in a minute.
+GPT2_SIZES = {
+    "mini": (4, 256, 4),
+    "small": (12, 768, 12),
+    "medium": (24, 1024, 16),
+    "large": (36, 1280, 20),
+    "xl": (48, 1600, 25),
+}
+
+
+def load_config(model_args: ModelArguments) -> PretrainedConfig:
+    """The model's config. Raises UserError where there is none, it is damaged, or the model is not a causal LM."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    name = model_args.model
+    if name.count("/") != 1 and not Path(name).is_dir() and (name.startswith((".", "~", "/")) or "/" in name):
+        raise UserError(f"--model {name}: no such folder; check the path")
+    try:
+        config = AutoConfig.from_pretrained(name, **hub_options(model_args))
+    except (OSError, ValueError, KeyError) as error:
+        raise model_error(name, error) from None
+    if type(config) not in AutoModelForCausalLM._model_mapping and not getattr(config, "auto_map", None):
+        raise UserError(f"{name}: {config.model_type} is no causal language model; take a GPT, Llama, Qwen or the like")
+    return config
+
+
+def hub_options(model_args: ModelArguments) -> dict[str, Any]:
+    """Which version of a repository to load, and whether its own code may run."""
+    return {"revision": model_args.model_revision, "trust_remote_code": model_args.trust_remote_code}
+
+
+def load_model(
+    model_args: ModelArguments, tokenizer: PreTrainedTokenizerFast, appended_ids: Sequence[int] = ()
+) -> PreTrainedModel:
+    """The model of a folder or the Hub, its embedding large enough for the tokenizer, its stop token the tokenizer's.
+
+    Rows for ``appended_ids`` start at the mean of the old ones (Hewitt 2021, "Initializing new word embeddings"), whether the
+    embedding has to grow (then to a multiple of 64, which keeps matrix units busy) or has slack at its end.
+
+    Raises:
+        UserError: the folder or repository is missing, damaged, or needs ``--trust_remote_code``.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            model_args.model,
+            dtype=getattr(torch, model_args.dtype),
+            attn_implementation=model_args.attn_implementation,
+            **hub_options(model_args),
+        )
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError, EOFError) as error:
+        raise model_error(model_args.model, error) from None
+    old_rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > old_rows:
+        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64, mean_resizing=False)
+    first_new = min([old_rows, *appended_ids])
+    matrices = [m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None]
+    with torch.no_grad():
+        for matrix in {id(matrix): matrix for matrix in matrices}.values():  # tied: one matrix, changed once
+            matrix[first_new:] = matrix[:first_new].mean(dim=0)
+    align_special_tokens(model, tokenizer)
+    return model
+
+
+def align_special_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Make the model's configs name the tokenizer's bos, eos and pad, so that generation stops where it should."""
+    model.loss_type = "ForCausalLM"  # what GPT2LMHeadModel falls back to anyway, with a warning: its name does not say it
+    for config in (model.config, model.generation_config):
+        config.bos_token_id = tokenizer.bos_token_id
+        config.eos_token_id = tokenizer.eos_token_id
+        config.pad_token_id = tokenizer.pad_token_id
+
+
+def model_error(name: str, error: Exception) -> UserError:
+    """What a user needs to know of a model that could not be loaded."""
+    text = " ".join(str(error).split())
+    if "trust_remote_code" in text:
+        return UserError(f"{name}: this model runs code of its own; read it, then add --trust_remote_code")
+    if any(word in text for word in ("connect", "offline", "couldn't reach", "resolve", "cached files", "internet")):
+        return UserError(
+            f"{name}: no such folder here, and the Hub cannot be reached; check the path or the network (a model made by "
+            "scripts/run_scratch.py needs none)"
+        )
+    if "not a local folder" in text or "is not a valid model identifier" in text or "Repository Not Found" in text:
+        return UserError(
+            f"{name}: neither a folder nor a model on the Hub; check the spelling, or log in with `hf auth login`"
+        )
+    return UserError(f"{name}: the model cannot be loaded: {text[:300]}")
+
+
+def gpt2_config(size: str, tokenizer: PreTrainedTokenizerFast) -> GPT2Config:
+    """The config of an empty GPT-2 of a published size, its embedding exactly as large as the tokenizer.
+
+    GPT2Config's own default ids (50256) lie outside of a small vocabulary, so bos, eos and pad are set.
+    """
+    from transformers import GPT2Config
+
+    n_layer, n_embd, n_head = GPT2_SIZES[size]
+    return GPT2Config(
+        vocab_size=len(tokenizer),
+        n_positions=tokenizer.model_max_length,
+        n_layer=n_layer,
+        n_embd=n_embd,
+        n_head=n_head,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )

@@ -1,0 +1,129 @@
+"""The Trainer, right where the plain one is not: evaluation loss, best checkpoint by the task's metric, what is saved."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput
+
+from tasks.errors import Interrupted, UserError
+from tasks.run_folder import RunConfig
+from tasks.training.encoding import IGNORE
+from tasks.training.tokenization import make_portable
+
+
+class CompletionTrainer(Trainer):
+    """``Trainer`` for sequences whose labels are built in encoding.
+
+    - ``eval_loss`` is the mean over labelled tokens. The plain Trainer averages the means of batches, so its figure moves
+      with the batch size and a row with one label token weighs as much as one with a hundred.
+    - ``score_task()`` gives the task's own metrics where ``metric_for_best_model`` asks for one.
+    - What is saved loads elsewhere: ``use_cache`` on (the plain Trainer saves it as False, which makes generation crawl), a
+      tokenizer class that other programs know, task.json beside the weights, and no pickled arguments.
+    """
+
+    def __init__(
+        self, *args: Any, run_config: RunConfig, score_task: Callable[[], dict[str, Any]], **kwargs: Any
+    ) -> None:
+        """``run_config`` is written beside each checkpoint; ``score_task`` is called at evaluations that need it."""
+        super().__init__(*args, **kwargs)
+        self.run_config = run_config
+        self.score_task = score_task
+        self._loss_only = False
+        self.add_callback(SaveOnInterrupt())
+        if self.args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
+        """As the parent's, with a token-weighted loss, and the task's metrics where they choose the best checkpoint."""
+        self._loss_sum = torch.zeros(2, dtype=torch.float64)
+        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+        nll, tokens = self.accelerator.reduce(self._loss_sum.to(self.args.device, torch.float32)).tolist()
+        output.metrics[f"{metric_key_prefix}_loss"] = nll / tokens if tokens else math.nan
+        wanted = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
+        if wanted != "loss" and not self._loss_only:
+            scores = self.score_task()
+            if not isinstance(scores.get(wanted), (int, float)):
+                known = ", ".join(name for name, value in scores.items() if isinstance(value, float))
+                raise UserError(f"--metric_for_best_model {wanted}: this task measures loss, {known}")
+            output.metrics |= {
+                f"{metric_key_prefix}_{name}": value for name, value in scores.items() if isinstance(value, float)
+            }
+        return output
+
+    def evaluate_loss(self) -> float:
+        """Nats per labelled token over the validation rows, without the task's metrics."""
+        self._loss_only = True
+        try:
+            return self.evaluate()["eval_loss"]
+        finally:
+            self._loss_only = False
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
+        """The loss of a batch, added up by tokens on the way; logits are never kept."""
+        tokens = (inputs["labels"][:, 1:] != IGNORE).sum().item()
+        loss, _, _ = super().prediction_step(model, inputs, prediction_loss_only=True)
+        if tokens:
+            self._loss_sum += torch.tensor([loss.item() * tokens, tokens], dtype=torch.float64)
+        return loss, None, None
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        use_cache, self.model.config.use_cache = self.model.config.use_cache, True
+        try:
+            super()._save(str(folder), state_dict)
+        finally:
+            self.model.config.use_cache = use_cache
+        if self.args.should_save:
+            make_portable(folder)
+            self.run_config.save(folder)
+            # A pickle of the arguments: no part of this project reads it, and a token can hide in it.
+            (folder / "training_args.bin").unlink(missing_ok=True)
+
+
+class SaveOnInterrupt(TrainerCallback):
+    """Ctrl-C ends training after the step in hand, with a checkpoint and the command that goes on; a second one at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._previous: Any = None
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Take over Ctrl-C. Signals can only be handled in the main thread, which is where scripts train."""
+
+        def ask(*_: Any) -> None:
+            if self._asked:
+                raise KeyboardInterrupt
+            self._asked = True
+            print("\nstopping after this step, to save it; press Ctrl-C again to stop at once", file=sys.stderr)
+
+        self._previous = signal.signal(signal.SIGINT, ask)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for a checkpoint."""
+        control.should_save = control.should_save or self._asked
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave once the checkpoint is written."""
+        if self._asked:
+            signal.signal(signal.SIGINT, self._previous)
+            command = [
+                *sys.argv,
+                *([] if "--resume_from_checkpoint" in sys.argv else ["--resume_from_checkpoint", "last"]),
+            ]
+            raise Interrupted(
+                f"interrupted at step {state.global_step}; its state is in {args.output_dir}/checkpoint-{state.global_step}; "
+                f"go on with: python {shlex.join(command)}"
+            )
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        """Give Ctrl-C back."""
+        signal.signal(signal.SIGINT, self._previous)
