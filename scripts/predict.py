@@ -54,6 +54,8 @@ def main() -> None:
 
     if args.prompt is not None and args.input_file:
         raise UserError("--prompt and --input_file cannot go together; leave one out")
+    if args.output_file and (Path(args.output_file).is_dir() or not Path(args.output_file).parent.is_dir()):
+        raise UserError(f"--output_file {args.output_file}: name a file in a folder that exists")
     predictor = load_predictor(
         model_args,
         generation_args,

@@ -26,6 +26,8 @@ def main() -> None:
     for path in paths:
         results = json.loads(path.read_text("utf-8"))
         metric = get_task(results["task"]).main_metric
+        if results.get(metric) is None:
+            raise UserError(f"{path}: nothing was measured there; measure it with scripts/evaluate_model.py")
         seconds = results.get("train_runtime", 0) + results["predict_runtime"]
         baseline = results[f"baseline_{metric}"]
         values = (f"{results[metric]:.3f}", results["baseline"], f"{baseline:.3f}", f"{seconds:.0f}")

@@ -22,7 +22,7 @@ def main() -> None:
 
     from tasks.inference.generation import generation_config
     from tasks.inference.predicting import Predictor, generation_settings
-    from tasks.run_folder import RunConfig, check_output_dir
+    from tasks.run_folder import RunConfig, check_output_dir, clear_output_dir
     from tasks.training.collator import CompletionCollator
     from tasks.training.encoding import Encoder, encode, sequence_length
     from tasks.training.examples import load_examples
@@ -64,6 +64,7 @@ def main() -> None:
     )
     train_metrics = {}
     if training_args.do_train:
+        clear_output_dir(training_args)
         train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
         trainer.save_model()
         trainer.save_state()

@@ -24,7 +24,7 @@ def main() -> None:
 
     from tasks.inference.generation import generation_config
     from tasks.inference.predicting import Predictor, generation_settings
-    from tasks.run_folder import RunConfig, check_output_dir
+    from tasks.run_folder import RunConfig, check_output_dir, clear_output_dir
     from tasks.training.collator import CompletionCollator
     from tasks.training.encoding import Encoder, encode, sequence_length
     from tasks.training.examples import load_examples
@@ -50,7 +50,7 @@ def main() -> None:
     encoder = Encoder(tokenizer, sequence_length(data_args.max_length, tokenizer), settings["max_new_tokens"])
     datasets = {split: encode(encoder, rows, split, counts) for split, rows in examples.items()}
 
-    model = GPT2LMHeadModel(gpt2_config(scratch_args.model_size, tokenizer))
+    model = GPT2LMHeadModel(gpt2_config(scratch_args.model_size, tokenizer, scratch_args.dropout))
     model.generation_config = generation_config(settings, tokenizer)
     predictor = Predictor(task, model, encoder, settings, training_args.per_device_eval_batch_size, training_args.seed)
     trainer = CompletionTrainer(
@@ -63,6 +63,7 @@ def main() -> None:
         run_config=RunConfig.of(task, f"GPT-2 {scratch_args.model_size} from scratch", data_args, encoder, settings),
         score_task=lambda: task.score(predictor.predict(examples["validation"])),
     )
+    clear_output_dir(training_args)
     train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
     trainer.save_model()
     trainer.save_state()

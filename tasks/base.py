@@ -115,9 +115,11 @@ class Task:
     default_dataset: ClassVar[HubDataset]
     main_metric: ClassVar[str]
     greater_is_better: ClassVar[bool]
+    metrics: ClassVar[dict[str, bool]] = {}  # what --metric_for_best_model may name -> whether more of it is better
     label_words: ClassVar[dict[str, str]] = {}  # canonical label -> the word that the model reads and writes
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
     do_sample: ClassVar[bool] = False
+    sample_texts: ClassVar[dict[str, tuple[str, ...]]] = {}  # a bundled sample made of other samples' columns
 
     def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
         """The prompt of a row that has the input columns: the same one in training and in inference."""

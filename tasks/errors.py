@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import sys
 from collections.abc import Iterator
+
+#: What libraries say that write files from other languages and raise no OSError.
+FULL_DISK = r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing file|unexpected pos \d+ vs"
 
 
 class UserError(Exception):
@@ -36,6 +40,11 @@ def user_errors() -> Iterator[None]:
             raise
         where = f"{error.filename}: " if error.filename else ""
         stop(f"{where}{error.strerror}; free some space or choose another --output_dir, and run again", 2)
+    except Exception as error:  # safetensors and torch.save have errors of their own for a full disk
+        reason = next((line for line in str(error).splitlines() if re.search(FULL_DISK, line)), None)
+        if reason is None:
+            raise
+        stop(f"a file could not be written ({reason}); free some space or choose another --output_dir, and run again", 2)
 
 
 def stop(message: str, exit_code: int) -> None:

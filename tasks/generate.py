@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.base import BOS, Column, Example, HubDataset, Part, Prediction, Task, text_of
+from tasks.base import BOS, Column, Example, HubDataset, Part, Prediction, Source, Task, text_of
 
 #: Words, and at most characters, of the text that begin a sample: enough to set a topic, and the rest is the model's own.
 SAMPLE_WORDS = 5
@@ -29,6 +29,7 @@ class Generate(Task):
     )
     main_metric = "bits_per_character"
     greater_is_better = False
+    metrics = {"bits_per_character": False, "perplexity": False}
     max_new_tokens = 64
     do_sample = True  # greedy decoding of open text falls into loops (Holtzman et al. 2020)
 
@@ -42,9 +43,9 @@ class Generate(Task):
         return Example(row["id"], (BOS,), text, (text,))
 
     def sample_example(self, example: Example) -> Example:
-        """The first words of a validation text as a prompt, to look at what the model makes of it."""
+        """The first words of a validation text as a prompt, cut where they are too long: what does the model make of it?"""
         beginning = " ".join(example.references[0].split()[:SAMPLE_WORDS])[:SAMPLE_CHARACTERS]
-        return Example(example.id, (BOS, beginning), None, example.references)
+        return Example(example.id, (BOS, Source(beginning)), None, example.references)
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, Any]:
         """Perplexity and bits per character of the texts; repetition and distinct-n of what was sampled."""

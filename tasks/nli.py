@@ -51,6 +51,7 @@ class NLI(Task):
     )
     main_metric = "accuracy"
     greater_is_better = True
+    metrics = {"accuracy": True, "macro_f1": True}
     # Each is one token of KoGPT2, so no label is favoured by its length and one forward pass scores all three. 함의, the
     # usual word for entailment, would be two.
     label_words = {"entailment": "참", "neutral": "중립", "contradiction": "모순"}
@@ -66,7 +67,10 @@ class NLI(Task):
         Raises:
             RowError: the label is not one of those known, -1 (which XNLI-like sets give to rows without agreement) included.
         """
-        label = LABEL_ALIASES.get(str(row.get("label")).strip().lower())
+        given = row.get("label")
+        if isinstance(given, float) and given.is_integer():  # pandas writes 2.0 where another row has no label
+            given = int(given)
+        label = LABEL_ALIASES.get(str(given).strip().lower())
         if label is None:
             raise RowError(
                 f"unknown label {row.get('label')!r}; known are {', '.join(LABELS)} (any case), 0, 1, 2 in that order, and "

@@ -29,7 +29,7 @@ class QA(Task):
     )
     target_columns = (
         Column(
-            "answers", "{text: [...], answer_start: [...]}, a list of texts, or one text", ("answer", "answer_text")
+            "answers", "{text: [...], answer_start: [...]}, a list of such objects or of texts, or one text", ("answer", "answer_text")
         ),
     )
     default_dataset = HubDataset(
@@ -42,6 +42,7 @@ class QA(Task):
     )
     main_metric = "f1"
     greater_is_better = True
+    metrics = {"f1": True, "exact_match": True}
     max_new_tokens = 48  # the longest answers of KorQuAD 1.0 and TyDi QA are about 40 KoGPT2 tokens
 
     def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
@@ -89,6 +90,8 @@ class QA(Task):
 def _answers_of(row: dict[str, Any]) -> tuple[list[str], list[int | None]]:
     """Texts and character offsets (None: unknown) of a row's answers, from any of the shapes that data sets use."""
     answers = row.get("answers")
+    if isinstance(answers, list) and answers and all(isinstance(answer, dict) for answer in answers):
+        answers = {key: [answer.get(key) for answer in answers] for key in ("text", "answer_start")}
     if isinstance(answers, dict):
         texts, starts = answers.get("text"), answers.get("answer_start")
     else:

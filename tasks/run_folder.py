@@ -80,7 +80,7 @@ def prompt_format(task: Task) -> str:
 def check_output_dir(task: Task, training_args: Any) -> str | None:
     """Refuse a folder that holds something else; returns the checkpoint to resume from, or None.
 
-    Nothing is deleted but checkpoints and results of the same task, and only with ``--overwrite_output_dir``.
+    Nothing is deleted here: what else is wrong should be known before an earlier run goes (``clear_output_dir``).
 
     Raises:
         UserError: the folder is a file, belongs to another task, holds an earlier run, or has no checkpoint to resume.
@@ -109,17 +109,23 @@ def check_output_dir(task: Task, training_args: Any) -> str | None:
                 f"--output_dir {folder} holds an earlier run; go on with it by --resume_from_checkpoint last, replace it by "
                 "--overwrite_output_dir, or choose another folder"
             )
-        for path in [
-            *folder.glob("checkpoint-*"),
-            folder / RESULTS_FILE,
-            folder / PREDICTIONS_FILE,
-            folder / "loss.png",
-        ]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if folder.is_dir() and not earlier and not last and _is_foreign(folder):
         raise UserError(f"--output_dir {folder} holds files that no run of this project wrote; choose an empty folder")
     make_writable(folder)
     return None
+
+
+def clear_output_dir(training_args: Any) -> None:
+    """Delete the checkpoints and results of an earlier run, where ``--overwrite_output_dir`` asks for it.
+
+    Called when everything is ready to train. A resumed run keeps what it goes on from.
+    """
+    if not training_args.overwrite_output_dir or training_args.resume_from_checkpoint or not training_args.should_save:
+        return
+    folder = Path(training_args.output_dir)
+    results = [f"{prefix}{PREDICTIONS_FILE}" for prefix in ("", "test_")]
+    for path in [*folder.glob("checkpoint-*"), *(folder / name for name in (RESULTS_FILE, *results, "loss.png"))]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _is_foreign(folder: Path) -> bool:

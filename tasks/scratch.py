@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tasks.base import Separator
 from tasks.generate import Generate
 from tasks.nli import NLI
 from tasks.qa import QA
@@ -13,9 +12,9 @@ class Scratch(Generate):
     """Plain text again, and a tokenizer that already holds the separators of every task that will be built on it."""
 
     name = "scratch"
-    separators: tuple[Separator, ...] = Summarize.separators + NLI.separators + QA.separators
-    # The bundled corpus: every text of the four samples' training rows, so that the model made from it knows their words.
-    sample_columns = {
+    separators = Summarize.separators + NLI.separators + QA.separators
+    # The bundled corpus is every text of the other four samples, so that the model made from it knows their words.
+    sample_texts = {
         "generate": ("text",),
         "summarize": ("document", "summary"),
         "nli": ("premise", "hypothesis"),

@@ -13,7 +13,6 @@ from transformers import (
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
-    set_seed,
 )
 
 from tasks.inference.batching import batches_by_length, pad
@@ -78,11 +77,14 @@ def generate(
     """
     config = generation_config(settings, tokenizer)
     model.eval()
-    set_seed(seed)
     results: list[list[list[int]]] = [[] for _ in prompts]
     lengths = [len(prompt) + settings["max_new_tokens"] for prompt in prompts]
-    copies = config.num_return_sequences if settings["do_sample"] else config.num_beams
-    with tqdm(total=len(prompts), desc="generate", unit="row", disable=len(prompts) < 2) as bar:
+    copies = max(config.num_beams, config.num_return_sequences)
+    # A generator of its own: called between epochs, a new seed would give every epoch the dropout of the first.
+    devices = [model.device] if model.device.type == "cuda" else []
+    bar = tqdm(total=len(prompts), desc="generate", unit="row", disable=len(prompts) < 2)
+    with torch.random.fork_rng(devices), bar:
+        torch.manual_seed(seed)
         for batch in batches_by_length(lengths, batch_size, max(1, MAX_TOKENS // copies)):
             input_ids, attention_mask = pad([prompts[i] for i in batch], tokenizer.pad_token_id, "left", model.device)
             width = input_ids.shape[1]

@@ -19,9 +19,10 @@ def read_inputs(task: Task, rows: Iterable[Row], origin: str, column_map: str | 
     Raises:
         UserError: there are none, a column is missing, or mixes types.
     """
-    loaded = load_rows(rows, task, parse_column_map(column_map, task), origin, targets=False)
-    if not len(loaded.data):
+    rows = list(rows)
+    if not rows:
         raise UserError(f"{origin} holds no rows to predict")
+    loaded = load_rows(rows, task, parse_column_map(column_map, task), origin, targets=False)
     return [row | {"id": own or f"row-{n}"} for n, (row, own) in enumerate(zip(loaded.data, loaded.ids))]
 
 

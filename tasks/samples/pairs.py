@@ -1,7 +1,10 @@
 """Natural language inference: a premise tells some things about an outing, a hypothesis claims one thing.
 
-Every kind of claim is made against premises that say the same, something else, or nothing about it. The three labels
-therefore share their hypotheses, and neither the premise nor the hypothesis alone gives the label away.
+Two kinds of hypotheses are mixed. Some repeat or deny a thing that the premise says, or add one that it does not say: the
+same sentences stand with all three labels, and only the premise decides. The others are worded the way people word them when
+asked for one of each label: denials for a contradiction, plans and likings for a neutral one. Real sets have such cues too
+(Gururangan et al. 2018, https://aclanthology.org/N18-2017), and without them a model that begins with nothing learns
+nothing from a thousand rows. The README of the sample says how far a guesser gets that never sees a premise.
 """
 
 from __future__ import annotations
@@ -16,106 +19,100 @@ LABELS = ("entailment", "neutral", "contradiction")
 
 
 @dataclass(frozen=True)
-class Outing:
-    """Where people go, what they do there, and with one of which ``objects``."""
+class Aspect:
+    """One thing that can be told of an outing: two states that rule each other out, each said in several ways.
 
-    place: str
-    act: str
-    objects: tuple[str, ...]
+    ``said`` are sentences of a premise, ``claimed`` sentences of a hypothesis, the first tuple for the one state and the
+    second for the other. Two states and not seven weekdays, so that a thousand rows show every pair of them often enough
+    for a model that begins with nothing.
+    """
+
+    said: tuple[tuple[str, ...], tuple[str, ...]]
+    claimed: tuple[tuple[str, ...], tuple[str, ...]]
 
 
-OUTINGS = (
-    Outing("도서관", "빌렸다", ("소설책", "만화책", "요리책", "역사책", "동화책", "그림책")),
-    Outing("시장", "샀다", ("사과", "배추", "생선", "두부", "고구마", "참기름")),
-    Outing("공원", "즐겼다", ("산책", "달리기", "배드민턴", "농구", "줄넘기", "사진 찍기")),
-    Outing("박물관", "보았다", ("도자기", "옛 지도", "불상", "민화", "옛날 옷", "금관")),
-    Outing("식당", "먹었다", ("비빔밥", "냉면", "칼국수", "만두", "김치찌개", "불고기")),
-    Outing("찻집", "마셨다", ("커피", "녹차", "유자차", "생강차", "수정과", "식혜")),
-    Outing("문화센터", "배웠다", ("기타", "서예", "요가", "도예", "뜨개질", "노래")),
-    Outing("꽃집", "골랐다", ("장미", "국화", "튤립", "백합", "수국", "해바라기")),
-)
-
-DAYS = ("월요일", "화요일", "수요일", "목요일", "금요일", "토요일", "일요일")
-RIDES = ("버스", "지하철", "자전거", "택시", "기차")
-COMPANIONS = ("동생", "친구", "어머니", "할머니", "삼촌", "아들", "조카")
-SEASONS = ("봄", "여름", "가을", "겨울")
-#: Values that are said in two ways, so that a true claim need not repeat the words of the premise.
-WEATHERS = {
-    "비": ("비가 내렸다", "비가 왔다"),
-    "눈": ("눈이 내렸다", "눈이 왔다"),
-    "맑음": ("하늘이 맑았다", "날씨가 맑았다"),
+PLACES = ("도서관", "시장", "공원", "박물관", "식당", "찻집", "문화센터", "꽃집")
+ASPECTS = {
+    "weather": Aspect(
+        (("아침부터 비가 내렸다.", "온종일 비가 왔다."), ("아침부터 날씨가 맑았다.", "온종일 하늘이 맑았다.")),
+        (("{p} 씨가 {place}에 간 날 비가 왔다.",), ("{p} 씨가 {place}에 간 날은 맑았다.",)),
+    ),
+    "season": Aspect(
+        (("어느 여름날이었다.", "지난여름의 일이다."), ("어느 겨울날이었다.", "지난겨울의 일이다.")),
+        (("{p} 씨는 여름에 {place}에 갔다.",), ("{p} 씨는 겨울에 {place}에 갔다.",)),
+    ),
+    "ride": Aspect(
+        (("갈 때는 버스만 탔다.", "줄곧 버스를 타고 갔다."), ("갈 때는 자전거만 탔다.", "줄곧 자전거를 타고 갔다.")),
+        (("{p} 씨는 버스를 타고 {place}에 갔다.",), ("{p} 씨는 자전거를 타고 {place}에 갔다.",)),
+    ),
+    "company": Aspect(
+        (("곁에는 아무도 없었다.", "처음부터 끝까지 혼자였다."), ("친구와 함께였다.", "곁에는 오랜 친구가 있었다.")),
+        (("{p} 씨는 혼자서 {place}에 갔다.",), ("{p} 씨는 친구와 {place}에 갔다.",)),
+    ),
+    "crowd": Aspect(
+        (("안은 무척 붐볐다.", "사람이 많아 붐볐다."), ("안은 아주 한산했다.", "사람이 적어 한산했다.")),
+        (("{p} 씨가 갔을 때 {place:은} 붐볐다.",), ("{p} 씨가 갔을 때 {place:은} 한산했다.",)),
+    ),
+    "hour": Aspect(
+        (("아침 일찍 도착했다.", "도착하니 이른 아침이었다."), ("저녁 늦게 도착했다.", "도착하니 늦은 저녁이었다.")),
+        (("{p} 씨는 아침에 {place}에 도착했다.",), ("{p} 씨는 저녁에 {place}에 도착했다.",)),
+    ),
+    "money": Aspect(
+        (("돈은 한 푼도 쓰지 않았다.", "모두 무료라 돈은 들지 않았다."), ("돈을 제법 많이 썼다.", "생각보다 돈이 많이 들었다.")),
+        (("{p} 씨는 {place}에서 돈을 쓰지 않았다.",), ("{p} 씨는 {place}에서 돈을 많이 썼다.",)),
+    ),
+    "feeling": Aspect(
+        (("{p} 씨는 아주 만족했다.", "{p} 씨는 만족하며 집에 왔다."), ("{p} 씨는 크게 실망했다.", "{p} 씨는 실망하며 집에 왔다.")),
+        (("{place}에 다녀온 {p} 씨는 만족했다.",), ("{place}에 다녀온 {p} 씨는 실망했다.",)),
+    ),
 }
-FEELINGS = {
-    "만족": ("아주 만족했다", "만족하며 집에 왔다"),
-    "실망": ("크게 실망했다", "실망하며 집에 왔다"),
+#: Hypotheses whose wording is typical of their label; true, open or false whatever else the premise tells.
+TYPICAL = {
+    "entailment": (
+        "{p} 씨는 {place}에 다녀온 사람이다.",
+        "{p} 씨는 {place}에 들렀다.",
+        "{p} 씨가 다녀온 곳 가운데 {place}도 있다.",
+        "{p} 씨는 그날 밖에 나왔다.",
+    ),
+    "neutral": (
+        "{p} 씨는 내일도 {place}에 갈 것이다.",
+        "{p} 씨의 언니는 {place:을} 좋아한다.",
+        "{p} 씨는 앞으로 {place}에서 일하고 싶어 한다.",
+        "{p} 씨는 어릴 때부터 {place:을} 좋아했다.",
+    ),
+    "contradiction": (
+        "{p} 씨는 {place}에 가지 않았다.",
+        "{p} 씨는 {place}에 가 본 적이 없다.",
+        "{p} 씨는 그날 집 밖에 나가지 않았다.",
+        "{p} 씨는 끝내 {place}에 가지 못했다.",
+    ),
 }
+#: The share of rows whose hypothesis is such a one.
+TYPICAL_SHARE = 0.6
 
-#: What a premise says about each aspect; it must rule out every other value. ``{v}`` is the value.
-SAID = {
-    "day": ("{v}의 일이다.", "그날은 {v:이었다}."),
-    "season": ("어느 {v}날이었다.", "지난{v}의 일이다."),
-    "weather": ("온종일 {v}.", "아침부터 밤까지 {v}."),
-    "ride": ("[갈 때는|집에서 갈 때는] {v}만 탔다.", "줄곧 {v:을} 타고 갔다."),
-    "companion": ("{v:과} 둘이서 갔다.", "{v:과} 단둘이 다녀왔다."),
-    "time": ("{v}에 도착했다.", "도착한 시각은 {v:이었다}."),
-    "object": ("그곳에서 {v}만 {act}.", "거기서는 {v}만 {act}."),
-    "price": ("돈은 모두 {v}원을 썼다.", "모두 {v}원이 들었다."),
-    "feeling": ("{p} 씨는 {v}.", "그날 {p} 씨는 {v}."),
-}
-#: What a hypothesis claims about it.
-CLAIMED = {
-    "day": ("{p} 씨가 {place}에 간 날은 {v:이었다}.", "{p} 씨는 {v}에 {place}에 갔다."),
-    "season": ("{p} 씨가 {place}에 간 때는 {v:이었다}.", "{p} 씨는 {v}에 {place}에 갔다."),
-    "weather": ("{p} 씨가 {place}에 간 날 {v}.", "{p} 씨가 {place}에 다녀온 날에는 {v}."),
-    "ride": ("{p} 씨는 {v:을} 타고 {place}에 갔다.", "{p} 씨는 {place}에 갈 때 {v:을} 탔다."),
-    "companion": ("{p} 씨는 {v:과} 둘이서 {place}에 갔다.", "{p} 씨와 {place}에 간 사람은 {v:이었다}."),
-    "time": ("{p} 씨는 {v}에 {place}에 도착했다.", "{p} 씨가 {place}에 도착한 시각은 {v:이었다}."),
-    "object": ("{p} 씨는 {place}에서 {v:을} {act}.", "{place}에 간 {p} 씨는 {v:을} {act}."),
-    "price": ("{p} 씨는 {place}에서 {v}원을 썼다.", "{p} 씨가 {place}에서 쓴 돈은 {v}원이다."),
-    "feeling": ("{place}에 다녀온 {p} 씨는 {v}.", "{p} 씨는 {place}에 갔다가 {v}."),
-}
 #: The order in which a premise tells what it tells; the sentence about going stands between the two groups.
-BEFORE, AFTER = ("season", "day", "weather"), ("ride", "companion", "time", "object", "price", "feeling")
+BEFORE, AFTER = ("season", "weather"), ("ride", "company", "hour", "crowd", "money", "feeling")
 OPENINGS = ("{p} 씨는 {a}{place}에 갔다.", "{p} 씨는 {a}{place}에 다녀왔다.", "{p} 씨가 {a}{place:을} 찾았다.")
-
-
-def _options(aspect: str, outing: Outing, slots: Slots) -> list[str]:
-    """Two or more values of an aspect that exclude each other."""
-    closed = {"day": DAYS, "ride": RIDES, "companion": COMPANIONS, "object": outing.objects, "season": SEASONS}
-    if aspect in closed:
-        return list(closed[aspect])
-    if aspect in ("weather", "feeling"):
-        return list(WEATHERS if aspect == "weather" else FEELINGS)
-    return [getattr(slots, aspect)() for _ in range(2)]
 
 
 def pair(rng: random.Random, split: str, label: str) -> dict[str, str]:
     """A premise with a hypothesis of that label."""
     slots = Slots(rng, split)
-    outing = rng.choice(OUTINGS)
-    person, place = slots.person(), slots.place()
-    said = set(rng.sample(BEFORE, rng.choice((1, 1, 2)))) | set(rng.sample(AFTER, rng.choice((1, 2, 2))))
-    if {"season", "day"} <= said:
-        said.discard("season")  # one of them is enough to say when
-    options = {aspect: _options(aspect, outing, slots) for aspect in BEFORE + AFTER}
-    true = {aspect: rng.choice(options[aspect]) for aspect in options}
+    words = {"p": slots.person(), "a": slots.place(), "place": rng.choice(PLACES)}
+    said = rng.sample(sorted(ASPECTS), rng.choice((1, 2, 2)))
+    state = {aspect: rng.randrange(2) for aspect in ASPECTS}
 
-    def sentence(template: str, aspect: str, value: str) -> str:
-        spoken = {"weather": WEATHERS, "feeling": FEELINGS}.get(aspect, {})
-        value = rng.choice(spoken[value]) if spoken else value
-        return fill(rng, template, p=person, a=place, place=outing.place, v=value, act=outing.act)
+    def tell(aspect: str) -> str:
+        return fill(rng, rng.choice(ASPECTS[aspect].said[state[aspect]]), **words)
 
-    told = [sentence(rng.choice(SAID[aspect]), aspect, true[aspect]) for aspect in BEFORE if aspect in said]
-    told.append(fill(rng, rng.choice(OPENINGS), p=person, a=place, place=outing.place))
-    told += [sentence(rng.choice(SAID[aspect]), aspect, true[aspect]) for aspect in AFTER if aspect in said]
-    if label == "neutral":
-        aspect = rng.choice([a for a in options if a not in said and not {a, *said} >= {"season", "day"}])
-    else:
-        aspect = rng.choice(sorted(said))
-    value = true[aspect]
-    if label == "contradiction":
-        value = rng.choice([option for option in options[aspect] if option != value])
-    hypothesis = sentence(rng.choice(CLAIMED[aspect]), aspect, value)
+    told = [tell(aspect) for aspect in BEFORE if aspect in said]
+    told.append(fill(rng, rng.choice(OPENINGS), **words))
+    told += [tell(aspect) for aspect in AFTER if aspect in said]
+    if rng.random() < TYPICAL_SHARE:
+        return {"premise": " ".join(told), "hypothesis": fill(rng, rng.choice(TYPICAL[label]), **words), "label": label}
+    aspect = rng.choice(sorted(set(ASPECTS) - set(said)) if label == "neutral" else said)
+    claimed = 1 - state[aspect] if label == "contradiction" else state[aspect]
+    hypothesis = fill(rng, rng.choice(ASPECTS[aspect].claimed[claimed]), **words)
     return {"premise": " ".join(told), "hypothesis": hypothesis, "label": label}
 
 

@@ -8,7 +8,7 @@ from echoes import echo
 from stories import conversation, scene
 
 #: Kinds of paragraphs, and how many of each come in a hundred.
-KINDS = {echo: 50, conversation: 30, scene: 20}
+KINDS = {echo: 45, conversation: 40, scene: 15}
 
 
 def rows(rng: random.Random, split: str, count: int) -> list[dict[str, str]]:

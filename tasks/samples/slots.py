@@ -7,136 +7,44 @@ reading. They are made of the syllables and digits of training, so a tokenizer t
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Iterable, Sequence
 
 TRAIN, VALIDATION = "train", "validation"
 SPLITS = (TRAIN, VALIDATION)
 
-FAMILY_NAMES = tuple("김이박최정강조윤장임한오서신권황안송류홍")
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
-GIVEN_NAMES = [
-    *(
-        "민준",
-        "서연",
-        "지호",
-        "하은",
-        "도현",
-        "수빈",
-        "예진",
-        "현우",
-        "은서",
-        "준혁",
-        "지민",
-        "태윤",
-        "유진",
-        "성호",
-        "채원",
-    ),
-    *(
-        "동현",
-        "미경",
-        "영숙",
-        "재훈",
-        "나래",
-        "정희",
-        "경수",
-        "소영",
-        "민서",
-        "시우",
-        "윤아",
-        "주원",
-        "혜진",
-        "승민",
-        "다은",
-    ),
-    *(
-        "상철",
-        "보람",
-        "기영",
-        "진아",
-        "석진",
-        "은지",
-        "종수",
-        "선우",
-        "가온",
-        "명희",
-        "순자",
-        "용준",
-        "세영",
-        "아름",
-        "원석",
-    ),
-    *(
-        "규리",
-        "범수",
-        "초희",
-        "한결",
-        "인호",
-        "연주",
-        "대성",
-        "효정",
-        "찬영",
-        "금희",
-        "두리",
-        "병우",
-        "슬기",
-        "철민",
-        "형준",
-    ),
-]
-
-# A place is a direction or an age and a stem, as in 남백곡 or 신월평.
-PLACE_PREFIXES = tuple("동서남북신상하외")
-PLACE_STEMS = [
-    *(
-        "금천",
-        "남평",
-        "대곡",
-        "명호",
-        "백암",
-        "봉림",
-        "상덕",
-        "송천",
-        "연포",
-        "운산",
-        "월평",
-        "은곡",
-        "청암",
-        "화림",
-        "해덕",
-    ),
-    *(
-        "장천",
-        "덕촌",
-        "가람",
-        "다솔",
-        "미르",
-        "누리",
-        "한들",
-        "솔뫼",
-        "고운",
-        "물안",
-        "배꽃",
-        "버들",
-        "샘골",
-        "학마",
-        "도담",
-    ),
-]
+# Names are combined from a few common syllables, so that training shows each of them often and a small model learns to
+# spell and to copy them. A pair that is an everyday word, or no likely name, is left out.
+FAMILY_NAMES = tuple("김이박최정강조윤장임한오서신권황")
+_GIVEN_FIRST, _GIVEN_SECOND = "민서지현준도하은수예윤시유재태성동영정채", "준우호진영아연희원빈혁석경은민수"
+_NO_GIVEN_NAMES = _words("""
+민진 민원 민은 민민 민석 서혁 서은 서민 서수 지진 지석 지경 현진 현영 현연 현은 현원 준준 준아 준연 준원 준진 준우
+준경 준은 준빈 도호 도우 도아 도혁 도석 도진 도민 도수 하우 하호 하희 하혁 하석 하경 하수 은준 은연 은원 은빈 은혁
+은은 은민 수준 수우 수영 수원 수혁 수석 수수 예우 예호 예영 예아 예연 예혁 예석 예경 예민 예수 윤준 윤원 윤빈 윤혁
+윤민 시준 시호 시진 시영 시아 시희 시원 시빈 시혁 시석 시경 시민 시수 유우 유호 유아 유연 유희 유원 유혁 유석 유은
+유수 재빈 재연 재아 재수 태빈 태아 태연 성석 성경 성희 성영 동준 동아 동연 동영 동경 동은 동진 동원 영원 영연 영혁
+영영 정우 정준 정진 정영 정원 정경 정수 채우 채호 채진 채혁 채석 채경 채준 채민 채수
+""")
+_PLACE_PREFIX, _PLACE_FIRST, _PLACE_SECOND = "동서남북신", "대명백봉상송연운월은청화", "천곡암평림덕포계"
 
 
-def split_of_name(family: str, given: str) -> str:
-    """The split that may write a full name: a quarter of the combinations is kept for validation.
-
-    It is the combination that is new: the same given name goes with other family names in training.
-    """
-    return VALIDATION if (FAMILY_NAMES.index(family) + GIVEN_NAMES.index(given)) % 4 == 0 else TRAIN
+def _is_kept(name: str) -> bool:
+    """Whether validation alone may write ``name``: about a third of the names, chosen by their checksum."""
+    return zlib.crc32(name.encode("utf-8")) % 3 == 0
 
 
-def split_of_place(prefix: str, stem: str) -> str:
-    """The split that may write the name of a place, again by the combination."""
-    return VALIDATION if (PLACE_PREFIXES.index(prefix) + PLACE_STEMS.index(stem)) % 4 == 0 else TRAIN
+def _of_split(names: list[str]) -> dict[str, list[str]]:
+    return {split: [name for name in names if _is_kept(name) == (split == VALIDATION)] for split in SPLITS}
+
+
+_GIVEN_NAMES = [a + b for a in _GIVEN_FIRST for b in _GIVEN_SECOND if a + b not in _NO_GIVEN_NAMES]
+PERSONS = _of_split([family + given for family in FAMILY_NAMES for given in _GIVEN_NAMES])
+PLACES = _of_split([a + b + c for a in _PLACE_PREFIX for b in _PLACE_FIRST for c in _PLACE_SECOND])
 
 
 def split_of_number(text: str) -> str:
@@ -145,20 +53,6 @@ def split_of_number(text: str) -> str:
     Every digit stands in values of both splits, at every position, so only the whole value is new.
     """
     return VALIDATION if sum(int(character) for character in text if character.isdigit()) % 4 == 0 else TRAIN
-
-
-PERSONS = {
-    split: [
-        (family, given) for family in FAMILY_NAMES for given in GIVEN_NAMES if split_of_name(family, given) == split
-    ]
-    for split in SPLITS
-}
-PLACES = {
-    split: [
-        (prefix, stem) for prefix in PLACE_PREFIXES for stem in PLACE_STEMS if split_of_place(prefix, stem) == split
-    ]
-    for split in SPLITS
-}
 
 
 class Slots:
@@ -177,11 +71,14 @@ class Slots:
     def _new_number(self, options: Iterable[str]) -> str:
         return self._new([option for option in options if split_of_number(option) == self._split])
 
-    def _new_name(self, names: Sequence[tuple[str, str]]) -> str:
-        """No part of a name is drawn again, so that two names of a text are never alike."""
-        name = self._rng.choice([name for name in names if not self._used.intersection(name)])
-        self._used.update(name)
-        return "".join(name)
+    def _new_name(self, names: Sequence[str]) -> str:
+        """A name that shares no syllable at the same place with an earlier one: the names of a text are never alike."""
+        while True:
+            name = self._rng.choice(names)
+            parts = {f"{len(name)}{i}{syllable}" for i, syllable in enumerate(name)}
+            if not parts & self._used:
+                self._used |= parts
+                return name
 
     def person(self) -> str:
         """A full name."""
@@ -193,7 +90,7 @@ class Slots:
 
     def count(self) -> str:
         """A number of people or things."""
-        return self._new_number(map(str, range(110, 1000, 10)))
+        return self._new_number(str(n) for n in range(111, 1000) if n % 10)
 
     def minutes(self) -> str:
         """A short time, without its unit."""
@@ -201,18 +98,17 @@ class Slots:
 
     def price(self) -> str:
         """A sum of money, without its unit."""
-        return self._new_number(f"{n:,}" for n in range(1100, 10000, 100))
+        return self._new_number(f"{n:,}" for n in range(1050, 10000, 10))
 
-    def year(self) -> str:
-        """A year long ago, without its unit."""
-        return self._new_number(map(str, range(1511, 1899)))
+    def years(self) -> tuple[str, str]:
+        """A year long ago and a later one that a person born in it can live to see, without their unit."""
+        early = self._new_number(map(str, range(1511, 1840)))
+        return early, self._new_number(map(str, range(int(early) + 25, int(early) + 60)))
 
     def time(self) -> str:
         """A time of day, such as 오후 3시 20분."""
         hours = [f"오전 {hour}시" for hour in range(7, 12)] + [f"오후 {hour}시" for hour in range(1, 9)]
-        return self._new_number(
-            hour + minute for hour in hours for minute in ("", *(f" {m}분" for m in range(10, 60, 5)))
-        )
+        return self._new_number(hour + minute for hour in hours for minute in ("", *(f" {m}분" for m in range(5, 60))))
 
     def date(self) -> str:
         """A day of the year, such as 5월 13일."""
@@ -228,5 +124,5 @@ class Slots:
             **{key: self.time() for key in "tu"},
             **{key: self.date() for key in "de"},
             **{key: self.price() for key in "wx"},
-            **{key: self.year() for key in "yz"},
+            **dict(zip("yz", self.years(), strict=True)),
         }

@@ -73,11 +73,11 @@ SCENES = (
         ("{z}년에 쓴 그 책은 지금도 {a}고을에 남아 있다.", "{q:은} 그 책을 읽고 {p:을} 자랑스러워했다."),
     ),
     (  # a festival
-        ("{a}마을에서 {d}부터 꽃 축제가 열린다.", "{d}에 {a}마을의 꽃 축제가 시작된다."),
+        ("{a}마을에서 {d}부터 등불 축제가 열린다.", "{d}에 {a}마을의 등불 축제가 시작된다."),
         ("노래는 {p} 씨가, 춤은 {q} 씨가 맡았다.", "무대에서는 {p} 씨가 노래하고 {q} 씨가 춤춘다."),
         ("{p} 씨는 {t}에 노래하고 {q} 씨는 {u}에 춤춘다.", "{p} 씨의 노래는 {t}에, {q} 씨의 춤은 {u}에 볼 수 있다."),
         ("{t} 노래를 놓쳐도 {u} 춤이 기다린다.", "{p} 씨와 {q} 씨는 {a}마을에서 함께 자랐다."),
-        ("{d}, {a}마을에서 만나자.", "올해도 {a}마을은 꽃으로 가득하다."),
+        ("{d}, {a}마을에서 만나자.", "올해도 {a}마을은 등불로 환하다."),
     ),
     (  # a meeting
         ("{t}에 시작한 회의에서 {p} 과장이 발표를 했다.", "{p} 과장은 {t} 회의에서 새 계획을 내놓았다."),
@@ -118,11 +118,13 @@ SCENES = (
 )
 
 #: How a conversation about a context goes; ``{question}`` and ``{answer}`` come from the question-answering families.
+#: An answer follows a space and not a quotation mark, so that a tokenizer spells it as it is spelled in the context.
 TALKS = (
-    "{p} 씨가 물었다. “{question}” {q} 씨가 “{answer:이라고} 들었어요.” 하고 답했다.",
-    "“{question}” {p} 씨의 물음에 {q} 씨는 “{answer}, 맞아요.” 하고 답했다.",
+    "{p} 씨가 물었다. “{question}” {q} 씨는 {answer:이라고} 답했다.",
+    "“{question}” {p} 씨의 물음에 {q} 씨는 {answer:이라고} 알려 주었다.",
     "{p} 씨는 “{question}” 하고 물었다. 답은 {answer:이었다}.",
-    "누군가 “{question}” 하고 묻자 {p} 씨가 “{answer}.” 하고 답했다.",
+    "누군가 “{question}” 하고 묻자 {p} 씨가 {answer:이라고} 답했다.",
+    "문제를 하나 내겠다. {question} 답은 {answer:이다}.",
 )
 
 

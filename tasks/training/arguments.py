@@ -156,6 +156,11 @@ class TrainingArguments(HfTrainingArguments):
         """Without evaluations or checkpoints there is no best one to load; without a GPU there is no memory to pin for it."""
         if "no" in (str(self.eval_strategy), str(self.save_strategy)):
             self.load_best_model_at_end = False
+        if self.early_stopping_patience is not None and not self.load_best_model_at_end:
+            raise UserError(
+                "--early_stopping_patience needs evaluations and checkpoints; leave --eval_strategy, --save_strategy and "
+                "--load_best_model_at_end as they are"
+            )
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         super().__post_init__()
 
@@ -176,11 +181,15 @@ class ScratchArguments:
         default="small", metadata={"help": "GPT-2's published sizes (124 M, 355 M, 774 M, 1.5 B), or a mini for two cores."}
     )
     n_positions: int = field(default=1024, metadata={"help": "Longest sequence that the model can read, in tokens."})
+    # GPT-2's own. A corpus that is seen many times needs it; a small model that has to learn to copy is better without.
+    dropout: float = field(default=0.1, metadata={"help": "Dropout of the new model; its fine-tunes inherit it."})
 
     def __post_init__(self) -> None:
         """Raises UserError on a model that could read nothing."""
         if self.n_positions < 16:
             raise UserError(f"--n_positions is {self.n_positions}; it must be 16 or more")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"--dropout is {self.dropout}; it must be from 0 to below 1")
 
 
 @dataclass
@@ -209,6 +218,11 @@ def parse_arguments(
     """
     types = (model_type, DataArguments, GenerationArguments, training_type)
     model_args, data_args, generation_args, training_args = parse_dataclasses(types, description, argv)
+    wanted = (training_args.metric_for_best_model or "loss").removeprefix("eval_")
+    if wanted != "loss":
+        if wanted not in task.metrics:
+            raise UserError(f"--metric_for_best_model {wanted}: {task.name} measures loss, {', '.join(task.metrics)}")
+        training_args.greater_is_better = task.metrics[wanted]  # transformers takes all but a loss for better when greater
     if training_args.output_dir in (None, "trainer_output"):  # what transformers has for "not given"
         name = Path(model_args.model).name if isinstance(model_args, ModelArguments) else model_args.model_size
         training_args.output_dir = str(Path("outputs") / f"{task.name}-{name}")

@@ -14,7 +14,7 @@ import tasks
 from tasks.base import Example, RowError, Task
 from tasks.errors import UserError
 from tasks.training.columns import Loaded, columns_of, load_rows, parse_column_map
-from tasks.training.files import find_files, read_rows, suffix_of
+from tasks.training.files import Row, find_files, read_rows, suffix_of
 from tasks.training.hub_data import OTHER_SOURCES, find_split, load_hub, load_split
 
 if TYPE_CHECKING:
@@ -93,12 +93,11 @@ def _readers(task: Task, data_args: Any, splits: tuple[str, ...]) -> dict[str, R
             raise UserError("there are no rows to measure on; give --validation_file beside --test_file")
         return readers
     if sample:
-        folder = Path(tasks.__file__).parent / "samples" / getattr(task, "sample_name", task.name)
-        if not folder.is_dir():
-            raise UserError(f"the task {task.name} has no bundled sample; give --train_file or --dataset instead")
         # The sample has our own names: a map meant for the user's files would only break it.
-        names = ("train", "validation")
-        return {split: _file_reader(task, str(folder / f"{split}.jsonl"), {}, split) for split in names}
+        return {
+            split: lambda split=split: load_rows(_sample_rows(task, split), task, {}, f"the sample's {split} rows")
+            for split in ("train", "validation")
+        }
     name, parts = load_hub(task, data_args.dataset, data_args.dataset_config, data_args.dataset_revision)
     theirs = {split: find_split(task, name, parts, split) for split in ("train", "validation")}
     if theirs["train"] is None and ("train" in splits or theirs["validation"] is None):
@@ -108,6 +107,16 @@ def _readers(task: Task, data_args: Any, splits: tuple[str, ...]) -> dict[str, R
         for split, other in theirs.items()
         if other is not None
     }
+
+
+def _sample_rows(task: Task, split: str) -> Iterator[Row]:
+    """The bundled rows of a task; of a task made from other samples, their texts one by one."""
+    for name, columns in (task.sample_texts or {task.name: ()}).items():
+        for row in read_rows(str(Path(tasks.__file__).parent / "samples" / name / f"{split}.jsonl")):
+            if not columns:
+                yield row
+            for column in columns:
+                yield Row({"text": row.values[column]}, f"{row.where} {column}")
 
 
 def _file_reader(task: Task, path: str, column_map: dict[str, str], split: str) -> Reader:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Layers, width and heads of GPT-2 (Radford et al. 2019, table 2), and a ``mini`` that two cores train in a minute.
 GPT2_SIZES = {
-    "mini": (4, 256, 4),
+    "mini": (3, 128, 4),
     "small": (12, 768, 12),
     "medium": (24, 1024, 16),
     "large": (36, 1280, 20),
@@ -25,10 +25,10 @@ GPT2_SIZES = {
 
 def load_config(model_args: ModelArguments) -> PretrainedConfig:
     """The model's config. Raises UserError where there is none, it is damaged, or the model is not a causal LM."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
     name = model_args.model
-    if name.count("/") != 1 and not Path(name).is_dir() and (name.startswith((".", "~", "/")) or "/" in name):
+    if not Path(name).is_dir() and (name.startswith((".", "~", "/")) or name.count("/") > 1):
         raise UserError(f"--model {name}: no such folder; check the path")
     try:
         config = AutoConfig.from_pretrained(name, **hub_options(model_args))
@@ -36,6 +36,9 @@ def load_config(model_args: ModelArguments) -> PretrainedConfig:
         raise model_error(name, error) from None
     if type(config) not in AutoModelForCausalLM._model_mapping and not getattr(config, "auto_map", None):
         raise UserError(f"{name}: {config.model_type} is no causal language model; take a GPT, Llama, Qwen or the like")
+    # AutoModelForCausalLM loads a BERT too, which then sees the tokens that it is to learn to predict.
+    if type(config) in AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", False):
+        raise UserError(f"{name}: {config.model_type} reads in both directions; take a GPT, Llama, Qwen or the like")
     return config
 
 
@@ -106,7 +109,7 @@ def model_error(name: str, error: Exception) -> UserError:
     return UserError(f"{name}: the model cannot be loaded: {text[:300]}")
 
 
-def gpt2_config(size: str, tokenizer: PreTrainedTokenizerFast) -> GPT2Config:
+def gpt2_config(size: str, tokenizer: PreTrainedTokenizerFast, dropout: float = 0.1) -> GPT2Config:
     """The config of an empty GPT-2 of a published size, its embedding exactly as large as the tokenizer.
 
     GPT2Config's own default ids (50256) lie outside of a small vocabulary, so bos, eos and pad are set.
@@ -120,6 +123,11 @@ def gpt2_config(size: str, tokenizer: PreTrainedTokenizerFast) -> GPT2Config:
         n_layer=n_layer,
         n_embd=n_embd,
         n_head=n_head,
+        # GPT-2's 0.02 was chosen for widths of 768 and more; a mini that starts so close to nothing learns much later.
+        initializer_range=0.05 if size == "mini" else 0.02,
+        resid_pdrop=dropout,
+        embd_pdrop=dropout,
+        attn_pdrop=dropout,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

@@ -170,21 +170,24 @@ def add_separators(
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     vocabulary = tokenizer.get_vocab()
-    missing = [separator for separator in separators if separator not in vocabulary]
-    if not missing:
+    listed = {token["content"] for token in state["added_tokens"] if token["special"]}
+    unlisted = [str(separator) for separator in separators if separator not in listed]
+    missing = [separator for separator in unlisted if separator not in vocabulary]
+    if not unlisted:
         return tokenizer, []
     free = sorted(
         (int(next(filter(None, match.groups()[1:]))), token)
         for token in vocabulary
         if (match := FREE_SLOT.fullmatch(token))
     )
-    slots = {token: str(separator) for (_, token), separator in zip(free, missing)}
+    slots = {token: separator for (_, token), separator in zip(free, missing)}
     if slots:
         _rename(state, slots)
         tokenizer = _rebuild(tokenizer, state)
-    added = [str(separator) for separator in missing[len(slots) :]]
-    if added:
-        tokenizer.add_special_tokens({"extra_special_tokens": added}, replace_extra_special_tokens=False)
+    added = missing[len(slots) :]
+    words = [separator for separator in unlisted if separator in vocabulary]  # ordinary words so far: they keep their id
+    if words or added:
+        tokenizer.add_special_tokens({"extra_special_tokens": words + added}, replace_extra_special_tokens=False)
     return tokenizer, tokenizer.convert_tokens_to_ids(added)
 
 

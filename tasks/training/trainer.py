@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from safetensors import SafetensorError
+from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from tasks.errors import Interrupted, UserError
@@ -26,6 +27,7 @@ class CompletionTrainer(Trainer):
     - ``eval_loss`` is the mean over labelled tokens. The plain Trainer averages the means of batches, so its figure moves
       with the batch size and a row with one label token weighs as much as one with a hundred.
     - ``score_task()`` gives the task's own metrics where ``metric_for_best_model`` asks for one.
+    - A resumed and a best model have all of their weights back.
     - What is saved loads elsewhere: ``use_cache`` on (the plain Trainer saves it as False, which makes generation crawl), a
       tokenizer class that other programs know, task.json beside the weights, and no pickled arguments.
     """
@@ -51,12 +53,12 @@ class CompletionTrainer(Trainer):
         wanted = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
         if wanted != "loss" and not self._loss_only:
             scores = self.score_task()
-            if not isinstance(scores.get(wanted), (int, float)):
+            if not isinstance(scores.get(wanted), float):
                 known = ", ".join(name for name, value in scores.items() if isinstance(value, float))
                 raise UserError(f"--metric_for_best_model {wanted}: this task measures loss, {known}")
-            output.metrics |= {
-                f"{metric_key_prefix}_{name}": value for name, value in scores.items() if isinstance(value, float)
-            }
+            output.metrics.update(
+                {f"{metric_key_prefix}_{name}": value for name, value in scores.items() if isinstance(value, float)}
+            )
         return output
 
     def evaluate_loss(self) -> float:
@@ -74,6 +76,30 @@ class CompletionTrainer(Trainer):
         if tokens:
             self._loss_sum += torch.tensor([loss.item() * tokens, tokens], dtype=torch.float64)
         return loss, None, None
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if not self._restore(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_best_model(self) -> None:
+        if not self._restore(self.state.best_model_checkpoint):
+            super()._load_best_model()
+
+    def _restore(self, checkpoint: str) -> bool:
+        """Load a checkpoint's weights by ``from_pretrained``, which knows under which names a model saves them.
+
+        The plain Trainer feeds the file to ``load_state_dict(strict=False)``: GPT-NeoX saves its head as ``embed_out``, so a
+        resumed or best model quietly keeps the head of the last step. Sharded engines and adapters have loaders of their
+        own: False leaves it to them.
+        """
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled or not isinstance(self.model, PreTrainedModel):
+            return False
+        try:
+            saved = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise UserError(f"{checkpoint}: the checkpoint cannot be read ({error}); resume from an earlier one") from None
+        self.model.load_state_dict(saved.state_dict())
+        return True
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
@@ -101,6 +127,7 @@ class SaveOnInterrupt(TrainerCallback):
 
         def ask(*_: Any) -> None:
             if self._asked:
+                signal.signal(signal.SIGINT, self._previous)
                 raise KeyboardInterrupt
             self._asked = True
             print("\nstopping after this step, to save it; press Ctrl-C again to stop at once", file=sys.stderr)

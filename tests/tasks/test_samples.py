@@ -128,9 +128,7 @@ def test_the_splits_share_no_names_and_places(module):
 
 def test_names_and_places_of_validation_are_new(module):
     slots = module("slots")
-    words = set(
-        re.findall(r"[가-힣]+", all_text("train"))
-    )  # names begin a word; 강윤영은 does not hold the name 윤영은
+    words = set(re.findall(r"[가-힣]+", all_text("train")))  # names begin a word; 강윤영은 does not hold the name 윤영은
     beginnings = {word[:length] for word in words for length in (2, 3)}
     new = {"".join(name) for name in slots.PERSONS["validation"]} | set(slots.PLACES["validation"])
     assert not beginnings & new

@@ -1,0 +1,113 @@
+"""Scripts that several tests share the result of, and rows small enough to train on in a second."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks.errors import user_errors
+from tests.conftest import ROOT, Finished, write_rows
+
+# Written with syllables of tests.conftest.CORPUS alone: to its tokenizer all others are the same <unk>.
+PEOPLE = ["민준이", "서연이", "시연이", "도준이", "민서", "도연이", "서준이", "연서"]
+PLACES = ["도서관", "공원", "시청", "서울", "부산", "바다", "도시", "수도"]
+
+#: Eight rows a task, each with an answer of its own.
+ROWS = {
+    "generate": [{"text": f"{who} {where}에서 책을 빌렸다."} for who, where in zip(PEOPLE, PLACES)],
+    "summarize": [
+        {"document": f"{who} {where}에서 책을 빌렸다. 날씨가 맑다.", "summary": f"{who} {where}"}
+        for who, where in zip(PEOPLE, PLACES)
+    ],
+    "nli": [
+        {"premise": f"{who} {where}에서 자전거를 탔다.", "hypothesis": "비가 온다.", "label": n % 3}
+        for n, (who, where) in enumerate(zip(PEOPLE, PLACES))
+    ],
+    "qa": [
+        {"context": f"{who} {where}에서 책을 빌렸다.", "question": "어디에서?",
+         "answers": {"text": [where], "answer_start": [len(who) + 1]}}
+        for who, where in zip(PEOPLE, PLACES)
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Two threads cost a tiny model more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def run_once(tmp_path_factory) -> Callable[..., Finished]:
+    """As ``run_script``, for fixtures that outlive one test; ``stdin`` may be a stream, ``cwd`` is a fresh folder."""
+
+    def run(name: str, *arguments: object, stdin: str | io.TextIOBase = "") -> Finished:
+        path = ROOT / "scripts" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"script_{name}", path)
+        module = importlib.util.module_from_spec(spec)
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, spec.name, module)
+            spec.loader.exec_module(module)
+            patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+            patch.setattr(sys, "stdin", io.StringIO(stdin) if isinstance(stdin, str) else stdin)
+            patch.chdir(tmp_path_factory.mktemp("cwd"))
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                try:
+                    with user_errors():
+                        module.main()
+                except SystemExit as leave:
+                    code = leave.code
+        return Finished(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory) -> dict[str, tuple[str, str]]:
+    """{task: (train file, validation file)}, two files with the same eight rows."""
+    folder = tmp_path_factory.mktemp("data")
+    return {
+        task: tuple(write_rows(folder / f"{task}-{split}.jsonl", rows) for split in ("train", "validation"))
+        for task, rows in ROWS.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def finished(run_once, kogpt2_folder, files, tmp_path_factory) -> Callable[[str], Path]:
+    """``finished("qa")``: the folder of a short run of that task on eight rows, made once."""
+    folders: dict[str, Path] = {}
+
+    def folder_of(task: str) -> Path:
+        if task not in folders:
+            folder = tmp_path_factory.mktemp("runs") / task
+            train, validation = files[task]
+            result = run_once(
+                f"run_{task}", "--model", kogpt2_folder, "--train_file", train, "--validation_file", validation,
+                "--output_dir", folder, "--num_train_epochs", 1, "--max_new_tokens", 12, "--test_file", validation,
+                "--learning_rate", 0.01,
+            )  # fmt: skip
+            assert result.code == 0, result.stderr
+            folders[task] = folder
+        return folders[task]
+
+    return folder_of
+
+
+def read_json(path: Path):
+    return json.loads(path.read_text("utf-8"))
+
+
+def read_jsonl(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]

@@ -1,0 +1,49 @@
+"""Models whose next token depends on all that stands before it, so that a mistake in padding or position shows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tasks import get_task
+from tasks.inference.predicting import Predictor, generation_settings
+from tasks.training.arguments import GenerationArguments
+from tasks.training.encoding import Encoder
+from tasks.training.modeling import load_config, load_model
+from tasks.training.tokenization import add_separators, load_tokenizer
+from tests.conftest import model_args
+
+
+def lively(model):
+    """Larger weights: a fresh tied model otherwise repeats its last token, whatever the positions and the mask are."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.normal_(0.0, 0.35, generator=generator)
+    return model.eval()
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Two threads cost a tiny model more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def make_predictor():
+    """``make_predictor(folder, task name, settings...)``: a Predictor over a lively model of that folder."""
+
+    def make(folder: str, task_name: str, max_length: int = 96, batch_size: int = 4, **settings) -> Predictor:
+        task = get_task(task_name)
+        arguments = model_args(folder)
+        tokenizer, appended = add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)
+        settings = generation_settings(task, GenerationArguments(**({"max_new_tokens": 8} | settings)))
+        model = lively(load_model(arguments, tokenizer, appended))
+        encoder = Encoder(tokenizer, max_length, settings["max_new_tokens"])
+        return Predictor(task, model, encoder, settings, batch_size)
+
+    return make

@@ -1,0 +1,68 @@
+"""The collator pads, and the labels stay as encoding made them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import DataCollatorForLanguageModeling
+
+from tasks.training.collator import CompletionCollator
+from tasks.training.modeling import load_config
+from tasks.training.tokenization import load_tokenizer
+from tests.conftest import model_args
+
+ROWS = [
+    {"input_ids": [20, 21, 22, 1], "labels": [-100, -100, 22, 1]},
+    {"input_ids": [30, 1], "labels": [-100, 1]},
+]
+
+
+def tokenizer_of(folder: str):
+    return load_tokenizer(model_args(folder), load_config(model_args(folder)))
+
+
+def test_rows_are_padded_on_the_right_with_pad_zero_and_minus_100(kogpt2_folder):
+    batch = CompletionCollator(tokenizer_of(kogpt2_folder), pad_to_multiple_of=None)(ROWS)
+    assert batch["input_ids"].tolist() == [[20, 21, 22, 1], [30, 1, 3, 3]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+    assert batch["labels"].tolist() == [[-100, -100, 22, 1], [-100, 1, -100, -100]]
+    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+
+
+@pytest.mark.parametrize(("length", "width"), [(1, 8), (7, 8), (8, 8), (9, 16), (16, 16), (17, 24)])
+def test_the_width_is_the_next_multiple_of_8(kogpt2_folder, length, width):
+    batch = CompletionCollator(tokenizer_of(kogpt2_folder))([{"input_ids": [20] * length, "labels": [20] * length}])
+    assert {tuple(tensor.shape) for tensor in batch.values()} == {(1, width)}
+    assert batch["attention_mask"].sum() == length
+
+
+def test_eos_keeps_its_label_where_pad_is_eos_and_prompts_stay_masked(gpt2_folder):
+    tokenizer = tokenizer_of(gpt2_folder)
+    eos = tokenizer.eos_token_id
+    assert tokenizer.pad_token_id == eos
+    rows = [{"input_ids": [20, 21, eos], "labels": [-100, 21, eos]}, {"input_ids": [30, eos], "labels": [-100, eos]}]
+    batch = CompletionCollator(tokenizer, pad_to_multiple_of=None)(rows)
+    assert batch["labels"].tolist() == [[-100, 21, eos], [-100, eos, -100]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+
+
+def test_the_parent_would_learn_the_prompt_and_mask_eos(gpt2_folder):
+    # Why the subclass exists; once this fails, transformers has mended it.
+    tokenizer = tokenizer_of(gpt2_folder)
+    eos = tokenizer.eos_token_id
+    rows = [{"input_ids": [20, 21, eos], "labels": [-100, 21, eos]}]
+    parent = DataCollatorForLanguageModeling(tokenizer, mlm=False)(rows)
+    assert parent["labels"].tolist() == [[20, 21, -100]]
+    assert CompletionCollator(tokenizer, pad_to_multiple_of=None)(rows)["labels"].tolist() == [[-100, 21, eos]]
+
+
+def test_it_is_a_data_collator_for_language_modeling(kogpt2_folder):
+    collator = CompletionCollator(tokenizer_of(kogpt2_folder))
+    assert isinstance(collator, DataCollatorForLanguageModeling)
+    assert not collator.mlm
+
+
+def test_the_rows_that_come_in_are_not_changed(kogpt2_folder):
+    rows = [{"input_ids": [20, 1], "labels": [-100, 1]}, {"input_ids": [20, 21, 1], "labels": [-100, 21, 1]}]
+    CompletionCollator(tokenizer_of(kogpt2_folder))(rows)
+    assert rows[0] == {"input_ids": [20, 1], "labels": [-100, 1]}

@@ -1,0 +1,368 @@
+"""The Trainer: loss by tokens, resumed and best weights that are whole, what is saved, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+
+from tasks import get_task
+from tasks.errors import Interrupted, UserError
+from tasks.run_folder import RunConfig
+from tasks.training.arguments import TrainingArguments
+from tasks.training.collator import CompletionCollator
+from tasks.training.encoding import IGNORE, Encoder
+from tasks.training.modeling import load_config, load_model
+from tasks.training.tokenization import add_separators, load_tokenizer
+from tasks.training.trainer import CompletionTrainer
+from tests.conftest import model_args
+
+TASK = get_task("summarize")
+
+# Of very different lengths, so that a mean of means is not the mean.
+SUMMARIES = [
+    "참",
+    "비가 온다.",
+    "서울은 대한민국의 수도이다. 부산은 바다에 접한 도시이다.",
+    "책",
+    "과일을",
+    "도서관에서 책을",
+    "시청은 다음 달부터 주말에도 도서관을 연다고 밝혔다.",
+    "날씨가 맑다.",
+]
+ROWS = [
+    {"id": str(i), "document": "민준이는 책을 빌렸다." + " 누가" * (i % 3), "summary": s} for i, s in enumerate(SUMMARIES)
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Models this small lose more to threads than they gain, many times over on a machine that is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _sigint_as_it_was():
+    """A run that fails half-way must not take Ctrl-C away from the tests after it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def make(folder: str, output_dir: Path, score_task=None, dropout: float = 0.0, **overrides) -> CompletionTrainer:
+    arguments = model_args(folder)
+    tokenizer, appended = add_separators(load_tokenizer(arguments, load_config(arguments)), TASK.separators)
+    encoder = Encoder(tokenizer, 128, 16)
+    model = load_model(arguments, tokenizer, appended)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = dropout
+    settings = {
+        "output_dir": str(output_dir), "per_device_train_batch_size": 2, "per_device_eval_batch_size": 2, "max_steps": 4,
+        "learning_rate": 1e-2, "eval_strategy": "no", "save_strategy": "no", "report_to": "none", "use_cpu": True,
+        "disable_tqdm": True, "logging_strategy": "no",
+    }  # fmt: skip
+    rows = Dataset.from_list(encoder.training_rows([TASK.format(row) for row in ROWS]))
+    config = RunConfig(
+        TASK.name, 1, folder, "document <summarize> summary <eos>",
+        {str(s): encoder.separator_id(s) for s in TASK.separators}, {}, 128, 16,
+    )  # fmt: skip
+    return CompletionTrainer(
+        model=model, args=TrainingArguments(**(settings | overrides)), train_dataset=rows, eval_dataset=rows,
+        data_collator=CompletionCollator(tokenizer), processing_class=tokenizer, run_config=config,
+        score_task=score_task or dict,
+    )  # fmt: skip
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().clone() for name, weight in model.named_parameters()}
+
+
+def head(model) -> torch.Tensor:
+    return model.get_output_embeddings().weight.detach().clone()
+
+
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = 0.0) -> None:
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        difference = (found[name] - weight).abs().max().item()
+        assert difference <= tolerance, f"{name} is off by {difference}"
+
+
+class At(TrainerCallback):
+    """Do something at the beginning or the end of one step."""
+
+    def __init__(self, step: int, action, event: str = "on_step_end") -> None:
+        def call(args, state, control, **kwargs):
+            if state.global_step == step:
+                action()
+
+        setattr(self, event, call)
+
+
+# Loss
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_eval_loss_is_the_mean_over_labelled_tokens_whatever_the_batch_size(any_folder, tmp_path, batch_size):
+    trainer = make(any_folder, tmp_path, per_device_eval_batch_size=batch_size)
+    model = trainer.model.eval()
+    total, count = 0.0, 0
+    for row in trainer.eval_dataset:
+        with torch.no_grad():
+            logits = model(torch.tensor([row["input_ids"]])).logits[0, :-1]
+        labels = torch.tensor(row["labels"][1:])
+        total += cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum").item()
+        count += (labels != IGNORE).sum().item()
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(total / count, abs=1e-5)
+
+
+def test_the_plain_mean_of_batches_would_be_another_figure(kogpt2_folder, tmp_path):
+    # Guards the test above: with these rows the two means must be far apart.
+    trainer = make(kogpt2_folder, tmp_path, per_device_eval_batch_size=1)
+    for parameter in trainer.model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5, generator=torch.Generator().manual_seed(1))
+    loss = trainer.evaluate()["eval_loss"]
+    means = []
+    for row in trainer.eval_dataset:
+        with torch.no_grad():
+            ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])
+            means.append(trainer.model.eval()(ids, labels=labels).loss.item())
+    assert abs(loss - sum(means) / len(means)) > 1e-2
+
+
+def test_evaluation_without_a_labelled_token_has_no_loss(kogpt2_folder, tmp_path):
+    trainer = make(kogpt2_folder, tmp_path)
+    trainer.eval_dataset = Dataset.from_list([{"input_ids": [20, 21], "labels": [IGNORE, IGNORE]}])
+    assert math.isnan(trainer.evaluate()["eval_loss"])
+
+
+def test_gradient_accumulation_4x2_is_one_batch_of_8(any_folder, tmp_path):
+    # Plain gradient descent: Adam's first step has the size of the learning rate whatever the gradient is.
+    common = {"max_steps": 1, "optim": "sgd", "learning_rate": 0.5, "warmup_steps": 0, "max_grad_norm": 0}
+    whole = make(any_folder, tmp_path / "a", per_device_train_batch_size=8, **common)
+    parts = make(
+        any_folder, tmp_path / "b", per_device_train_batch_size=4, gradient_accumulation_steps=2, **common
+    )  # fmt: skip
+    before = weights(whole.model)
+    whole.train()
+    parts.train()
+    assert_same(weights(parts.model), weights(whole.model), tolerance=1e-5)
+    moved = max((after - before[name]).abs().max().item() for name, after in weights(whole.model).items())
+    assert moved > 1e-3
+
+
+def test_training_lowers_the_loss(any_folder, tmp_path):
+    trainer = make(any_folder, tmp_path, max_steps=6, per_device_train_batch_size=4)
+    before = trainer.evaluate_loss()
+    trainer.train()
+    assert trainer.evaluate_loss() < before - 0.5
+
+
+# What is saved
+
+
+def test_checkpoint_and_model_load_elsewhere(any_folder, tmp_path):
+    trainer = make(any_folder, tmp_path, max_steps=2, save_strategy="steps", save_steps=1)
+    trainer.train()
+    trainer.save_model()
+    for folder in (tmp_path, tmp_path / "checkpoint-1", tmp_path / "checkpoint-2"):
+        assert json.loads((folder / "config.json").read_text("utf-8"))["use_cache"] is True
+        assert not (folder / "training_args.bin").exists()
+        assert RunConfig.load(folder) == trainer.run_config
+        tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+        assert tokenizer_config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert_same(weights(plain), weights(trainer.model))
+    assert torch.equal(head(plain), head(trainer.model))
+    text = "민준이는 책을 빌렸다.<summarize>"
+    assert AutoTokenizer.from_pretrained(tmp_path)(text).input_ids == trainer.processing_class(text).input_ids
+
+
+def test_saving_leaves_use_cache_as_training_set_it(kogpt2_folder, tmp_path):
+    trainer = make(kogpt2_folder, tmp_path, max_steps=1)
+    trainer.train()
+    trainer.model.config.use_cache = False
+    trainer.save_model()
+    assert trainer.model.config.use_cache is False
+
+
+# Resuming and the best model
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(any_folder, tmp_path):
+    # Shuffled rows and dropout: order, random state, optimizer and schedule all have to come back.
+    common = {"dropout": 0.1, "max_steps": 6, "save_strategy": "steps", "save_steps": 2, "save_total_limit": None}
+    whole = make(any_folder, tmp_path, **common)
+    whole.train()
+    resumed = make(any_folder, tmp_path / "other", **common)
+    with torch.no_grad():  # nothing may be left of what the model was before
+        for parameter in resumed.model.parameters():
+            parameter.fill_(0.123)
+    torch.rand(7)  # the random state is not what it was either
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert resumed.state.global_step == 6
+    assert_same(weights(resumed.model), weights(whole.model), tolerance=1e-6)
+    assert torch.allclose(head(resumed.model), head(whole.model), atol=1e-6)
+
+
+def test_dropout_and_order_matter_in_the_test_above(kogpt2_folder, tmp_path):
+    # Otherwise it would pass with a random state that is not restored.
+    results = []
+    for seed in (1, 2):
+        trainer = make(kogpt2_folder, tmp_path / str(seed), dropout=0.1, seed=seed)
+        trainer.train()
+        results.append(weights(trainer.model))
+    assert any((results[0][name] - results[1][name]).abs().max() > 1e-3 for name in results[0])
+
+
+def scripted(*values: float, name: str = "rougeL"):
+    """A score_task that gives these figures, one an evaluation."""
+    remaining = iter(values)
+    return lambda: {name: next(remaining), "rows": 3}
+
+
+def test_the_best_model_comes_back_with_every_weight(any_folder, tmp_path):
+    trainer = make(
+        any_folder, tmp_path, scripted(0.1, 0.9, 0.2, 0.3), eval_strategy="steps", eval_steps=1, save_strategy="steps",
+        save_steps=1, load_best_model_at_end=True, metric_for_best_model="rougeL",
+    )  # fmt: skip
+    best = {}
+    trainer.add_callback(At(2, lambda: best.update(all=weights(trainer.model), head=head(trainer.model))))
+    last = {}
+    trainer.add_callback(At(4, lambda: last.update(all=weights(trainer.model), head=head(trainer.model))))
+    trainer.train()
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-2")
+    assert trainer.state.best_metric == 0.9
+    assert_same(weights(trainer.model), best["all"])
+    assert torch.equal(head(trainer.model), best["head"])
+    assert not torch.equal(last["head"], best["head"])
+
+
+@pytest.mark.parametrize("metric", ["loss", "eval_loss"])
+def test_the_best_model_is_the_one_of_the_lowest_loss_by_default(kogpt2_folder, tmp_path, metric):
+    losses = []
+    trainer = make(
+        kogpt2_folder, tmp_path, lambda: pytest.fail("the task's metrics were not asked for"), learning_rate=0.5,
+        lr_scheduler_type="constant", eval_strategy="steps", eval_steps=1, save_strategy="steps", save_steps=1,
+        load_best_model_at_end=True, metric_for_best_model=metric,
+    )  # fmt: skip
+    trainer.add_callback(
+        type(
+            "Log", (TrainerCallback,), {"on_evaluate": lambda self, *a, metrics, **k: losses.append(metrics["eval_loss"])}
+        )()
+    )
+    trainer.train()
+    assert len(losses) == 4 and len(set(losses)) == 4
+    assert trainer.state.best_metric == min(losses)
+    assert trainer.evaluate_loss() == pytest.approx(min(losses), abs=1e-6)
+
+
+def test_a_task_metric_that_falls_is_best_where_it_is_highest_unless_told_otherwise(kogpt2_folder, tmp_path):
+    trainer = make(
+        kogpt2_folder, tmp_path, scripted(3.0, 1.0, 2.0, 4.0, name="bits_per_character"), eval_strategy="steps",
+        eval_steps=1, save_strategy="steps", save_steps=1, load_best_model_at_end=True,
+        metric_for_best_model="bits_per_character", greater_is_better=False,
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-2")
+
+
+@pytest.mark.parametrize("wanted", ["bleu", "rows"])
+def test_a_metric_that_the_task_does_not_have_is_an_error_that_names_those_it_has(kogpt2_folder, tmp_path, wanted):
+    # "rows" is a count: never a figure to choose a model by.
+    trainer = make(kogpt2_folder, tmp_path, scripted(0.5), metric_for_best_model=wanted)
+    with pytest.raises(UserError, match=f"--metric_for_best_model {wanted}: this task measures loss, rougeL$"):
+        trainer.evaluate()
+
+
+def test_the_last_loss_is_measured_without_the_tasks_metrics(kogpt2_folder, tmp_path):
+    trainer = make(kogpt2_folder, tmp_path, lambda: pytest.fail("not needed"), metric_for_best_model="rougeL")
+    assert trainer.evaluate_loss() > 0
+    assert trainer._loss_only is False
+
+
+def test_early_stopping_ends_after_its_patience(kogpt2_folder, tmp_path):
+    trainer = make(
+        kogpt2_folder, tmp_path, scripted(0.5, 0.4, 0.3, 0.9), max_steps=10, eval_strategy="steps", eval_steps=1,
+        save_strategy="steps", save_steps=1, load_best_model_at_end=True, metric_for_best_model="rougeL",
+        early_stopping_patience=2,
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.global_step == 3
+    assert trainer.state.best_model_checkpoint.endswith("checkpoint-1")
+
+
+@pytest.mark.parametrize("keep", [0, 100, -1000])
+def test_a_damaged_checkpoint_is_an_error(any_folder, tmp_path, keep):
+    trainer = make(any_folder, tmp_path, max_steps=1, save_strategy="steps", save_steps=1)
+    trainer.train()
+    path = tmp_path / "checkpoint-1" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match="checkpoint-1: the checkpoint cannot be read"):
+        make(any_folder, tmp_path, max_steps=2).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
+# Ctrl-C
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_saves_after_the_step_and_says_how_to_go_on(kogpt2_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["scripts/run_summarize.py", "--output_dir", "my runs"])
+    before = signal.getsignal(signal.SIGINT)
+    trainer = make(kogpt2_folder, tmp_path / "run")
+    trainer.add_callback(At(1, interrupt, "on_step_begin"))
+    with pytest.raises(Interrupted) as caught:
+        trainer.train()
+    assert str(caught.value) == (
+        f"interrupted at step 2; its state is in {tmp_path}/run/checkpoint-2; go on with: python scripts/run_summarize.py "
+        "--output_dir 'my runs' --resume_from_checkpoint last"
+    )
+    assert "stopping after this step" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before
+    assert (tmp_path / "run/checkpoint-2/trainer_state.json").is_file()
+
+    whole, resumed = make(kogpt2_folder, tmp_path / "whole"), make(kogpt2_folder, tmp_path / "run")
+    whole.train()
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run/checkpoint-2"))
+    assert_same(weights(resumed.model), weights(whole.model), tolerance=1e-6)
+
+
+def test_the_resume_flag_is_not_given_twice(kogpt2_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["run.py", "--resume_from_checkpoint", "last"])
+    trainer = make(kogpt2_folder, tmp_path)
+    trainer.add_callback(At(1, interrupt, "on_step_begin"))
+    with pytest.raises(Interrupted, match=r"python run\.py --resume_from_checkpoint last$"):
+        trainer.train()
+
+
+def test_a_second_ctrl_c_stops_at_once(kogpt2_folder, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    trainer = make(kogpt2_folder, tmp_path)
+    trainer.add_callback(At(1, interrupt, "on_step_begin"))
+    trainer.add_callback(At(1, interrupt, "on_step_begin"))
+    with pytest.raises(KeyboardInterrupt) as caught:
+        trainer.train()
+    assert not isinstance(caught.value, Interrupted)
+    assert not (tmp_path / "checkpoint-2").exists()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_is_given_back_after_training(kogpt2_folder, tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    make(kogpt2_folder, tmp_path, max_steps=1).train()
+    assert signal.getsignal(signal.SIGINT) is before
