@@ -1,8 +1,8 @@
 """Measure any folder or Hub model on a task's data, without training.
 
-  python scripts/evaluate_model.py outputs/qa-kogpt2-base-v2 --validation_file KorQuAD_v1.0_dev.json
-  python scripts/evaluate_model.py skt/kogpt2-base-v2 --task generate --validation_file texts.txt
-  python scripts/evaluate_model.py outputs/nli-mini --sample_data
+python scripts/evaluate_model.py outputs/qa-kogpt2-base-v2 --validation_file KorQuAD_v1.0_dev.json
+python scripts/evaluate_model.py skt/kogpt2-base-v2 --task generate --validation_file texts.txt
+python scripts/evaluate_model.py outputs/nli-mini --sample_data
 """
 
 from __future__ import annotations

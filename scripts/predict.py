@@ -1,9 +1,9 @@
 """Let a trained model work: summaries, labels, answers or texts for a file, for standard input, or typed at a terminal.
 
-  python scripts/predict.py outputs/summarize-kogpt2-base-v2 --input_file articles.csv --output_file summaries.jsonl
-  echo "한 줄에 문서 하나" | python scripts/predict.py outputs/summarize-kogpt2-base-v2 --output_format text
-  python scripts/predict.py outputs/generate-kogpt2-base-v2 --prompt "옛날 옛적에" --top_k 40 --num_return_sequences 3
-  python scripts/predict.py outputs/qa-kogpt2-base-v2
+python scripts/predict.py outputs/summarize-kogpt2-base-v2 --input_file articles.csv --output_file summaries.jsonl
+echo "한 줄에 문서 하나" | python scripts/predict.py outputs/summarize-kogpt2-base-v2 --output_format text
+python scripts/predict.py outputs/generate-kogpt2-base-v2 --prompt "옛날 옛적에" --top_k 40 --num_return_sequences 3
+python scripts/predict.py outputs/qa-kogpt2-base-v2
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tasks.base import Prediction, Task
 from tasks.errors import UserError, user_errors
 from tasks.training.arguments import GenerationArguments, ModelArguments, parse_dataclasses
 
@@ -24,7 +25,7 @@ class PredictArguments:
     """What to predict, and where to write it."""
 
     prompt: str | None = field(default=None, metadata={"help": "One input on the command line; columns with tabs between."})
-    input_file: str | None = field(default=None, metadata={"help": "csv, tsv, json, jsonl, txt, parquet; several by a glob."})
+    input_file: str | None = field(default=None, metadata={"help": "csv, tsv, json, jsonl, txt or parquet, or a glob."})
     output_file: str | None = field(default=None, metadata={"help": "Where to write; standard output by default."})
     output_format: Literal["auto", "jsonl", "text"] = field(
         default="auto", metadata={"help": "jsonl, or text: one prediction a line. auto: text for .txt and terminals."}
@@ -66,14 +67,17 @@ def main() -> None:
     )
     task = predictor.task
     predictor.settings["num_return_sequences"] = args.num_return_sequences
-    if args.num_return_sequences > 1 and not predictor.settings["do_sample"]:
-        if predictor.settings["num_beams"] < args.num_return_sequences:
-            raise UserError("several texts for one input differ only when sampled or by beams; add --do_sample")
+    alike = not predictor.settings["do_sample"] and predictor.settings["num_beams"] < args.num_return_sequences
+    if args.num_return_sequences > 1 and alike:
+        raise UserError("several texts for one input differ only when sampled or by beams; add --do_sample")
 
     if args.prompt is None and not args.input_file and sys.stdin.isatty():
         for row in typed_rows(task):
-            for prediction in predictor.answer(input_examples(task, [row]))[0]:
-                print(prediction.text)
+            try:
+                for prediction in predictor.answer(input_examples(task, [row]))[0]:
+                    print(prediction.text)
+            except UserError as error:  # one line that does not fit is no reason to load the model again
+                print(f"error: {error}", file=sys.stderr)
         return
 
     # Read whole before the first answer, so that a bad row costs nothing.
@@ -83,29 +87,38 @@ def main() -> None:
         origin, lines = ("--prompt", [args.prompt]) if args.prompt is not None else ("standard input", sys.stdin)
         rows = read_inputs(task, rows_of_lines(task, lines, origin), origin, args.column_map)
     answers = predictor.answer(input_examples(task, rows))
-    as_text = args.output_format == "text" or (
-        args.output_format == "auto"
-        and (Path(args.output_file).suffix == ".txt" if args.output_file else sys.stdout.isatty())
-    )
-    names = [column.name for column in task.input_columns]
-    lines = []
-    for row, predictions in zip(rows, answers):
-        if as_text:
-            lines += [" ".join(prediction.text.split()) + "\n" for prediction in predictions]
-            continue
-        shown: dict[str, Any] = {"id": row["id"], **{name: row[name] for name in names}, "prediction": predictions[0].text}
-        if len(predictions) > 1:
-            shown["predictions"] = [prediction.text for prediction in predictions]
-        if predictions[0].scores:
-            shown["scores"] = predictions[0].scores
-        lines.append(json.dumps(shown, ensure_ascii=False) + "\n")
+    shape = as_text if wants_text(args) else as_json
+    lines = [line + "\n" for row, predictions in zip(rows, answers) for line in shape(task, row, predictions)]
     if args.output_file:
         write_lines(args.output_file, lines)
     else:
         sys.stdout.writelines(lines)
 
 
-def typed_rows(task: Any) -> Iterator[dict[str, Any]]:
+def wants_text(args: PredictArguments) -> bool:
+    """Whether plain text is to be written: as asked, else for a .txt file and a terminal."""
+    if args.output_format != "auto":
+        return args.output_format == "text"
+    return Path(args.output_file).suffix == ".txt" if args.output_file else sys.stdout.isatty()
+
+
+def as_text(task: Task, row: dict[str, Any], predictions: list[Prediction]) -> list[str]:
+    """One line a prediction; line breaks inside it become spaces."""
+    return [" ".join(prediction.text.split()) for prediction in predictions]
+
+
+def as_json(task: Task, row: dict[str, Any], predictions: list[Prediction]) -> list[str]:
+    """One object a row: its id, its columns, the prediction, and scores where there are some."""
+    shown = {"id": row["id"], **{column.name: row[column.name] for column in task.input_columns}}
+    shown["prediction"] = predictions[0].text
+    if len(predictions) > 1:
+        shown["predictions"] = [prediction.text for prediction in predictions]
+    if predictions[0].scores:
+        shown["scores"] = predictions[0].scores
+    return [json.dumps(shown, ensure_ascii=False)]
+
+
+def typed_rows(task: Task) -> Iterator[dict[str, Any]]:
     """Rows typed at a terminal, column by column, until an empty line or Ctrl-D."""
     import readline  # noqa: F401 - gives input() arrow keys and history
 

@@ -1,6 +1,6 @@
 """Print one table of finished runs: what was measured on how many rows, beside what baseline, in how many seconds.
 
-  python scripts/results_table.py outputs/*
+python scripts/results_table.py outputs/*
 """
 
 from __future__ import annotations

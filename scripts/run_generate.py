@@ -1,8 +1,8 @@
 """Fine-tune a causal language model on plain Korean text, measure it, and leave a folder to use.
 
-  python scripts/run_generate.py --model skt/kogpt2-base-v2 --max_train_samples 20000
-  python scripts/run_generate.py --model MODEL --train_file corpus.txt
-  python scripts/run_generate.py --model MODEL --sample_data
+python scripts/run_generate.py --model skt/kogpt2-base-v2 --max_train_samples 20000
+python scripts/run_generate.py --model MODEL --train_file corpus.txt
+python scripts/run_generate.py --model MODEL --sample_data
 """
 
 from __future__ import annotations

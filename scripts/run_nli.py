@@ -1,8 +1,8 @@
 """Fine-tune a causal language model on Korean natural language inference, measure it, and leave a folder to use.
 
-  python scripts/run_nli.py --model skt/kogpt2-base-v2
-  python scripts/run_nli.py --model MODEL --train_file pairs.csv --column_map premise=sentence1,hypothesis=sentence2
-  python scripts/run_nli.py --model MODEL --sample_data
+python scripts/run_nli.py --model skt/kogpt2-base-v2
+python scripts/run_nli.py --model MODEL --train_file pairs.csv --column_map premise=sentence1,hypothesis=sentence2
+python scripts/run_nli.py --model MODEL --sample_data
 """
 
 from __future__ import annotations

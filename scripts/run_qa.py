@@ -1,8 +1,8 @@
 """Fine-tune a causal language model to answer Korean questions from a context, measure it, and leave a folder to use.
 
-  python scripts/run_qa.py --model skt/kogpt2-base-v2
-  python scripts/run_qa.py --model MODEL --train_file KorQuAD_v1.0_train.json --validation_file KorQuAD_v1.0_dev.json
-  python scripts/run_qa.py --model MODEL --sample_data
+python scripts/run_qa.py --model skt/kogpt2-base-v2
+python scripts/run_qa.py --model MODEL --train_file KorQuAD_v1.0_train.json --validation_file KorQuAD_v1.0_dev.json
+python scripts/run_qa.py --model MODEL --sample_data
 """
 
 from __future__ import annotations

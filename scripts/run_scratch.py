@@ -1,8 +1,8 @@
 """Train a Korean tokenizer and a GPT-2 from nothing, measure them, and leave a base model for the other scripts.
 
-  python scripts/run_scratch.py --train_file corpus.txt --vocab_size 52000 --model_size small
-  python scripts/run_scratch.py --train_file "corpus/*.jsonl" --model_size medium --bf16 --num_train_epochs 1
-  python scripts/run_scratch.py --sample_data --vocab_size 4000 --model_size mini --n_positions 512
+python scripts/run_scratch.py --train_file corpus.txt --vocab_size 52000 --model_size small
+python scripts/run_scratch.py --train_file "corpus/*.jsonl" --model_size medium --bf16 --num_train_epochs 1
+python scripts/run_scratch.py --sample_data --vocab_size 4000 --model_size mini --n_positions 512
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ def main() -> None:
 
     checkpoint = check_output_dir(task, training_args)
     set_seed(training_args.seed)
-    examples, counts = load_examples(
-        task, data_args, seed=training_args.seed, splits=("train", "validation", "test")
-    )
+    examples, counts = load_examples(task, data_args, seed=training_args.seed, splits=("train", "validation", "test"))
 
     # The tokenizer sees the training rows alone, and holds the separators of every task to come.
     texts = (example.completion for example in examples["train"])

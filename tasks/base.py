@@ -161,7 +161,5 @@ def text_of(row: dict[str, Any], column: str) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise RowError(f"column {column!r} is empty; fill it, or drop such rows with --skip_bad_rows")
     if not isinstance(value, str):
-        raise RowError(
-            f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; put it in quotes"
-        )
+        raise RowError(f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; put it in quotes")
     return value

@@ -37,9 +37,7 @@ class NLI(Task):
         Column("hypothesis", "what may follow from it", ("sentence2", "gold_sentence2")),
     )
     target_columns = (
-        Column(
-            "label", "entailment, neutral or contradiction; 0, 1, 2 in that order; or 함의, 중립, 모순", ("gold_label",)
-        ),
+        Column("label", "entailment, neutral or contradiction; 0, 1, 2 in that order; or 함의, 중립, 모순", ("gold_label",)),
     )
     default_dataset = HubDataset(
         "klue/klue",

@@ -29,7 +29,9 @@ class QA(Task):
     )
     target_columns = (
         Column(
-            "answers", "{text: [...], answer_start: [...]}, a list of such objects or of texts, or one text", ("answer", "answer_text")
+            "answers",
+            "{text: [...], answer_start: [...]}, a list of such objects or of texts, or one text",
+            ("answer", "answer_text"),
         ),
     )
     default_dataset = HubDataset(
@@ -111,9 +113,7 @@ def _span(context: str, answer: str, start: int | None) -> tuple[int, int]:
     """Where ``answer`` stands in ``context``: at ``start``, or else the occurrence that is nearest to it."""
     places = [match.start() for match in re.finditer(re.escape(answer), context)]
     if not places:
-        raise RowError(
-            f"the answer {answer[:40]!r} is not in its context; mend the row, or drop it with --skip_bad_rows"
-        )
+        raise RowError(f"the answer {answer[:40]!r} is not in its context; mend the row, or drop it with --skip_bad_rows")
     place = min(places, key=lambda place: abs(place - (start or 0)))
     return place, place + len(answer)
 
@@ -133,7 +133,6 @@ def _matching_word(context: str, question: str) -> str:
     candidates = [i for i in range(len(words)) if likeness[i] == 0] or list(range(len(words)))
     # The five words on either side count, the nearer the more.
     near = {
-        i: sum(likeness[j] / abs(i - j) for j in range(max(0, i - 5), min(len(words), i + 6)) if j != i)
-        for i in candidates
+        i: sum(likeness[j] / abs(i - j) for j in range(max(0, i - 5), min(len(words), i + 6)) if j != i) for i in candidates
     }
     return words[max(candidates, key=lambda i: (near[i], -i))] if words else ""

@@ -103,12 +103,11 @@ def check_output_dir(task: Task, training_args: Any) -> str | None:
         if not (Path(resume) / "trainer_state.json").is_file():
             raise UserError(f"--resume_from_checkpoint {resume}: not a checkpoint of a Trainer (no trainer_state.json)")
         return resume
-    if training_args.do_train and (last or (folder / RESULTS_FILE).exists()):
-        if not training_args.overwrite_output_dir:
-            raise UserError(
-                f"--output_dir {folder} holds an earlier run; go on with it by --resume_from_checkpoint last, replace it by "
-                "--overwrite_output_dir, or choose another folder"
-            )
+    if (last or (folder / RESULTS_FILE).exists()) and not training_args.overwrite_output_dir:
+        raise UserError(
+            f"--output_dir {folder} holds an earlier run; go on with it by --resume_from_checkpoint last, replace it by "
+            "--overwrite_output_dir, or choose another folder"
+        )
     if folder.is_dir() and not earlier and not last and _is_foreign(folder):
         raise UserError(f"--output_dir {folder} holds files that no run of this project wrote; choose an empty folder")
     make_writable(folder)
@@ -170,9 +169,7 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(
-            f"{path}: {error.strerror}; nothing there was changed; free some space or write elsewhere"
-        ) from None
+        raise UserError(f"{path}: {error.strerror}; nothing there was changed; free some space or write elsewhere") from None
     finally:
         temporary.unlink(missing_ok=True)
 

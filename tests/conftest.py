@@ -31,6 +31,8 @@ from transformers import (
 
 from tasks.training.tokenization import PROBE
 
+torch.set_num_threads(1)  # models this small only wait for a second thread
+
 ROOT = Path(__file__).parent.parent
 
 CORPUS = [
@@ -45,7 +47,7 @@ CORPUS = [
 
 
 def kogpt2_tokenizer_json() -> str:
-    """A tokenizer.json in the layout of KoGPT2: Metaspace BPE, NFKC, special tokens in front, emoticons listed as special."""
+    """A tokenizer.json in the layout of KoGPT2: Metaspace BPE, NFKC, special tokens first, emoticons among them."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()

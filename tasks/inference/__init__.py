@@ -1,0 +1,1 @@
+"""What a trained model says: generation, scoring, and loading it for either."""

@@ -95,9 +95,7 @@ def generate(
                 logits_processor=_processors(settings, width),
             )
             for row, completion in enumerate(output[:, width:].tolist()):
-                results[batch[row // config.num_return_sequences]].append(
-                    _until_eos(completion, tokenizer.eos_token_id)
-                )
+                results[batch[row // config.num_return_sequences]].append(_until_eos(completion, tokenizer.eos_token_id))
             bar.update(len(batch))
     return results
 
@@ -105,9 +103,7 @@ def generate(
 def _processors(settings: dict[str, Any], prompt_length: int) -> LogitsProcessorList:
     processors = LogitsProcessorList()
     if settings["repetition_penalty"] != 1.0:
-        processors.append(
-            CompletionOnly(RepetitionPenaltyLogitsProcessor(settings["repetition_penalty"]), prompt_length)
-        )
+        processors.append(CompletionOnly(RepetitionPenaltyLogitsProcessor(settings["repetition_penalty"]), prompt_length))
     if settings["no_repeat_ngram_size"]:
         processors.append(CompletionOnly(NoRepeatNGramLogitsProcessor(settings["no_repeat_ngram_size"]), prompt_length))
     return processors

@@ -130,8 +130,7 @@ class Predictor:
         texts = [example.references[0] for example in examples]
         ids = self.encoder.tokenize(texts)[0]
         windows = [
-            text_windows([tokenizer.bos_token_id], [*row, tokenizer.eos_token_id], self.encoder.max_length)
-            for row in ids
+            text_windows([tokenizer.bos_token_id], [*row, tokenizer.eos_token_id], self.encoder.max_length) for row in ids
         ]
         logprobs = iter(self._logprobs([pair for row in windows for pair in row]))
         beginnings = [self.task.sample_example(example) for example in examples[: self.settings["num_samples"]]]

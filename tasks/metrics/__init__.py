@@ -1,0 +1,1 @@
+"""Metrics that are right for Korean, as ``evaluate.Metric`` classes that need no network."""

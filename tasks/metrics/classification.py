@@ -34,9 +34,7 @@ class Classification(LocalMetric):
             description="Accuracy, macro-F1, scores per label and confusion matrix over string labels.",
             citation="",
             inputs_description="predictions, references: lists of labels; labels: all labels of the task, in order.",
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
-            ),
+            features=datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")}),
         )
 
     def _compute(self, predictions: list[str], references: list[str], labels: Sequence[str]) -> dict[str, Any]:

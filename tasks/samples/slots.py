@@ -72,13 +72,17 @@ class Slots:
         return self._new([option for option in options if split_of_number(option) == self._split])
 
     def _new_name(self, names: Sequence[str]) -> str:
-        """A name that shares no syllable at the same place with an earlier one: the names of a text are never alike."""
-        while True:
+        """A name that shares no syllable at the same place with an earlier one, so that the names of a text are not alike.
+
+        A text with more names than there are first syllables gets one that is merely new.
+        """
+        for _ in range(100):
             name = self._rng.choice(names)
             parts = {f"{len(name)}{i}{syllable}" for i, syllable in enumerate(name)}
             if not parts & self._used:
-                self._used |= parts
+                self._used |= parts | {name}
                 return name
+        return self._new(names)
 
     def person(self) -> str:
         """A full name."""

@@ -1,0 +1,1 @@
+"""From arguments and files to a trained model."""

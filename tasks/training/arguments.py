@@ -30,9 +30,7 @@ class ModelArguments:
         aliases=["--model_name_or_path"],
         help="Hub id or folder of a causal language model.",
     )
-    model_revision: str | None = field(
-        default=None, metadata={"help": "Branch, tag or commit of the model on the Hub."}
-    )
+    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the model on the Hub."})
     # Weights saved in half precision cannot be trained as they are: small updates are rounded away. --bf16 and --fp16
     # compute in half precision while the weights stay in float32.
     dtype: Literal["float32", "bfloat16", "float16"] = field(
@@ -84,7 +82,9 @@ class GenerationArguments:
 
     max_new_tokens: int | None = field(default=None, metadata={"help": "Longest completion in tokens, eos included."})
     num_beams: int | None = field(default=None, metadata={"help": "Beam search over N beams; 1, the default, is greedy."})
-    do_sample: bool | None = field(default=None, metadata={"help": "Sample instead of taking the best token.", "nargs": "?", "const": True})
+    do_sample: bool | None = field(
+        default=None, metadata={"help": "Sample instead of taking the best token.", "nargs": "?", "const": True}
+    )
     top_k: int | None = field(default=None, metadata={"help": "Sample from the K best tokens (50); 0 is off."})
     top_p: float | None = field(
         default=None, metadata={"help": "Sample from the best tokens that hold this probability (0.95)."}
@@ -118,19 +118,13 @@ class TrainingArguments(HfTrainingArguments):
     """transformers' TrainingArguments with the defaults of fine-tuning KoGPT2; every flag of theirs works."""
 
     do_train: bool = field(default=True, metadata={"help": "Train; --no_do_train only measures."})
-    do_eval: bool = field(
-        default=True, metadata={"help": "Measure the task's metric on the validation rows at the end."}
-    )
-    do_predict: bool = field(
-        default=True, metadata={"help": "Write predictions.jsonl, and measure --test_file if given."}
-    )
+    do_eval: bool = field(default=True, metadata={"help": "Measure the task's metric on the validation rows at the end."})
+    do_predict: bool = field(default=True, metadata={"help": "Write predictions.jsonl, and measure --test_file if given."})
     learning_rate: float = field(default=3e-5, metadata={"help": "Peak learning rate of AdamW."})
     warmup_steps: float = field(default=0.1, metadata={"help": "Steps of warm-up; below 1 a share of all steps."})
     num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Rows a device and step."})
-    per_device_eval_batch_size: int = field(
-        default=16, metadata={"help": "Rows a device when measuring and generating."}
-    )
+    per_device_eval_batch_size: int = field(default=16, metadata={"help": "Rows a device when measuring and generating."})
     # Measured, saved and compared once an epoch: over two or three epochs more would cost more than it tells.
     eval_strategy: str = field(default="epoch", metadata={"help": "When to measure: no, steps, epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint: no, steps, epoch, best."})
@@ -153,7 +147,7 @@ class TrainingArguments(HfTrainingArguments):
     )
 
     def __post_init__(self) -> None:
-        """Without evaluations or checkpoints there is no best one to load; without a GPU there is no memory to pin for it."""
+        """Without evaluations or checkpoints there is no best one to load; without a GPU there is no memory to pin."""
         if "no" in (str(self.eval_strategy), str(self.save_strategy)):
             self.load_best_model_at_end = False
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:

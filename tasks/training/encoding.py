@@ -30,8 +30,8 @@ class Tokens:
 class Encoder:
     """Encodes the examples of one task for one tokenizer.
 
-    A sequence holds at most ``max_length`` tokens, of which a prompt leaves ``max_new_tokens`` free. The same budget holds in
-    training, so that a document is cut at the same token there as at inference.
+    A sequence holds at most ``max_length`` tokens, of which a prompt leaves ``max_new_tokens`` free. The same budget
+    holds in training, so that a document is cut at the same token there as at inference.
 
     Text never becomes a special token: a ``</s>`` or ``<summarize>`` that stands in a document is spelled out in pieces.
 
@@ -55,9 +55,7 @@ class Encoder:
         if self.prefix not in ([], [tokenizer.bos_token_id]):
             self.prefix = []
 
-    def tokenize(
-        self, texts: Sequence[str], offsets: bool = False
-    ) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
+    def tokenize(self, texts: Sequence[str], offsets: bool = False) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
         """Ids (and character offsets) of plain texts, no special token added and none recognised."""
         if not texts:
             return [], []
@@ -73,9 +71,7 @@ class Encoder:
     def parts(self, examples: Sequence[Example]) -> list[list[Tokens]]:
         """The tokenised parts of each example's prompt. All texts of the batch go through the tokenizer in two calls."""
         flat = [part for example in examples for part in example.prompt]
-        source_ids, source_offsets = self.tokenize(
-            [part.text for part in flat if isinstance(part, Source)], offsets=True
-        )
+        source_ids, source_offsets = self.tokenize([part.text for part in flat if isinstance(part, Source)], offsets=True)
         sources = iter(zip(source_ids, source_offsets))
         texts = iter(self.tokenize([p for p in flat if not isinstance(p, (Source, Separator))])[0])
         rows = []
@@ -123,8 +119,8 @@ class Encoder:
     def training_rows(self, examples: Sequence[Example]) -> list[dict[str, list[int]]]:
         """``{"input_ids", "labels"}`` of each example that has something to learn; the prompt's labels are -100.
 
-        A text without a prompt to speak of (``<bos> text``) that is too long becomes several sequences, so that nothing of it
-        is lost; any other completion is kept whole and its source is cut.
+        A text without a prompt to speak of (``<bos> text``) that is too long becomes several sequences, so that nothing
+        of it is lost; any other completion is kept whole and its source is cut.
         """
         completions, _ = self.tokenize([example.completion or "" for example in examples])
         rows: list[dict[str, list[int]]] = []

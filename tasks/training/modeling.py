@@ -52,8 +52,8 @@ def load_model(
 ) -> PreTrainedModel:
     """The model of a folder or the Hub, its embedding large enough for the tokenizer, its stop token the tokenizer's.
 
-    Rows for ``appended_ids`` start at the mean of the old ones (Hewitt 2021, "Initializing new word embeddings"), whether the
-    embedding has to grow (then to a multiple of 64, which keeps matrix units busy) or has slack at its end.
+    Rows for ``appended_ids`` start at the mean of the old ones (Hewitt 2021, "Initializing new word embeddings"), whether
+    the embedding has to grow (then to a multiple of 64, which keeps matrix units busy) or has slack at its end.
 
     Raises:
         UserError: the folder or repository is missing, damaged, or needs ``--trust_remote_code``.
@@ -63,14 +63,21 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             model_args.model,
+            output_loading_info=True,
             dtype=getattr(torch, model_args.dtype),
             attn_implementation=model_args.attn_implementation,
             **hub_options(model_args),
         )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError, EOFError) as error:
         raise model_error(model_args.model, error) from None
+    if loading["missing_keys"]:  # transformers fills them with noise and only logs it
+        names = sorted(loading["missing_keys"])
+        raise UserError(
+            f"{model_args.model}: {len(names)} weights that its config asks for are not there ({names[0]}); "
+            "the folder is mixed from two models, or only a part of one"
+        )
     old_rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > old_rows:
         model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64, mean_resizing=False)

@@ -47,7 +47,8 @@ def train_tokenizer(
     reserved = len(special) + len(BYTES)
     if vocab_size < reserved + 100:
         raise UserError(
-            f"--vocab_size {vocab_size} is too small: special tokens and bytes take {reserved}; give {reserved + 100} or more"
+            f"--vocab_size {vocab_size} is too small: special tokens and bytes take {reserved}; "
+            f"give {reserved + 100} or more"
         )
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS["unk_token"], byte_fallback=True, fuse_unk=False))
     tokenizer.normalizer = normalizers.NFC()

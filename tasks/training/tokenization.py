@@ -90,9 +90,7 @@ def load_tokenizer(model_args: ModelArguments, config: PretrainedConfig) -> PreT
             "for Korean, or train one with scripts/run_scratch.py"
         )
     if tokenizer.eos_token is None:
-        raise UserError(
-            f"{name}: the tokenizer has no eos token, so a model could never stop; set eos_token in its config"
-        )
+        raise UserError(f"{name}: the tokenizer has no eos token, so a model could never stop; set eos_token in its config")
     tokenizer = _keep_emoticons(tokenizer)
     if tokenizer.bos_token is None:
         tokenizer.bos_token = tokenizer.eos_token  # GPT-2's own way: a text begins where another one ended
@@ -176,9 +174,7 @@ def add_separators(
     if not unlisted:
         return tokenizer, []
     free = sorted(
-        (int(next(filter(None, match.groups()[1:]))), token)
-        for token in vocabulary
-        if (match := FREE_SLOT.fullmatch(token))
+        (int(next(filter(None, match.groups()[1:]))), token) for token in vocabulary if (match := FREE_SLOT.fullmatch(token))
     )
     slots = {token: separator for (_, token), separator in zip(free, missing)}
     if slots:

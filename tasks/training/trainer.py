@@ -32,9 +32,7 @@ class CompletionTrainer(Trainer):
       tokenizer class that other programs know, task.json beside the weights, and no pickled arguments.
     """
 
-    def __init__(
-        self, *args: Any, run_config: RunConfig, score_task: Callable[[], dict[str, Any]], **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, run_config: RunConfig, score_task: Callable[[], dict[str, Any]], **kwargs: Any) -> None:
         """``run_config`` is written beside each checkpoint; ``score_task`` is called at evaluations that need it."""
         super().__init__(*args, **kwargs)
         self.run_config = run_config
@@ -53,9 +51,6 @@ class CompletionTrainer(Trainer):
         wanted = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
         if wanted != "loss" and not self._loss_only:
             scores = self.score_task()
-            if not isinstance(scores.get(wanted), float):
-                known = ", ".join(name for name, value in scores.items() if isinstance(value, float))
-                raise UserError(f"--metric_for_best_model {wanted}: this task measures loss, {known}")
             output.metrics.update(
                 {f"{metric_key_prefix}_{name}": value for name, value in scores.items() if isinstance(value, float)}
             )
@@ -135,22 +130,34 @@ class SaveOnInterrupt(TrainerCallback):
         self._previous = signal.signal(signal.SIGINT, ask)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask for a checkpoint."""
+        """Ask for a checkpoint; at the end of an epoch only after its evaluation, which a resumed run would not make up."""
+        if self._asked and not float(state.epoch).is_integer():
+            control.should_save = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for the checkpoint that was put off."""
         control.should_save = control.should_save or self._asked
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave once the checkpoint is written."""
         if self._asked:
             signal.signal(signal.SIGINT, self._previous)
-            command = [
-                *sys.argv,
-                *([] if "--resume_from_checkpoint" in sys.argv else ["--resume_from_checkpoint", "last"]),
-            ]
             raise Interrupted(
-                f"interrupted at step {state.global_step}; its state is in {args.output_dir}/checkpoint-{state.global_step}; "
-                f"go on with: python {shlex.join(command)}"
+                f"interrupted at step {state.global_step}; its state is in "
+                f"{args.output_dir}/checkpoint-{state.global_step}; go on with: python {shlex.join(_resuming(sys.argv))}"
             )
 
     def on_train_end(self, *args: Any, **kwargs: Any) -> None:
         """Give Ctrl-C back."""
         signal.signal(signal.SIGINT, self._previous)
+
+
+def _resuming(argv: list[str]) -> list[str]:
+    """The command line that goes on from the newest checkpoint, whatever the one in hand began from."""
+    kept: list[str] = []
+    for argument in argv:
+        if kept[-1:] == ["--resume_from_checkpoint"]:
+            kept.pop()  # its value is this argument
+        elif not argument.startswith("--resume_from_checkpoint="):
+            kept.append(argument)
+    return [*kept, "--resume_from_checkpoint", "last"]

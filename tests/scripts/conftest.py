@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from tasks.errors import user_errors
 from tests.conftest import ROOT, Finished, write_rows
@@ -37,15 +36,6 @@ ROWS = {
         for who, where in zip(PEOPLE, PLACES)
     ],
 }  # fmt: skip
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """Two threads cost a tiny model more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

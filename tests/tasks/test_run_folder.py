@@ -84,9 +84,11 @@ def test_an_earlier_run_is_refused_and_untouched(tmp_path, left):
     assert (tmp_path / left).exists()
 
 
-def test_measuring_again_needs_no_overwrite_and_deletes_nothing(finished):
+def test_measuring_into_a_finished_run_needs_overwrite_and_deletes_nothing(finished):
     before = sorted(path.name for path in finished.iterdir())
-    assert check(finished, do_train=False) is None
+    with pytest.raises(UserError, match="holds an earlier run"):
+        check(finished, do_train=False)
+    assert check(finished, do_train=False, overwrite_output_dir=True) is None
     assert sorted(path.name for path in finished.iterdir()) == before
 
 

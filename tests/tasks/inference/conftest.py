@@ -24,15 +24,6 @@ def lively(model):
     return model.eval()
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Two threads cost a tiny model more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def make_predictor():
     """``make_predictor(folder, task name, settings...)``: a Predictor over a lively model of that folder."""
