@@ -13,16 +13,39 @@ out=${OUT:-outputs/run_all}
 export TOKENIZERS_PARALLELISM=false
 
 if [ $# -gt 0 ]; then
-    for task in generate summarize nli qa; do
-        cap=()
-        # Wikipedia has 647,897 articles; a share of them shows what the model learns. Flags given by hand come later and win.
-        [ $task = generate ] && cap=(--max_train_samples 20000 --max_eval_samples 1000 --validation_split 0.01)
-        python scripts/run_$task.py --output_dir "$out/$task" --overwrite_output_dir "${cap[@]}" "$@"
+    # Wikipedia has 647,897 articles; a share of them shows what a model learns. Flags given by hand come later and win.
+    python scripts/run_generate.py --output_dir "$out/generate" --overwrite_output_dir \
+        --max_train_samples 20000 --max_eval_samples 1000 --validation_split 0.01 "$@"
+    for task in summarize nli qa; do
+        python scripts/run_$task.py --output_dir "$out/$task" --overwrite_output_dir "$@"
     done
     python scripts/results_table.py "$out"/{generate,summarize,nli,qa}
     exit
 fi
 
-# A model of 2 million parameters knows nothing but the sample: learning rates are higher and epochs more than for a
+# A model of 1 million parameters knows nothing but the sample: learning rates are higher and epochs more than for a
 # pretrained model, whose defaults the scripts carry.
-quiet=(--sample_data --overwrite_output_dir --disable_tqdm true --logging_steps 50)
+quiet=(--sample_data --overwrite_output_dir --disable_tqdm true --logging_steps 50 --train_sampling_strategy group_by_length)
+
+echo "== a tokenizer and a small GPT-2 from scratch"
+python scripts/run_scratch.py "${quiet[@]}" --output_dir "$out/scratch" --model_size mini --vocab_size 1500 --n_positions 256 \
+    --dropout 0 --learning_rate 3e-3 --num_train_epochs 5 --num_samples 8
+
+fine_tune() {
+    echo "== $1: train, evaluate, predict"
+    python scripts/run_$1.py "${quiet[@]}" --output_dir "$out/$1" --model "$out/scratch" --learning_rate 1e-3 \
+        --num_train_epochs "$2" --num_samples 8
+}
+fine_tune generate 2
+fine_tune summarize 8
+fine_tune nli 6
+fine_tune qa 8
+
+echo "== the trained models at work"
+python scripts/predict.py "$out/summarize" --output_format text --prompt \
+    "아침부터 시청 앞이 붐볐다. 시청은 남대천도서관을 5월 7일에 다시 연다고 밝혔다. 주민들은 반겼다."
+python scripts/predict.py "$out/nli" --prompt $'온종일 비가 왔다. 김민준 씨는 시장에 갔다.\t김민준 씨는 시장에 가지 않았다.'
+python scripts/evaluate_model.py "$out/qa" --sample_data --output_dir "$out/evaluate-qa"
+
+echo
+python scripts/results_table.py "$out"/{scratch,generate,summarize,nli,qa}

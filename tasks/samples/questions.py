@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 
 from josa import fill
+from outings import context_with_question
 from slots import Slots
 
 
@@ -164,20 +165,25 @@ def context_with_questions(rng: random.Random, split: str) -> tuple[str, list[tu
     return " ".join(sentences), pairs
 
 
+#: The share of rows that ask for an everyday word (``outings``); the others ask for a name, a place or a number.
+EVERYDAY_SHARE = 0.8
+
+
 def rows(rng: random.Random, split: str, count: int) -> list[dict]:
     """``count`` rows in the form of SQuAD, every one with a context of its own."""
-    found: list[dict] = []
+    found: dict[str, dict] = {}
     while len(found) < count:
-        context, pairs = context_with_questions(rng, split)
-        if any(context.count(answer) != 1 for _, answer in pairs):
+        if rng.random() < EVERYDAY_SHARE:
+            context, question, answer = context_with_question(rng, split)
+        else:
+            context, pairs = context_with_questions(rng, split)
+            question, answer = rng.choice(pairs)
+        if context in found or context.count(answer) != 1:
             continue  # an answer that stands twice has no single offset
-        question, answer = rng.choice(pairs)
-        found.append(
-            {
-                "id": f"sample-qa-{split}-{len(found) + 1:04d}",
-                "context": context,
-                "question": question,
-                "answers": {"text": [answer], "answer_start": [context.index(answer)]},
-            }
-        )
-    return found
+        found[context] = {
+            "id": f"sample-qa-{split}-{len(found) + 1:04d}",
+            "context": context,
+            "question": question,
+            "answers": {"text": [answer], "answer_start": [context.index(answer)]},
+        }
+    return list(found.values())
