@@ -28,7 +28,7 @@ def main() -> None:
     from tasks.training.collator import CompletionCollator
     from tasks.training.encoding import Encoder, encode, sequence_length
     from tasks.training.examples import load_examples
-    from tasks.training.modeling import gpt2_config
+    from tasks.training.modeling import align_special_tokens, gpt2_config
     from tasks.training.results import finish
     from tasks.training.scratch_tokenizer import train_tokenizer
     from tasks.training.trainer import CompletionTrainer
@@ -49,6 +49,7 @@ def main() -> None:
     datasets = {split: encode(encoder, rows, split, counts) for split, rows in examples.items()}
 
     model = GPT2LMHeadModel(gpt2_config(scratch_args.model_size, tokenizer, scratch_args.dropout))
+    align_special_tokens(model, tokenizer)
     model.generation_config = generation_config(settings, tokenizer)
     predictor = Predictor(task, model, encoder, settings, training_args.per_device_eval_batch_size, training_args.seed)
     trainer = CompletionTrainer(
