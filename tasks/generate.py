@@ -58,6 +58,9 @@ class Generate(Task):
                 for prediction in predictions
             ],
         )
+        unknown = sum(prediction.scores["unknown_tokens"] for prediction in predictions)
+        # A tokenizer that reads rare characters as <unk> has an easier text before it: compare only where this is 0.
+        metrics["unknown_token_share"] = unknown / sum(prediction.scores["tokens"] for prediction in predictions)
         samples = [prediction.text for prediction in predictions if prediction.text]
         if samples:
             metrics |= {

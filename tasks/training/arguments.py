@@ -156,6 +156,10 @@ class TrainingArguments(HfTrainingArguments):
                 "--load_best_model_at_end as they are"
             )
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
+        # Said aloud, since torchrun without a GPU otherwise gives processes that train side by side, each for itself.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = False  # every weight of a causal LM takes part: no need to search each step
         super().__post_init__()
 
 

@@ -93,6 +93,8 @@ def _readers(task: Task, data_args: Any, splits: tuple[str, ...]) -> dict[str, R
             raise UserError("there are no rows to measure on; give --validation_file beside --test_file")
         return readers
     if sample:
+        if not all(_sample_folder(name).is_dir() for name in task.sample_texts or [task.name]):
+            raise UserError(f"the task {task.name} has no bundled sample; give --train_file or --dataset instead")
         # The sample has our own names: a map meant for the user's files would only break it.
         return {
             split: lambda split=split: load_rows(_sample_rows(task, split), task, {}, f"the sample's {split} rows")
@@ -109,10 +111,14 @@ def _readers(task: Task, data_args: Any, splits: tuple[str, ...]) -> dict[str, R
     }
 
 
+def _sample_folder(name: str) -> Path:
+    return Path(tasks.__file__).parent / "samples" / name
+
+
 def _sample_rows(task: Task, split: str) -> Iterator[Row]:
     """The bundled rows of a task; of a task made from other samples, their texts one by one."""
     for name, columns in (task.sample_texts or {task.name: ()}).items():
-        for row in read_rows(str(Path(tasks.__file__).parent / "samples" / name / f"{split}.jsonl")):
+        for row in read_rows(str(_sample_folder(name) / f"{split}.jsonl")):
             if not columns:
                 yield row
             for column in columns:

@@ -35,13 +35,15 @@ def test_a_sample_begins_with_five_words_or_forty_characters():
     assert beginning("가" * 50) == (BOS, Source("가" * 40))
 
 
-def prediction(text, nll, tokens, characters):
-    return Prediction("1", "", text, ("x",), {"nll": nll, "tokens": tokens, "characters": characters})
+def prediction(text, nll, tokens, characters, unknown=0):
+    scores = {"nll": nll, "tokens": tokens, "characters": characters, "unknown_tokens": unknown}
+    return Prediction("1", "", text, ("x",), scores)
 
 
 def test_score_by_hand():
     # 4 ln 2 + 8 ln 2 nats over 3 + 3 tokens and 6 + 6 characters: 2 bits a token, 1 bit a character.
-    scores = TASK.score([prediction("가 나 가 나", 4 * math.log(2), 3, 6), prediction(None, 8 * math.log(2), 3, 6)])
+    scores = TASK.score([prediction("가 나 가 나", 4 * math.log(2), 3, 6), prediction(None, 8 * math.log(2), 3, 6, 3)])
+    assert scores["unknown_token_share"] == 0.5
     assert scores["perplexity"] == pytest.approx(4.0)
     assert scores["bits_per_character"] == pytest.approx(1.0)
     assert scores["tokens_per_character"] == 0.5

@@ -430,8 +430,6 @@ def test_sample_data(tmp_path, monkeypatch):
     assert message(other, sample_data=True) == (
         "the task plain has no bundled sample; give --train_file or --dataset instead"
     )
-    other.sample_name = "pair"
-    assert message(other, sample_data=True).startswith(f"{folder / 'train.jsonl'}: no column 'sentence'")
 
 
 # the Hub
