@@ -33,11 +33,15 @@ class NLI(Task):
     output_type = "multiple_choice"
     separators = (SEP, NLI_SEPARATOR)
     input_columns = (
-        Column("premise", "what is known", ("sentence1", "gold_sentence1")),
-        Column("hypothesis", "what may follow from it", ("sentence2", "gold_sentence2")),
+        Column("premise", "what is known", ("sentence1", "gold_sentence1", "전제")),
+        Column("hypothesis", "what may follow from it", ("sentence2", "gold_sentence2", "가설")),
     )
     target_columns = (
-        Column("label", "entailment, neutral or contradiction; 0, 1, 2 in that order; or 함의, 중립, 모순", ("gold_label",)),
+        Column(
+            "label",
+            "entailment, neutral or contradiction; 0, 1, 2 in that order; or 함의, 중립, 모순",
+            ("gold_label", "레이블", "라벨"),
+        ),
     )
     default_dataset = HubDataset(
         "klue/klue",

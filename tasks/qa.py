@@ -24,14 +24,14 @@ class QA(Task):
     output_type = "generate_until"
     separators = (QUESTION, ANSWER)
     input_columns = (
-        Column("context", "the text that holds the answer", ("paragraph", "passage", "document")),
-        Column("question", "the question", ("query",)),
+        Column("context", "the text that holds the answer", ("paragraph", "passage", "document", "지문", "문맥", "본문")),
+        Column("question", "the question", ("query", "질문")),
     )
     target_columns = (
         Column(
             "answers",
             "{text: [...], answer_start: [...]}, a list of such objects or of texts, or one text",
-            ("answer", "answer_text"),
+            ("answer", "answer_text", "정답", "답"),
         ),
     )
     default_dataset = HubDataset(

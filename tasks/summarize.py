@@ -16,8 +16,10 @@ class Summarize(Task):
     name = "summarize"
     output_type = "generate_until"
     separators = (SUMMARIZE,)
-    input_columns = (Column("document", "the text to summarize", ("article", "text", "content", "passage")),)
-    target_columns = (Column("summary", "its summary", ("abstractive", "highlights", "title")),)
+    input_columns = (
+        Column("document", "the text to summarize", ("article", "text", "content", "passage", "본문", "문서", "기사")),
+    )
+    target_columns = (Column("summary", "its summary", ("abstractive", "highlights", "title", "요약", "제목")),)
     default_dataset = HubDataset(
         "daekeun-ml/naver-news-summarization-ko",
         None,
