@@ -114,8 +114,7 @@ class Task:
     target_columns: ClassVar[tuple[Column, ...]]  # needed to train and to measure
     default_dataset: ClassVar[HubDataset]
     main_metric: ClassVar[str]
-    greater_is_better: ClassVar[bool]
-    metrics: ClassVar[dict[str, bool]] = {}  # what --metric_for_best_model may name -> whether more of it is better
+    metrics: ClassVar[dict[str, bool]] = {}  # main_metric and others for --metric_for_best_model -> is more of it better
     label_words: ClassVar[dict[str, str]] = {}  # canonical label -> the word that the model reads and writes
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
     do_sample: ClassVar[bool] = False

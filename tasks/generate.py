@@ -28,7 +28,6 @@ class Generate(Task):
         "wikimedia/wikipedia", "20231101.ko", "train", None, ("id", "url", "title", "text"), "cc-by-sa-3.0"
     )
     main_metric = "bits_per_character"
-    greater_is_better = False
     metrics = {"bits_per_character": False, "perplexity": False}
     max_new_tokens = 64
     do_sample = True  # greedy decoding of open text falls into loops (Holtzman et al. 2020)

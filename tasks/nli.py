@@ -52,7 +52,6 @@ class NLI(Task):
         "cc-by-sa-4.0",
     )
     main_metric = "accuracy"
-    greater_is_better = True
     metrics = {"accuracy": True, "macro_f1": True}
     # Each is one token of KoGPT2, so no label is favoured by its length and one forward pass scores all three. 함의, the
     # usual word for entailment, would be two.

@@ -43,7 +43,6 @@ class QA(Task):
         "cc-by-nd-4.0",
     )
     main_metric = "f1"
-    greater_is_better = True
     metrics = {"f1": True, "exact_match": True}
     max_new_tokens = 48  # the longest answers of KorQuAD 1.0 and TyDi QA are about 40 KoGPT2 tokens
 

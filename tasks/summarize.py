@@ -29,7 +29,6 @@ class Summarize(Task):
         "apache-2.0",
     )
     main_metric = "rougeL"
-    greater_is_better = True
     metrics = {f"{kind}{unit}": True for unit in ("", "_words", "_syllables") for kind in ("rouge1", "rouge2", "rougeL")}
     max_new_tokens = 128  # three sentences of a Korean news summary
 

@@ -65,5 +65,5 @@ def test_the_baseline_knows_only_how_often_characters_occur():
 def test_every_metric_that_may_choose_the_best_checkpoint_is_measured():
     scores = TASK.score([prediction("가 나", 1.0, 1, 1)])
     assert [name for name in TASK.metrics if not isinstance(scores.get(name), float)] == []
-    assert TASK.metrics[TASK.main_metric] is TASK.greater_is_better is False
+    assert TASK.metrics[TASK.main_metric] is False
     assert TASK.metrics["perplexity"] is False

@@ -117,4 +117,4 @@ def test_the_baseline_has_an_answer_where_every_word_is_in_the_question():
 def test_every_metric_that_may_choose_the_best_checkpoint_is_measured():
     scores = TASK.score([Prediction("1", "", "책", ("책",))])
     assert [name for name in TASK.metrics if not isinstance(scores.get(name), float)] == []
-    assert TASK.metrics[TASK.main_metric] is TASK.greater_is_better is True
+    assert TASK.metrics[TASK.main_metric] is True

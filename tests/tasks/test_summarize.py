@@ -59,4 +59,4 @@ def test_the_baseline_is_the_first_sentence():
 def test_every_metric_that_may_choose_the_best_checkpoint_is_measured():
     scores = TASK.score([prediction("비가 온다", "비가 온다")])
     assert [name for name in TASK.metrics if not isinstance(scores.get(name), float)] == []
-    assert TASK.metrics[TASK.main_metric] is TASK.greater_is_better is True
+    assert TASK.metrics[TASK.main_metric] is True
