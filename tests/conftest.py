@@ -182,27 +182,30 @@ class Finished:
         return lines[0].removeprefix("error: ")
 
 
-@pytest.fixture
-def run_script(monkeypatch, tmp_path):
-    """Run ``scripts/<name>.py`` with arguments in this process (importing torch anew would take seconds a test)."""
+def run_main(name: str, arguments: tuple[object, ...], stdin: str | io.TextIOBase, folder: Path) -> Finished:
+    """Run ``scripts/<name>.py`` inside ``folder`` in this process (importing torch anew would take seconds a test)."""
     from tasks.errors import user_errors
 
-    def run(name: str, *arguments: object, stdin: str = "") -> Finished:
-        path = ROOT / "scripts" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"script_{name}", path)
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, spec.name, module)
+    path = ROOT / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"script_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, spec.name, module)
         spec.loader.exec_module(module)
-        monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        monkeypatch.chdir(tmp_path)
-        out, err, code = io.StringIO(), io.StringIO(), 0
+        patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+        patch.setattr(sys, "stdin", io.StringIO(stdin) if isinstance(stdin, str) else stdin)
+        patch.chdir(folder)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 with user_errors():
                     module.main()
             except SystemExit as leave:
                 code = leave.code
-        return Finished(code, out.getvalue(), err.getvalue())
+    return Finished(code, out.getvalue(), err.getvalue())
 
-    return run
+
+@pytest.fixture
+def run_script(tmp_path):
+    """Run a script with arguments; the working folder is the test's own."""
+    return lambda name, *arguments, stdin="": run_main(name, arguments, stdin, tmp_path)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tasks.errors import user_errors
-from tests.conftest import ROOT, Finished, write_rows
+from tests.conftest import Finished, run_main, write_rows
 
 # Written with syllables of tests.conftest.CORPUS alone: to its tokenizer all others are the same <unk>.
 PEOPLE = ["민준이", "서연이", "시연이", "도준이", "민서", "도연이", "서준이", "연서"]
@@ -42,26 +37,7 @@ ROWS = {
 def run_once(tmp_path_factory) -> Callable[..., Finished]:
     """As ``run_script``, for fixtures that outlive one test; ``stdin`` may be a stream, ``cwd`` is a fresh folder."""
 
-    def run(name: str, *arguments: object, stdin: str | io.TextIOBase = "") -> Finished:
-        path = ROOT / "scripts" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"script_{name}", path)
-        module = importlib.util.module_from_spec(spec)
-        out, err, code = io.StringIO(), io.StringIO(), 0
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setitem(sys.modules, spec.name, module)
-            spec.loader.exec_module(module)
-            patch.setattr(sys, "argv", [str(path), *map(str, arguments)])
-            patch.setattr(sys, "stdin", io.StringIO(stdin) if isinstance(stdin, str) else stdin)
-            patch.chdir(tmp_path_factory.mktemp("cwd"))
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                try:
-                    with user_errors():
-                        module.main()
-                except SystemExit as leave:
-                    code = leave.code
-        return Finished(code, out.getvalue(), err.getvalue())
-
-    return run
+    return lambda name, *arguments, stdin="": run_main(name, arguments, stdin, tmp_path_factory.mktemp("cwd"))
 
 
 @pytest.fixture(scope="session")
