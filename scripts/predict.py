@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from tasks.base import Prediction, Task
 from tasks.errors import UserError, user_errors
-from tasks.training.arguments import GenerationArguments, ModelArguments, parse_dataclasses
+from tasks.training.arguments import GenerationArguments, ModelArguments
+from tasks.training.command_line import parse_dataclasses
 
 
 @dataclass

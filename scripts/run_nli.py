@@ -15,13 +15,15 @@ from tasks.training.arguments import parse_arguments
 def main() -> None:
     """The whole job, in order."""
     task = get_task("nli")
-    model_args, data_args, generation_args, training_args = parse_arguments(task, __doc__)
+    model_args, data_args, generation_args, training_args, publish_args = parse_arguments(task, __doc__)
 
     # Imported now, so that --help and mistakes in the arguments answer at once.
     from transformers import set_seed
 
     from tasks.inference.generation import generation_config
     from tasks.inference.predicting import Predictor, generation_settings
+    from tasks.publishing.recording import RunRecorder
+    from tasks.publishing.run import preflight_run, publish_run
     from tasks.run_folder import RunConfig, check_output_dir, clear_output_dir
     from tasks.training.collator import CompletionCollator
     from tasks.training.encoding import Encoder, encode, sequence_length
@@ -32,6 +34,7 @@ def main() -> None:
     from tasks.training.trainer import CompletionTrainer
 
     checkpoint = check_output_dir(task, training_args)
+    preflight_run(task, model_args, data_args, training_args, publish_args)  # what the Hub would refuse after training
     set_seed(training_args.seed)
 
     # Rows from files, the Hub or the sample, formatted by the task.
@@ -51,6 +54,8 @@ def main() -> None:
     model = load_model(model_args, tokenizer, appended_ids)
     model.generation_config = generation_config(settings, tokenizer)
     predictor = Predictor(task, model, encoder, settings, training_args.per_device_eval_batch_size, training_args.seed)
+    run_config = RunConfig.of(task, model_args.model, data_args, encoder, settings)
+    recorder = RunRecorder(task, run_config, model_args, data_args, publish_args)
     trainer = CompletionTrainer(
         model=model,
         args=training_args,
@@ -58,7 +63,8 @@ def main() -> None:
         eval_dataset=datasets["validation"],
         data_collator=CompletionCollator(tokenizer),
         processing_class=tokenizer,
-        run_config=RunConfig.of(task, model_args.model, data_args, encoder, settings),
+        run_config=run_config,
+        callbacks=[recorder],
         score_task=lambda: task.score(predictor.predict(examples["validation"])),
     )
     train_metrics = {}
@@ -70,6 +76,9 @@ def main() -> None:
 
     # Accuracy of the most probable label word on rows that training never saw, beside the majority label's.
     finish(trainer, predictor, examples, counts, train_metrics)
+
+    # The model card; with --push_to_hub the upload.
+    publish_run(trainer, recorder.report, publish_args)
 
 
 if __name__ == "__main__":

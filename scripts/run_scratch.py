@@ -15,7 +15,7 @@ from tasks.training.arguments import ScratchArguments, ScratchTrainingArguments,
 def main() -> None:
     """The whole job, in order."""
     task = get_task("scratch")
-    scratch_args, data_args, generation_args, training_args = parse_arguments(
+    scratch_args, data_args, generation_args, training_args, publish_args = parse_arguments(
         task, __doc__, model_type=ScratchArguments, training_type=ScratchTrainingArguments
     )
 
@@ -24,6 +24,8 @@ def main() -> None:
 
     from tasks.inference.generation import generation_config
     from tasks.inference.predicting import Predictor, generation_settings
+    from tasks.publishing.recording import RunRecorder
+    from tasks.publishing.run import preflight_run, publish_run
     from tasks.run_folder import RunConfig, check_output_dir, clear_output_dir
     from tasks.training.collator import CompletionCollator
     from tasks.training.encoding import Encoder, encode, sequence_length
@@ -34,6 +36,7 @@ def main() -> None:
     from tasks.training.trainer import CompletionTrainer
 
     checkpoint = check_output_dir(task, training_args)
+    preflight_run(task, scratch_args, data_args, training_args, publish_args)  # what the Hub would refuse after training
     set_seed(training_args.seed)
     examples, counts = load_examples(task, data_args, seed=training_args.seed, splits=("train", "validation", "test"))
 
@@ -52,6 +55,8 @@ def main() -> None:
     align_special_tokens(model, tokenizer)
     model.generation_config = generation_config(settings, tokenizer)
     predictor = Predictor(task, model, encoder, settings, training_args.per_device_eval_batch_size, training_args.seed)
+    run_config = RunConfig.of(task, f"GPT-2 {scratch_args.model_size} from scratch", data_args, encoder, settings)
+    recorder = RunRecorder(task, run_config, scratch_args, data_args, publish_args)
     trainer = CompletionTrainer(
         model=model,
         args=training_args,
@@ -59,7 +64,8 @@ def main() -> None:
         eval_dataset=datasets["validation"],
         data_collator=CompletionCollator(tokenizer),
         processing_class=tokenizer,
-        run_config=RunConfig.of(task, f"GPT-2 {scratch_args.model_size} from scratch", data_args, encoder, settings),
+        run_config=run_config,
+        callbacks=[recorder],
         score_task=lambda: task.score(predictor.predict(examples["validation"])),
     )
     clear_output_dir(training_args)
@@ -69,6 +75,9 @@ def main() -> None:
 
     # Bits per character of rows that training never saw, beside character unigrams; tokens per character of the tokenizer.
     finish(trainer, predictor, examples, counts, train_metrics)
+
+    # The model card; with --push_to_hub the upload.
+    publish_run(trainer, recorder.report, publish_args)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Separator(str):
@@ -99,6 +102,18 @@ class HubDataset:
     license: str
 
 
+@dataclass(frozen=True)
+class CardText:
+    """What a model card says of a task in one language.
+
+    ``does`` ends the sentence "This model ...", ``use`` is what it is meant for, ``limits`` what to beware of.
+    """
+
+    does: str
+    use: str
+    limits: tuple[str, ...]
+
+
 class Task:
     """All there is to know about one task. The machinery reads these attributes and never asks which task it is.
 
@@ -119,6 +134,9 @@ class Task:
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
     do_sample: ClassVar[bool] = False
     sample_texts: ClassVar[dict[str, tuple[str, ...]]] = {}  # a bundled sample made of other samples' columns
+    hub_task: ClassVar[str] = "text-generation"  # what the Hub calls the task, for the results of a model card
+    card: ClassVar[dict[str, CardText]] = {}  # language of the card -> its words
+    usage_example: ClassVar[dict[str, str]] = {}  # an input for the usage example of a card
 
     def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
         """The prompt of a row that has the input columns: the same one in training and in inference."""
@@ -139,6 +157,17 @@ class Task:
     def score(self, predictions: Sequence[Prediction]) -> dict[str, Any]:
         """The task's metrics over predictions that carry references."""
         raise UserError(f"task {self.name} has no score")
+
+    def row_statistics(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
+        """What each row adds to the sums that ``pooled`` takes, the same keys in every row; [] where no metric is pooled."""
+        return []
+
+    def pooled(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Those metrics of ``score`` that are a function of sums over rows, elementwise: arrays [sets] to arrays [sets].
+
+        Each element is a set of rows of its own, such as one resample of a bootstrap. NaN where a set has no such metric.
+        """
+        return {}
 
     def baseline(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The same metrics for the simplest thing one could do instead of a model, keys beginning with ``baseline_``."""

@@ -13,7 +13,14 @@ FULL_DISK = r"No space left on device|Disk quota exceeded|PytorchStreamWriter fa
 
 
 class UserError(Exception):
-    """A mistake of the user. The message says what is wrong, where (file and row), and what to do, in one line."""
+    """A mistake of the user. The message says what is wrong, where (file and row), and what to do, in one line.
+
+    ``resume`` is the command that goes on with work that was kept; it is printed last, on a line of its own.
+    """
+
+    def __init__(self, message: str, resume: str | None = None) -> None:
+        super().__init__(message)
+        self.resume = resume
 
 
 class Interrupted(KeyboardInterrupt):
@@ -29,7 +36,7 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        stop(str(error), 2)
+        stop(str(error), 2, error.resume)
     except KeyboardInterrupt as interrupt:
         stop(str(interrupt) or "interrupted; nothing more was written, and what was there before is as it was", 130)
     except BrokenPipeError:
@@ -47,7 +54,9 @@ def user_errors() -> Iterator[None]:
         stop(f"a file could not be written ({reason}); free some space or choose another --output_dir, and run again", 2)
 
 
-def stop(message: str, exit_code: int) -> None:
-    """Print ``message`` as the one ``error:`` line and leave with ``exit_code``."""
+def stop(message: str, exit_code: int, resume: str | None = None) -> None:
+    """Print ``message`` as the one ``error:`` line, and the command that goes on, and leave with ``exit_code``."""
     print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    if resume:
+        print(resume, file=sys.stderr, flush=True)
     raise SystemExit(exit_code)

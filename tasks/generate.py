@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from tasks.base import BOS, Column, Example, HubDataset, Part, Prediction, Source, Task, text_of
+from tasks.base import BOS, CardText, Column, Example, HubDataset, Part, Prediction, Source, Task, text_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Words, and at most characters, of the text that begin a sample: enough to set a topic, and the rest is the model's own.
 SAMPLE_WORDS = 5
 SAMPLE_CHARACTERS = 40
+
+#: What the measured figures are made of, summed over the texts.
+STATISTICS = ("nll", "tokens", "characters", "unknown_tokens")
 
 
 class Generate(Task):
@@ -31,6 +37,28 @@ class Generate(Task):
     metrics = {"bits_per_character": False, "perplexity": False}
     max_new_tokens = 64
     do_sample = True  # greedy decoding of open text falls into loops (Holtzman et al. 2020)
+    hub_task = "text-generation"
+    card = {
+        "en": CardText(
+            "continues a Korean text in the style of its training data",
+            "Drafts and experiments with text like that of the training data, and a start for fine-tuning on a task.",
+            (
+                "What it writes is likely, not true: facts, names and quotations are made up.",
+                "It repeats what its data holds, prejudice and personal details included.",
+                "It follows no instructions and holds no conversation.",
+            ),
+        ),
+        "ko": CardText(
+            "학습 자료의 문체로 한국어 글을 이어 씁니다",
+            "학습 자료와 비슷한 글의 초안과 실험, 그리고 다른 과제로 미세 조정하기 위한 출발점.",
+            (
+                "그럴듯한 글을 쓸 뿐 참인 글을 쓰는 것이 아닙니다. 사실, 이름, 인용을 지어냅니다.",
+                "자료에 있는 편견과 개인 정보를 되풀이할 수 있습니다.",
+                "지시를 따르거나 대화하지 않습니다.",
+            ),
+        ),
+    }
+    usage_example = {"text": "옛날 어느 마을에"}
 
     def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
         """``<bos>`` and the beginning that the model is to continue, which may be empty."""
@@ -69,6 +97,17 @@ class Generate(Task):
                 "distinct_2": distinct_n(samples, 2),
             }
         return metrics
+
+    def row_statistics(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
+        """Nats, tokens, characters and unknown tokens of each text."""
+        return [{name: prediction.scores[name] for name in STATISTICS} for prediction in predictions]
+
+    def pooled(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All but the figures of samples: those few dozen are read, not measured."""
+        from tasks.metrics.language_model import pooled_scores
+
+        metrics = pooled_scores(sums["nll"], sums["tokens"], sums["characters"])
+        return metrics | {"unknown_token_share": sums["unknown_tokens"] / sums["tokens"]}
 
     def baseline(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Bits per character of a character unigram model fitted on these very texts, which favours the baseline."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from tasks.base import Column, Example, HubDataset, Part, Prediction, RowError, Separator, Source, Task, text_of
+from tasks.base import CardText, Column, Example, HubDataset, Part, Prediction, RowError, Separator, Source, Task, text_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SEP = Separator("<sep>")
 NLI_SEPARATOR = Separator("<nli>")
 
 #: In the order of KLUE's integers: 0, 1, 2. XNLI and KorNLI use the same order.
 LABELS = ("entailment", "neutral", "contradiction")
+
+#: The confusion matrix, row by row: label of the reference, label of the prediction.
+CELLS = tuple(f"{right}, {given}" for right in LABELS for given in LABELS)
 
 #: Other names of the labels, lower case.
 LABEL_ALIASES = {
@@ -57,6 +63,35 @@ class NLI(Task):
     # usual word for entailment, would be two.
     label_words = {"entailment": "참", "neutral": "중립", "contradiction": "모순"}
     max_new_tokens = 8  # room for a label word that a foreign tokenizer cuts into bytes, and eos
+    hub_task = "text-classification"
+    card = {
+        "en": CardText(
+            "decides whether a Korean hypothesis follows from a premise (entailment), contradicts it (contradiction), or "
+            "neither (neutral)",
+            "Pairs of short sentences like those it was trained on. The label is chosen by comparing the probabilities of "
+            "three words, so there is always an answer, and it says nothing of how sure it is.",
+            (
+                "Models of this task often read the label off the wording of the hypothesis alone.",
+                "It judges the pair, not the world: a true sentence that the premise does not support is no entailment.",
+                "The scores are not calibrated probabilities.",
+            ),
+        ),
+        "ko": CardText(
+            "한국어 가설이 전제에서 따라 나오는지(entailment), 전제와 모순되는지(contradiction), 어느 쪽도 아닌지(neutral) "
+            "판단합니다",
+            "학습 자료와 비슷한 짧은 문장 쌍. 세 낱말의 확률을 비교해 고르므로 언제나 답이 있으며, 얼마나 확실한지는 말해 주지 "
+            "않습니다.",
+            (
+                "이 과제의 모델은 가설의 말투만 보고 답을 맞히는 일이 많습니다.",
+                "세상이 아니라 두 문장의 관계를 판단합니다. 맞는 말이라도 전제가 뒷받침하지 않으면 함의가 아닙니다.",
+                "점수는 보정된 확률이 아닙니다.",
+            ),
+        ),
+    }
+    usage_example = {
+        "premise": "민준이는 어제 도서관에서 책을 두 권 빌렸다.",
+        "hypothesis": "민준이는 어제 도서관에 갔다.",
+    }
 
     def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
         """``premise <sep> hypothesis <nli>``; only the premise may be cut."""
@@ -88,6 +123,19 @@ class NLI(Task):
             references=[prediction.references[0] for prediction in predictions],
             labels=list(LABELS),
         )
+
+    def row_statistics(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
+        """1 for the cell of the confusion matrix that the row is in, 0 for the others."""
+        return [{cell: cell == f"{row.references[0]}, {row.text}" for cell in CELLS} for row in predictions]
+
+    def pooled(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Accuracy and macro-F1."""
+        import numpy as np
+
+        from tasks.metrics.classification import pooled_scores
+
+        cells = np.stack([sums[cell] for cell in CELLS], axis=-1)  # [sets, 9]
+        return pooled_scores(cells.reshape(-1, len(LABELS), len(LABELS)))
 
     def baseline(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The figures of always answering the label that is most frequent in these rows: the best constant answer."""

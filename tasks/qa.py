@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from tasks.base import Column, Example, HubDataset, Part, Prediction, RowError, Separator, Source, Task, text_of
+from tasks.base import CardText, Column, Example, HubDataset, Part, Prediction, RowError, Separator, Source, Task, text_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 QUESTION = Separator("<question>")
 ANSWER = Separator("<answer>")
@@ -45,6 +48,31 @@ class QA(Task):
     main_metric = "f1"
     metrics = {"f1": True, "exact_match": True}
     max_new_tokens = 48  # the longest answers of KorQuAD 1.0 and TyDi QA are about 40 KoGPT2 tokens
+    hub_task = "question-answering"
+    card = {
+        "en": CardText(
+            "answers a question in Korean from a text that holds the answer",
+            "Questions whose answer is a short piece of the given text.",
+            (
+                "It always answers, also where the text does not hold the answer.",
+                "The answer is written, not copied: it may differ from the text by a character.",
+                "It knows nothing reliable beyond the given text.",
+            ),
+        ),
+        "ko": CardText(
+            "주어진 글에서 한국어 질문의 답을 찾습니다",
+            "답이 주어진 글의 짧은 한 부분인 질문.",
+            (
+                "글에 답이 없어도 언제나 답합니다.",
+                "답을 베끼는 것이 아니라 쓰므로 글과 한두 글자 다를 수 있습니다.",
+                "주어진 글 밖의 일은 믿을 만하게 알지 못합니다.",
+            ),
+        ),
+    }
+    usage_example = {
+        "context": "시청은 다음 달 1일부터 주말에도 시립 도서관을 연다고 밝혔다. 주말에는 오전 9시부터 오후 6시까지 문을 연다.",
+        "question": "주말에는 몇 시부터 문을 여나요?",
+    }
 
     def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
         """``context <question> question <answer>``."""
@@ -73,6 +101,17 @@ class QA(Task):
             predictions=[prediction.text or "" for prediction in predictions],
             references=[list(prediction.references) for prediction in predictions],
         )
+
+    def row_statistics(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
+        """The two scores of each question, 0 to 1, and the row itself."""
+        from tasks.metrics.korquad import korquad_rows
+
+        texts = [prediction.text or "" for prediction in predictions]
+        return [{"rows": 1, **row} for row in korquad_rows(texts, [prediction.references for prediction in predictions])]
+
+    def pooled(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Means over the questions, in percent."""
+        return {name: 100.0 * sums[name] / sums["rows"] for name in self.metrics}
 
     def baseline(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The figures of a word-matching guess: the word of the context whose neighbours share most with the question."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -43,7 +44,7 @@ class RunConfig:
         return cls(
             task=task.name,
             task_version=task.version,
-            base_model=base_model,
+            base_model=without_folders(base_model),
             prompt_format=prompt_format(task),
             separators={str(separator): encoder.separator_id(separator) for separator in task.separators},
             label_words=task.label_words,
@@ -67,6 +68,17 @@ class RunConfig:
             return cls(**json.loads(path.read_text("utf-8")))
         except (ValueError, TypeError) as error:
             raise UserError(f"{path}: not a task.json of this project ({error}); name the task with --task") from None
+
+
+def without_folders(argument: str) -> str:
+    """``/home/me/news.csv`` as ``news.csv``, and so behind ``--flag=``; a relative path or other text stays as it is.
+
+    What is written down may be published, and where a user keeps files is nobody's business.
+    """
+    flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    if value.startswith(("/", "~")) or re.match(r"[A-Za-z]:[\\/]", value):
+        value = re.split(r"[\\/]", value.rstrip("\\/"))[-1]
+    return flag + equals + value
 
 
 def prompt_format(task: Task) -> str:

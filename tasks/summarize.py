@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from tasks.base import Column, Example, HubDataset, Part, Prediction, Separator, Source, Task, text_of
+from tasks.base import CardText, Column, Example, HubDataset, Part, Prediction, Separator, Source, Task, text_of
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SUMMARIZE = Separator("<summarize>")
 
@@ -31,6 +34,31 @@ class Summarize(Task):
     main_metric = "rougeL"
     metrics = {f"{kind}{unit}": True for unit in ("", "_words", "_syllables") for kind in ("rouge1", "rouge2", "rougeL")}
     max_new_tokens = 128  # three sentences of a Korean news summary
+    hub_task = "summarization"
+    card = {
+        "en": CardText(
+            "writes a short summary of a Korean document",
+            "Summaries of documents like those it was trained on, read by a person before anything is done with them.",
+            (
+                "It can state what the document does not say, above all names, numbers and dates: compare them.",
+                "A document that is too long loses its end before it is read.",
+                "Other kinds of text than those of the training data are summarized worse than the figures above say.",
+            ),
+        ),
+        "ko": CardText(
+            "한국어 문서를 읽고 짧은 요약을 씁니다",
+            "학습 자료와 비슷한 문서의 요약. 결과는 쓰기 전에 사람이 읽어야 합니다.",
+            (
+                "문서에 없는 내용을 쓸 수 있습니다. 특히 이름, 숫자, 날짜는 원문과 비교하세요.",
+                "너무 긴 문서는 뒷부분을 잘라 내고 읽습니다.",
+                "학습 자료와 종류가 다른 글에서는 위의 수치보다 나쁩니다.",
+            ),
+        ),
+    }
+    usage_example = {
+        "document": "시청은 다음 달 1일부터 주말에도 시립 도서관을 연다고 밝혔다. 평일에 오기 어려운 시민이 많다는 의견을 "
+        "받아들인 것이다. 주말에는 오전 9시부터 오후 6시까지 문을 연다.",
+    }
 
     def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
         """``document <summarize>``; a long document loses its end, where news says least."""
@@ -49,6 +77,17 @@ class Summarize(Task):
             predictions=[prediction.text or "" for prediction in predictions],
             references=[list(prediction.references) for prediction in predictions],
         )
+
+    def row_statistics(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
+        """The nine scores of each row, and the row itself."""
+        from tasks.metrics.rouge import rouge_rows
+
+        texts = [prediction.text or "" for prediction in predictions]
+        return [{"rows": 1, **row} for row in rouge_rows(texts, [prediction.references for prediction in predictions])]
+
+    def pooled(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Means over the rows."""
+        return {name: sums[name] / sums["rows"] for name in self.metrics}
 
     def baseline(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The same figures for the document's first sentence, the baseline that news summarizers often fail to beat."""

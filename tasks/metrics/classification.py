@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import evaluate
+import numpy as np
 
 from tasks.metrics.text import LocalMetric, check_rows, mean
 
@@ -49,6 +50,17 @@ class Classification(LocalMetric):
             "per_label": per_label,
             "confusion_matrix": matrix,
         }
+
+
+def pooled_scores(cells: np.ndarray) -> dict[str, np.ndarray]:
+    """``accuracy`` and ``macro_f1``, [sets], of many confusion matrices [sets, label of reference, label of prediction].
+
+    As ``Classification`` has them: a label that was never right has an F1 of 0.
+    """
+    hits = np.diagonal(cells, axis1=1, axis2=2)  # [sets, labels]
+    seen = cells.sum(axis=1) + cells.sum(axis=2)
+    f1 = np.divide(2 * hits, seen, out=np.zeros(hits.shape), where=hits > 0)
+    return {"accuracy": hits.sum(axis=1) / cells.sum(axis=(1, 2)), "macro_f1": f1.mean(axis=1)}
 
 
 def majority_label(references: Sequence[str], labels: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import datasets
 import evaluate
+import numpy as np
 
 from tasks.metrics.text import LocalMetric, check_rows
 
@@ -53,19 +54,24 @@ class LanguageModel(LocalMetric):
         characters = sum(counts["characters"] for counts in references)
         if not tokens or not characters:
             raise ValueError(f"nothing to score: the texts have {tokens} tokens and {characters} characters in all")
-        total = math.fsum(predictions)
-        return {
-            "perplexity": _exp(total / tokens),
-            "bits_per_character": total / math.log(2) / characters,
-            "tokens_per_character": tokens / characters,
-        }
+        scores = pooled_scores(np.float64(math.fsum(predictions)), np.float64(tokens), np.float64(characters))
+        return {name: float(score) for name, score in scores.items()}
 
 
-def _exp(exponent: float) -> float:
-    try:
-        return math.exp(exponent)
-    except OverflowError:
-        return math.inf
+def pooled_scores(nats: np.ndarray, tokens: np.ndarray, characters: np.ndarray) -> dict[str, np.ndarray]:
+    """What ``LanguageModel`` returns, elementwise: of sums over the texts of many sets, arrays [sets].
+
+    NaN for a set that has no tokens or no characters: for one alone that is a mistake, among resamples it is chance.
+    """
+    some = (tokens > 0) & (characters > 0)
+    tokens, characters = np.where(some, tokens, np.nan), np.where(some, characters, np.nan)
+    with np.errstate(over="ignore"):
+        perplexity = np.exp(nats / tokens)
+    return {
+        "perplexity": perplexity,
+        "bits_per_character": nats / np.log(2) / characters,
+        "tokens_per_character": tokens / characters,
+    }
 
 
 def unigram_bits_per_character(texts: Sequence[str]) -> float:

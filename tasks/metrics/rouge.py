@@ -15,6 +15,7 @@ All are read in NFC and lower case.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,6 +102,12 @@ def rouge_rows(predictions: Sequence[str], references: Sequence[Sequence[str]]) 
         ValueError: there are no rows, the numbers differ, or a row has no reference or something that is not text.
     """
     check_texts(predictions, references)
+    return [dict(row) for row in _rows(tuple(predictions), tuple(map(tuple, references)))]
+
+
+# A run asks for the same rows twice: for their mean, and for its interval.
+@functools.lru_cache(maxsize=1)
+def _rows(predictions: tuple[str, ...], references: tuple[tuple[str, ...], ...]) -> list[dict[str, float]]:
     texts = list(dict.fromkeys([*predictions, *(text for row in references for text in row)]))
     rows: list[dict[str, float]] = [{} for _ in predictions]
     for suffix, tokenizer in TOKENIZERS.items():

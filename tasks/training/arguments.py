@@ -1,23 +1,19 @@
-"""The command line: four dataclasses, their defaults and the reason of each default."""
+"""The command line: its dataclasses, their defaults and the reason of each default."""
 
 from __future__ import annotations
 
-import argparse
-import difflib
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import torch
-from transformers import HfArgumentParser
 from transformers import TrainingArguments as HfTrainingArguments
 from transformers.hf_argparser import HfArg
 
 from tasks.base import Task
 from tasks.errors import UserError
+from tasks.training.command_line import parse_dataclasses
 
 
 @dataclass
@@ -114,6 +110,42 @@ class GenerationArguments:
 
 
 @dataclass
+class PublishArguments:
+    """The model card that every run gets, and who may see the model on the Hub."""
+
+    card_language: Literal["en", "ko"] = field(default="en", metadata={"help": "Language of the model card."})
+    card_template: str | None = field(
+        default=None, metadata={"help": "Your own template of the card; model_cards/en.md shows what it can use."}
+    )
+    # The rows are the user's data: a card is no place for them unless asked for.
+    card_examples: int = field(default=0, metadata={"help": "Show the first N validation rows and what the model made."})
+    license: str | None = field(
+        default=None, metadata={"help": "Hub id of the model's licence; the base model's by default."}
+    )
+    dataset_license: str | None = field(
+        default=None, metadata={"help": "Hub id of the data's licence; the stricter of base and data wins."}
+    )
+    allow_nd_dataset: bool = field(
+        default=False, metadata={"help": "Publish though the data is under a no-derivatives licence; the card says so."}
+    )
+    base_model: str | None = field(
+        default=None, metadata={"help": "Hub id of the base model, where --model is a local copy of it."}
+    )
+    hub_public: bool = field(default=False, metadata={"help": "Let everyone see it; private by default."})
+    # Taken over from transformers' flags of these names by parse_arguments: its Trainer is not to push by itself.
+    push_to_hub: bool = field(default=False, init=False)
+    repo_id: str | None = field(default=None, init=False)
+    revision: str | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        """Raises UserError on a template that is not there, and fewer than no examples."""
+        if self.card_template and not Path(self.card_template).is_file():
+            raise UserError(f"--card_template {self.card_template}: no such file")
+        if self.card_examples < 0:
+            raise UserError(f"--card_examples is {self.card_examples}; it must be 0 or more")
+
+
+@dataclass
 class TrainingArguments(HfTrainingArguments):
     """transformers' TrainingArguments with the defaults of fine-tuning KoGPT2; every flag of theirs works."""
 
@@ -155,19 +187,21 @@ class TrainingArguments(HfTrainingArguments):
                 "--early_stopping_patience needs evaluations and checkpoints; leave --eval_strategy, --save_strategy and "
                 "--load_best_model_at_end as they are"
             )
+        if self.hub_token is not None:
+            raise UserError(
+                "--hub_token: a token on the command line ends up in shell histories, process lists and logs; set HF_TOKEN in "
+                "the environment, or log in once with `hf auth login`"
+            )
+        if self.hub_private_repo is False:
+            raise UserError("--hub_private_repo false: a model is private unless --hub_public is given")
+        if self.hub_always_push or self.hub_strategy not in ("every_save", "end"):
+            raise UserError("--hub_strategy, --hub_always_push: a run is published once, at its end, when it is measured")
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         # Said aloud, since torchrun without a GPU otherwise gives processes that train side by side, each for itself.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = False  # every weight of a causal LM takes part: no need to search each step
         super().__post_init__()
-
-
-class _Parser(HfArgumentParser):
-    """HfArgumentParser whose errors are UserErrors, and which never takes an abbreviation for a flag."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; see --help")
 
 
 @dataclass
@@ -207,15 +241,15 @@ def parse_arguments(
     model_type: type = ModelArguments,
     training_type: type = TrainingArguments,
 ) -> tuple[Any, ...]:
-    """Read the command line into (ModelArguments, DataArguments, GenerationArguments, TrainingArguments).
+    """Read the command line into (Model-, Data-, Generation-, Training-, PublishArguments).
 
     ``--config FILE`` (yaml, json, or a text file of flags) holds the same arguments; the command line wins.
 
     Raises:
         UserError: an unknown flag (the nearest known one is named), a value of the wrong type, a broken config file.
     """
-    types = (model_type, DataArguments, GenerationArguments, training_type)
-    model_args, data_args, generation_args, training_args = parse_dataclasses(types, description, argv)
+    types = (model_type, DataArguments, GenerationArguments, training_type, PublishArguments)
+    model_args, data_args, generation_args, training_args, publish_args = parse_dataclasses(types, description, argv)
     wanted = (training_args.metric_for_best_model or "loss").removeprefix("eval_")
     if wanted != "loss":
         if wanted not in task.metrics:
@@ -224,73 +258,6 @@ def parse_arguments(
     if training_args.output_dir in (None, "trainer_output"):  # what transformers has for "not given"
         name = Path(model_args.model).name if isinstance(model_args, ModelArguments) else model_args.model_size
         training_args.output_dir = str(Path("outputs") / f"{task.name}-{name}")
-    return model_args, data_args, generation_args, training_args
-
-
-def parse_dataclasses(
-    types: tuple[type, ...], description: str, argv: Sequence[str] | None = None, positional: str | None = None
-) -> tuple[Any, ...]:
-    """Read the command line into one object of each dataclass, and the value of ``positional`` last, where one is named.
-
-    Raises:
-        UserError: as ``parse_arguments``.
-    """
-    parser = _Parser(
-        types, description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config", help="File of these arguments (yaml, json or flags as text); the command line wins.")
-    if positional:
-        parser.add_argument(positional)
-    argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        *parsed, rest, unknown = parser.parse_args_into_dataclasses(
-            _with_config(argv), return_remaining_strings=True, look_for_args_file=False
-        )
-    except (ValueError, ImportError, RuntimeError) as error:  # TrainingArguments checks combinations of flags
-        raise UserError(" ".join(str(error).split())) from None
-    if unknown:
-        known = [flag for action in parser._actions for flag in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
-        raise UserError(f"unknown argument {unknown[0]}" + (f"; did you mean {near[0]}?" if near else "; see --help"))
-    return (*parsed, getattr(rest, positional)) if positional else tuple(parsed)
-
-
-def _with_config(argv: list[str]) -> list[str]:
-    """``argv`` with the arguments of its ``--config`` file in front, where those of the command line override them."""
-    places = [i for i, argument in enumerate(argv) if argument == "--config" or argument.startswith("--config=")]
-    arguments: list[str] = []
-    for i in places:
-        value = argv[i].partition("=")[2] or (argv[i + 1] if i + 1 < len(argv) else "")
-        path = Path(value)
-        if not path.is_file():
-            raise UserError(f"--config {value}: no such file")
-        try:
-            text = path.read_text("utf-8-sig")
-            if path.suffix in (".yaml", ".yml", ".json"):
-                arguments += _flags(path, text)
-            else:
-                import shlex
-
-                arguments += shlex.split(text, comments=True)
-        except (ValueError, UnicodeDecodeError) as error:
-            raise UserError(f"--config {value}: {error}") from None
-    return arguments + argv
-
-
-def _flags(path: Path, text: str) -> list[str]:
-    """The command line of a mapping in yaml or json."""
-    import yaml
-
-    try:
-        settings = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from None
-    if not isinstance(settings, dict):
-        raise ValueError("it must hold `name: value` lines")
-    flags: list[str] = []
-    for name, value in settings.items():
-        if value is None:
-            continue
-        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-        flags += [f"--{name}", *map(str, values)]
-    return flags
+    publish_args.push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False
+    publish_args.repo_id, publish_args.revision = training_args.hub_model_id, training_args.hub_revision
+    return model_args, data_args, generation_args, training_args, publish_args

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
+from tasks.network import causes, is_named, is_network
 from tasks.training.columns import ID_COLUMNS, Loaded, columns_of, resolve_columns, row_id
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 #: What validation splits are called where a task does not say it.
 VALIDATION_NAMES = ("validation", "valid", "val", "dev")
-
-#: Packages whose exceptions mean that a request did not come through.
-HTTP_PACKAGES = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp", "socket", "ssl"}
 
 OTHER_SOURCES = "use --sample_data, or files of your own with --train_file"
 
@@ -104,18 +102,6 @@ def _label(names: list[str], value: int | None) -> str | None:
     return names[value] if 0 <= value < len(names) else str(value)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it was raised from, the root last."""
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def _named(error: Exception, name: str) -> bool:
-    """Whether the error, or one that it was raised from, is of the class ``name`` of huggingface_hub."""
-    return any(type(cause).__name__ == name for cause in _causes(error))
-
-
 def _explain(error: Exception, name: str, config: str | None, revision: str | None) -> str | None:
     """What to tell the user, or None where the error is none of theirs."""
     text = " ".join(str(error).split())
@@ -127,12 +113,12 @@ def _refusal(error: Exception, text: str, name: str, revision: str | None) -> st
     from datasets.exceptions import DatasetNotFoundError
 
     page = f"https://huggingface.co/datasets/{name}"
-    statuses = [getattr(getattr(cause, "response", None), "status_code", None) for cause in _causes(error)]
+    statuses = [getattr(getattr(cause, "response", None), "status_code", None) for cause in causes(error)]
     # The Hub answers 401 for what does not exist too, so as not to tell strangers which private datasets there are.
     denied = 403 in statuses or (401 in statuses and "doesn't exist" not in text)
-    if denied or "is a gated dataset" in text or _named(error, "GatedRepoError"):
+    if denied or "is a gated dataset" in text or is_named(error, "GatedRepoError"):
         return f"the dataset {name} needs permission; ask for it at {page}, then log in (hf auth login, or HF_TOKEN)"
-    if text.startswith("Revision") or _named(error, "RevisionNotFoundError"):
+    if text.startswith("Revision") or is_named(error, "RevisionNotFoundError"):
         return f"the dataset {name} has no revision {revision!r}; correct --dataset_revision ({page}/tree/main)"
     if isinstance(error, DatasetNotFoundError) or 404 in statuses:
         return f"there is no dataset {name} on the Hub, or it is private; check --dataset, or log in: hf auth login"
@@ -160,22 +146,13 @@ def _failure(error: Exception, text: str, name: str) -> str | None:
     """The disk, the network or the files themselves gave way."""
     from datasets.exceptions import DatasetsError
 
-    if any(isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) for cause in _causes(error)):
+    if any(isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) for cause in causes(error)):
         return f"no space is left for the cache of the dataset {name}; free some, or set HF_HOME to another disk"
-    if _is_network(error):
+    if is_network(error):
         return f"the dataset {name} could not be reached ({text[:120]}); check the network, or {OTHER_SOURCES}"
     if isinstance(error, FileNotFoundError):
         return f"the dataset {name} was not found ({text[:200]}); check --dataset, or {OTHER_SOURCES}"
     if isinstance(error, (DatasetsError, ValueError, RuntimeError, NotImplementedError)):
-        reason = " ".join(str(list(_causes(error))[-1]).split())[:200]
+        reason = " ".join(str(list(causes(error))[-1]).split())[:200]
         return f"the dataset {name} could not be read ({reason}); {OTHER_SOURCES}"
     return None
-
-
-def _is_network(error: Exception) -> bool:
-    """Whether the error, or one that it was raised from, says that a request did not come through."""
-    return _named(error, "LocalEntryNotFoundError") or any(
-        isinstance(cause, (ConnectionError, TimeoutError))
-        or any(cls.__module__.split(".")[0] in HTTP_PACKAGES for cls in type(cause).__mro__)
-        for cause in _causes(error)
-    )

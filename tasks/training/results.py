@@ -18,13 +18,21 @@ if TYPE_CHECKING:
 def format_results(task: Task, results: Mapping[str, Any]) -> str:
     """The figures of ``all_results.json`` that a person looks at first, beside their baseline."""
     lines = []
+    intervals = {name: f"[{low:.3f}, {high:.3f}]" for name, (low, high) in results.get("intervals", {}).items()}
     if "rows" in results:
-        lines.append(f"{task.name} on {results['rows']} validation rows, beside the baseline ({results['baseline']}):")
+        note = " and in brackets the 95 % interval over the rows" if intervals else ""
+        lines.append(f"{task.name} on {results['rows']} validation rows, beside the baseline ({results['baseline']}){note}:")
+    figures = {}
     for name, value in results.items():
         baseline = results.get(f"baseline_{name}")
         if isinstance(value, float) and (baseline is not None or name in ("eval_loss", "perplexity", "train_runtime")):
-            beside = f"{baseline:14.4f}" if baseline is not None else " " * 14
-            lines.append(f"  {name:24} {value:10.4f} {beside}{'  <- main' * (name == task.main_metric)}")
+            figures[name] = value, baseline
+    width = max((len(intervals[name]) + 2 for name in figures if name in intervals), default=0)
+    for name, (value, baseline) in figures.items():
+        beside = f"{baseline:14.4f}" if baseline is not None else " " * 14
+        interval = f"  {intervals[name]}".ljust(width) if name in intervals else " " * width
+        mark = "  <- main" * (name == task.main_metric)
+        lines.append(f"  {name:24} {value:10.4f}{interval} {beside}{mark}")
     for split, counts in results["counts"].items():
         lines.append(f"  {split}: " + ", ".join(f"{count:,} {key}" for key, count in counts.items()))
     return "\n".join(lines)
@@ -83,11 +91,19 @@ def finish(
 
 
 def measure(predictor: Predictor, examples: Sequence[Example], folder: Path, prefix: str = "") -> dict[str, Any]:
-    """Predict, write ``<prefix>predictions.jsonl`` into ``folder``, and return the metrics beside their baseline."""
+    """Predict, write ``<prefix>predictions.jsonl`` into ``folder``, and return the metrics beside their baseline.
+
+    ``<prefix>intervals`` are {metric: [low, high]}, the 95 % interval over the rows of each metric that is pooled.
+    """
+    from tasks.metrics import bootstrap
+
+    task = predictor.task
     started = time.perf_counter()
     predictions = predictor.predict(examples)
     seconds = time.perf_counter() - started
     write_jsonl(folder / f"{prefix}{PREDICTIONS_FILE}", (prediction.as_row() for prediction in predictions))
-    metrics = {"rows": len(examples), **predictor.task.score(predictions), **predictor.task.baseline(examples)}
+    metrics = {"rows": len(examples), **task.score(predictions)}
+    metrics["intervals"] = bootstrap.intervals(task.row_statistics(predictions), task.pooled, predictor.seed)
+    metrics |= task.baseline(examples)
     metrics |= {"predict_runtime": seconds, "predict_rows_per_second": len(examples) / seconds}
     return {f"{prefix}{name}": value for name, value in metrics.items()}

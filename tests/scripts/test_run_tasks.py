@@ -50,6 +50,9 @@ def test_results_have_the_metric_its_baseline_and_the_counts(finished, task):
     metric = get_task(task).main_metric
     assert isinstance(results[metric], float)
     assert isinstance(results[f"baseline_{metric}"], float)
+    low, high = results["intervals"][metric]
+    assert low <= results[metric] <= high
+    assert results["test_intervals"] == results["intervals"]
     assert results["counts"]["train"]["rows"] == results["counts"]["validation"]["rows"] == 8
     assert results["counts"]["train"]["labelled_tokens"] <= results["counts"]["train"]["tokens"]
     for name in ("eval_loss", "train_runtime", "predict_runtime", "train_tokens_per_second"):

@@ -55,6 +55,14 @@ def test_hand_worked_scores():
     ]
 
 
+def test_rows_are_the_callers_own():
+    # The last rows are remembered, for a mean and an interval of the same texts.
+    rows = rouge_rows(["비"], [["비"]])
+    rows[0]["rouge1"] = 0.5
+    rows.append({})
+    assert rouge_rows(["비"], [["비"]]) == [dict.fromkeys(KEYS, 1.0)]
+
+
 def test_order_of_words_matters_to_rouge_l_alone():
     [row] = rouge_rows(["하나 둘 셋"], [["셋 둘 하나"]])
     assert row["rouge1_words"] == 1.0

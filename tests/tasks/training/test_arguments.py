@@ -15,8 +15,8 @@ from tasks.training.arguments import (
     ScratchTrainingArguments,
     TrainingArguments,
     parse_arguments,
-    parse_dataclasses,
 )
+from tasks.training.command_line import parse_dataclasses
 
 TASK = get_task("summarize")
 
@@ -33,7 +33,7 @@ def training(*argv: str) -> TrainingArguments:
 
 
 def test_the_defaults_are_those_of_the_readme():
-    model, data, generation, training = parse()
+    model, data, generation, training, _ = parse()
     assert model.model == "skt/kogpt2-base-v2" and model.dtype == "float32" and model.trust_remote_code is False
     assert data.validation_split == 0.05 and data.sample_data is False and data.max_length is None
     assert set(vars(generation).values()) == {None}  # what is not given is the task's
@@ -63,7 +63,7 @@ def test_the_folder_is_named_after_task_and_model():
 
 def test_from_scratch_has_defaults_of_its_own():
     argv = ["--model_size", "mini", "--vocab_size", "8000"]
-    model, _, _, training = parse_arguments(
+    model, _, _, training, _ = parse_arguments(
         get_task("scratch"), "d", argv, model_type=ScratchArguments, training_type=ScratchTrainingArguments
     )
     assert (model.vocab_size, model.model_size, model.n_positions) == (8000, "mini", 1024)
@@ -134,7 +134,7 @@ def test_without_evaluations_or_checkpoints_there_is_no_best_model(flag):
 )  # fmt: skip
 def test_the_metric_says_whether_more_is_better(task, metric, greater):
     # transformers would keep the model with the highest perplexity: it takes all but a loss for better when greater.
-    *_, read = parse_arguments(get_task(task), "d", ["--metric_for_best_model", metric])
+    _, _, _, read, _ = parse_arguments(get_task(task), "d", ["--metric_for_best_model", metric])
     assert read.greater_is_better is greater
 
 
@@ -227,11 +227,11 @@ def test_a_config_holds_the_same_arguments_and_the_command_line_wins(tmp_path, n
     path = tmp_path / name
     path.write_text(text, "utf-8")
     for argv in (["--config", str(path)], [f"--config={path}"]):
-        model, data, generation, training = parse(*argv)
+        model, data, generation, training, _ = parse(*argv)
         assert (model.model, data.sample_data, generation.num_beams) == ("me/gpt", True, 3)
         assert training.learning_rate == 1e-4
     for argv in (["--learning_rate", "2", "--config", str(path)], ["--config", str(path), "--learning_rate", "2"]):
-        *_, generation, training = parse(*argv)
+        _, _, generation, training, _ = parse(*argv)
         assert (training.learning_rate, generation.num_beams) == (2, 3)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import pytest
+
 from tasks import get_task
 from tasks.base import Prediction
 from tasks.training.results import finish, format_results, measure, plot_loss
@@ -23,6 +25,7 @@ class Always:
     """A predictor that answers entailment whatever it is asked."""
 
     task = NLI
+    seed = 42
 
     def predict(self, examples):
         return [Prediction(e.id, e.prompt_text, "entailment", e.references, {"entailment": -0.5}) for e in examples]
@@ -56,6 +59,20 @@ def test_the_table_shows_figures_beside_their_baseline_and_marks_the_main_one():
     ]
 
 
+def test_the_table_shows_the_interval_between_a_figure_and_its_baseline():
+    results = {
+        "rows": 400, "baseline": "word matching", "f1": 8.5, "baseline_f1": 9.375, "exact_match": 64.0,
+        "baseline_exact_match": 3.0, "eval_loss": 1.25, "counts": {},
+        "intervals": {"f1": [7.25, 9.8765], "exact_match": [59.25, 68.5]},
+    }  # fmt: skip
+    assert format_results(get_task("qa"), results).splitlines() == [
+        "qa on 400 validation rows, beside the baseline (word matching) and in brackets the 95 % interval over the rows:",
+        "  f1                           8.5000  [7.250, 9.877]           9.3750  <- main",
+        "  exact_match                 64.0000  [59.250, 68.500]         3.0000",
+        "  eval_loss                    1.2500                                 ",
+    ]
+
+
 def test_the_table_of_a_run_that_measured_nothing_has_its_counts():
     assert format_results(NLI, {"counts": {"train": {"rows": 2}}}) == "  train: 2 rows"
 
@@ -76,6 +93,14 @@ def test_measure_writes_predictions_and_returns_metrics_beside_the_baseline(tmp_
     assert metrics["rows"] == 4
     assert metrics["accuracy"] == 0.25 and metrics["baseline_accuracy"] == 0.5
     assert metrics["baseline"] == "majority label"
+    # One of four is right: draws with none are 81 of 256, with three 12, with four 1. Always the same answer has at most an
+    # F1 of 2 * 3 / (4 + 3), a third of it in the mean over the labels.
+    assert metrics["intervals"] == {"accuracy": [0.0, 0.75], "macro_f1": [0.0, pytest.approx(2 / 7)]}
+    assert [key for key in metrics if "interval" in key or key.endswith("f1")] == [
+        "macro_f1",
+        "intervals",
+        "baseline_macro_f1",
+    ]
     assert metrics["predict_runtime"] > 0 and metrics["predict_rows_per_second"] > 0
     rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text("utf-8").splitlines()]
     assert rows[1] == {
@@ -92,6 +117,8 @@ def test_finish_writes_everything_and_prints_the_figures(tmp_path, capsys):
     results = json.loads((tmp_path / "all_results.json").read_text("utf-8"))
     assert results["task"] == "nli" and results["base_model"] == "me/base" and results["seed"] == 42
     assert (results["eval_loss"], results["accuracy"], results["test_accuracy"]) == (1.25, 0.5, 1.0)
+    assert results["intervals"]["accuracy"] == [0.0, 1.0]
+    assert results["test_intervals"] == {"accuracy": [1.0, 1.0], "macro_f1": [1 / 3, 1 / 3]}
     assert results["train_tokens_per_second"] == 30.0
     assert results["counts"] == counts
     assert {path.name for path in tmp_path.iterdir()} >= {

@@ -1,0 +1,84 @@
+"""Publish a finished run to the Hugging Face Hub: card, checks, one commit, and what arrived compared.
+
+python scripts/publish.py outputs/summarize-kogpt2-base-v2 --repo_id me/kogpt2-summarize --dry_run
+python scripts/publish.py outputs/summarize-kogpt2-base-v2 --repo_id me/kogpt2-summarize --tag v1
+python scripts/publish.py --check outputs/summarize-kogpt2-base-v2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tasks.errors import UserError, user_errors
+from tasks.training.arguments import PublishArguments
+from tasks.training.command_line import parse_dataclasses
+
+
+@dataclass
+class ReleaseArguments:
+    """Where the release goes, and what it holds."""
+
+    repo_id: str | None = field(
+        default=None, metadata={"help": "NAME/MODEL on the Hub; without NAME/ yours. The folder's name by default."}
+    )
+    dry_run: bool = field(default=False, metadata={"help": "Do everything but send; needs no network and no login."})
+    check: bool = field(
+        default=False, metadata={"help": "Only read a card (a README.md or a folder with one) and list what is wrong."}
+    )
+    revision: str | None = field(default=None, metadata={"help": "Branch to commit to, made where there is none; main."})
+    tag: str | None = field(default=None, metadata={"help": "Tag of this release, such as v1."})
+    create_pr: bool = field(default=False, metadata={"help": "Open a pull request instead of committing."})
+    commit_message: str | None = field(default=None, metadata={"help": "First line of the commit; task and main figure."})
+    predictions: bool = field(default=False, metadata={"help": "Send predictions.jsonl too: it holds the validation rows."})
+    keep_card: Literal["local", "hub"] | None = field(
+        default=None, metadata={"help": "Whose text counts where the card was edited both here and on the Hub."}
+    )
+
+
+def main() -> None:
+    """Check, or publish, or show what would be published."""
+    args, publish_args, path = parse_dataclasses((ReleaseArguments, PublishArguments), __doc__, positional="run_folder")
+
+    # Imported now, so that --help and mistakes in the arguments answer at once.
+    if args.check:
+        from tasks.publishing.lint import lint_path
+
+        findings = lint_path(Path(path), args.repo_id)
+        for finding in findings:
+            print(finding)
+        if findings:
+            raise UserError(f"{path}: {len(findings)} things are wrong with the card")
+        print(f"{path}: nothing is wrong with the card")
+        return
+
+    from tasks.publishing.hub import Destination, Hub, check_repo_id
+    from tasks.publishing.release import Release, dry_run, headline, publish
+    from tasks.publishing.report import RunReport
+
+    folder = Path(path)
+    report = RunReport.load(folder)
+    if publish_args.base_model:
+        from tasks.publishing.facts import base_facts
+
+        report.base = base_facts(str(folder), hub_id=publish_args.base_model)
+    release = Release(folder, report, publish_args, args.predictions, args.keep_card)
+    destination = Destination(
+        repo_id=args.repo_id or folder.resolve().name,
+        public=publish_args.hub_public,
+        revision=args.revision,
+        tag=args.tag,
+        create_pr=args.create_pr,
+        message=args.commit_message or headline(report),
+    )
+    check_repo_id(destination.repo_id)
+    if args.dry_run:
+        dry_run(release, destination.repo_id)
+    else:
+        publish(release, destination, Hub())
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main()

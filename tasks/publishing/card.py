@@ -1,0 +1,260 @@
+"""A model card from a RunReport, through a template of model_cards/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import get_task
+from tasks.base import Task
+from tasks.errors import UserError
+from tasks.publishing.license import LICENSES, BaseModel, credit, license_metadata, resolve_license
+from tasks.publishing.metadata import card_metadata, metrics_of, split_name
+from tasks.publishing.report import Base, RunReport
+from tasks.publishing.snippet import usage_snippet
+from tasks.publishing.words import baseline_label, metric_label
+from tasks.run_folder import PREDICTIONS_FILE
+
+if TYPE_CHECKING:
+    from tasks.training.arguments import PublishArguments
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "model_cards"
+
+#: Sections of the templates, in their order.
+SECTIONS = (
+    "summary", "prompt", "usage", "results", "examples", "training", "data", "environment", "use", "license",
+)  # fmt: skip
+
+
+def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
+    """The licence of the model, by the rules of ``resolve_license``; what the user says of the data comes first.
+
+    Raises:
+        UserError: base, data and what was asked for do not go together, or none is known.
+    """
+    return resolve_license(
+        base.license,
+        publish_args.license,
+        publish_args.dataset_license or data_license,
+        base_model=None if base.from_scratch else base.hub_id or base.name,
+        allow_nd_dataset=publish_args.allow_nd_dataset,
+    )
+
+
+def render_card(report: RunReport, folder: Path, publish_args: PublishArguments, model_id: str | None = None) -> str:
+    """The whole card. ``model_id`` is the repository, or else the folder itself.
+
+    A licence that is not settled is left out: publishing asks for it.
+
+    Raises:
+        UserError: the template is broken.
+    """
+    from jinja2 import Environment, StrictUndefined, TemplateError
+
+    try:
+        license = license_for(report.base, report.data.license, publish_args)
+    except UserError:
+        license = None
+    task, language = get_task(report.config.task), publish_args.card_language
+    name = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
+    path = Path(publish_args.card_template or TEMPLATES / f"{language}.md")
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
+    try:
+        return environment.from_string(path.read_text("utf-8")).render(
+            card_data=card_metadata(report, license=license, name=name).to_yaml(),
+            sections=", ".join(SECTIONS),
+            name=name,
+            snippet=usage_snippet(task, report, model_id or folder.resolve().name),
+            report=report,
+            base=report.base,
+            data=report.data,
+            has_curve=(folder / "loss.png").is_file(),
+            examples=examples(folder, publish_args.card_examples),
+            **_words(task, report, language),
+            **_results(task, report, language),
+            **_training(report),
+            **_license(report, publish_args, license, language),
+        )
+    except (TemplateError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: the template cannot be used ({error}); see model_cards/en.md") from None
+
+
+def _words(task: Task, report: RunReport, language: str) -> dict[str, Any]:
+    text = task.card.get(language)
+    return {
+        "does": text.does if text else task.name,
+        "use": text.use if text else None,
+        "limits": text.limits if text else (),
+        "separators": ", ".join(f"`{name}`" for name in report.config.separators),
+        "label_words": ", ".join(f"{label} `{word}`" for label, word in report.config.label_words.items()),
+    }
+
+
+def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
+    """The tables of the splits that were measured, the figure that stands at the top, and the confusion matrix."""
+    from tasks.metrics.bootstrap import RESAMPLES
+
+    results, tables = report.results, []
+    for split, prefix in (("validation", ""), ("test", "test_")):
+        metrics = metrics_of(results, prefix)
+        if f"{prefix}rows" not in results or not metrics:
+            continue
+        intervals = results.get(f"{prefix}intervals") or {}
+        baseline = {metric: results.get(f"{prefix}baseline_{metric}") for metric in metrics}
+        rows = [
+            {
+                "name": metric,
+                "label": metric_label(metric, language),
+                "value": number(value),
+                "interval": f"{number(intervals[metric][0])} - {number(intervals[metric][1])}" if metric in intervals else "",
+                "baseline": "" if baseline[metric] is None else number(baseline[metric]),
+                "main": metric == task.main_metric,
+            }
+            for metric, value in metrics.items()
+        ]
+        tables.append(
+            {
+                "split": split,
+                "of": split_name(report.data, split),
+                "share": report.data.validation_share if split == "validation" else None,
+                "rows": results[f"{prefix}rows"],
+                "baseline_name": baseline_label(results.get(f"{prefix}baseline", ""), language),
+                "metrics": rows,
+                "values": metrics,
+                "baselines": baseline,
+            }
+        )
+    confusion = results.get("confusion_matrix")
+    # What was measured last counts: the test rows, where there are some.
+    return {
+        "result_tables": tables,
+        "headline": _headline(task, tables[-1]) if tables else None,
+        "resamples": f"{RESAMPLES:,}",
+        "seed": results.get("seed"),
+        "confusion": confusion if isinstance(confusion, Mapping) else None,
+    }
+
+
+def _headline(task: Task, table: dict[str, Any]) -> dict[str, Any] | None:
+    row = next((row for row in table["metrics"] if row["main"]), None)
+    if row is None:
+        return None
+    value, baseline = table["values"][task.main_metric], table["baselines"][task.main_metric]
+    worse = baseline is not None and (value <= baseline if task.metrics[task.main_metric] else value >= baseline)
+    return {**row, "rows": table["rows"], "baseline_name": table["baseline_name"], "below_baseline": worse}
+
+
+def _training(report: RunReport) -> dict[str, Any]:
+    """The log at each evaluation, arguments, seconds, decoding, machine and versions."""
+    log, loss = [], None
+    for entry in report.log:
+        loss = entry.get("loss", loss)
+        if "eval_loss" in entry:
+            log.append(
+                {
+                    "step": entry["step"],
+                    "epoch": f"{entry['epoch']:.2f}",
+                    "loss": "" if loss is None else number(loss),
+                    "eval_loss": number(entry["eval_loss"]),
+                }
+            )
+    arguments = [{"name": name, "value": _plain(value)} for name, value in sorted(report.arguments.items())]
+    changed = [
+        {"name": name, "value": _plain(value), "default": _plain(report.defaults.get(name))}
+        for name, value in sorted(report.arguments.items())
+        if value != report.defaults.get(name) and (value or report.defaults.get(name))  # None and False are both "off"
+    ]
+    results = report.results
+    timed = {} if report.resumed else results
+    columns = list(dict.fromkeys(name for row in results.get("counts", {}).values() for name in row))
+    counts = {split: [f"{row.get(name, 0):,}" for name in columns] for split, row in results.get("counts", {}).items()}
+    settings = report.config.generation
+    shown = ["max_new_tokens", "num_beams", "do_sample", "repetition_penalty", "no_repeat_ngram_size"]
+    shown += ["top_k", "top_p", "temperature"] if settings.get("do_sample") else []
+    return {
+        "log_rows": log,
+        "arguments": arguments,
+        "changed": changed,
+        "seconds": _seconds(timed.get("train_runtime")),
+        "tokens_per_second": f"{timed['train_tokens_per_second']:,.0f}" if "train_tokens_per_second" in timed else None,
+        "predict_seconds": _seconds(results.get("predict_runtime")),
+        "counts": {"columns": columns, "rows": counts} if counts else None,
+        "cut": {split: row["cut"] for split, row in results.get("counts", {}).items() if row.get("cut")},
+        "decoding": ", ".join(f"`{name}={settings[name]}`" for name in shown if name in settings),
+        "hardware": _hardware(report.hardware),
+        "versions": ", ".join(f"{package} {version}" for package, version in report.versions.items()),
+    }
+
+
+def _license(report: RunReport, publish_args: PublishArguments, license: str | None, language: str) -> dict[str, Any]:
+    data_license = (publish_args.dataset_license or report.data.license or "").lower() or None
+    base = report.base
+    known = license_metadata(license, BaseModel(base.license, base.license_name, base.license_link)) if license else {}
+    change = {"en": "fine-tuned, as described above", "ko": "위에 적은 대로 미세 조정함"}[language]
+    restrictions = LICENSES[data_license].restrictions if data_license in LICENSES else ()
+    return {
+        "license": license,
+        "license_label": known.get("license_name") or (LICENSES[license].name if license else None),
+        "license_link": known.get("license_link") or (LICENSES[license].link if license else None),
+        "data_license": data_license,
+        "nd_note": publish_args.allow_nd_dataset and "no_derivatives" in restrictions,
+        "credit": credit(base.hub_id, language, change),
+    }
+
+
+def examples(folder: Path, count: int) -> list[dict[str, Any]]:
+    """The first ``count`` rows of predictions.jsonl: prompt lines, what the model made of it, and the reference.
+
+    Raises:
+        UserError: the folder has no predictions.
+    """
+    path = folder / PREDICTIONS_FILE
+    if count and not path.is_file():
+        raise UserError(f"--card_examples {count}: {path} is not there; leave the flag out, or run again")
+    rows: list[dict[str, Any]] = []
+    if count:
+        with open(path, encoding="utf-8") as file:
+            rows = [json.loads(line) for line, _ in zip(file, range(count))]
+    return [
+        {
+            "prompt": row["prompt"].splitlines(),
+            "prediction": " ".join((row["prediction"] or "").split()) or "-",
+            "reference": " / ".join(" ".join(text.split()) for text in row["references"]),
+        }
+        for row in rows
+    ]
+
+
+def number(value: float) -> str:
+    """A figure for people: as many digits as tell something."""
+    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def _seconds(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    minutes, hours = seconds / 60, seconds / 3600
+    return "< 1 s" if seconds < 1 else f"{seconds:.0f} s" if seconds < 120 else f"{minutes:.0f} min" if minutes < 120 else f"{hours:.1f} h"
+
+
+def _plain(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
+    return text.replace("|", "\\|")
+
+
+def _hardware(facts: Mapping[str, Any]) -> str:
+    """``2 x NVIDIA A100 (80 GiB), AMD EPYC, 16 cores, Linux``."""
+    parts: Sequence[str | None] = (
+        facts.get("accelerator")
+        and " ".join(
+            [f"{facts.get('processes', 1)} x {facts['accelerator']}"]
+            + ([f"({facts['accelerator_memory_gib']} GiB)"] if "accelerator_memory_gib" in facts else [])
+        ),
+        facts.get("processor"),
+        f"{facts['cores']} cores" if "cores" in facts else None,
+        f"{facts['processes']} processes" if facts.get("processes", 1) > 1 and "accelerator" not in facts else None,
+        facts.get("system"),
+    )
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,197 @@
+"""The facts of a run that a card tells: base model, data, machine, versions, command. No host, user or folder names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.base import Task
+from tasks.publishing.license import base_license, dataset_license
+from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport
+from tasks.run_folder import without_folders
+from tasks.training.files import find_files
+
+if TYPE_CHECKING:
+    from tasks.training.arguments import DataArguments, PublishArguments
+
+#: Packages that results depend on.
+PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "rouge-score", "kiwipiepy", "peft")
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def base_of(model_args: Any, publish_args: PublishArguments) -> Base:
+    """The base of a run; ``model_args`` are ModelArguments or, for a model from nothing, ScratchArguments."""
+    if not hasattr(model_args, "model"):
+        return Base(from_scratch=True)
+    return base_facts(model_args.model, model_args.model_revision, publish_args.base_model)
+
+
+def base_facts(model: str, revision: str | None = None, hub_id: str | None = None) -> Base:
+    """What is known of the base model, a Hub id or a folder; ``hub_id`` is what the user says that a folder is a copy of.
+
+    A folder that a run of this project left knows its own base; any other may have a card. Of a model on the Hub that the
+    table of licences does not have, the card tells the licence, where it can be reached.
+    """
+    folder = Path(model)
+    name = folder.resolve().name if folder.is_dir() else model
+    if folder.is_dir() and hub_id is None:
+        if (folder / REPORT_FILE).is_file():
+            earlier = vars(RunReport.load(folder).base)
+            return Base(**(earlier | _card_facts(folder / "README.md") | {"name": name}))  # its own licence may be stricter
+        return Base(name=name, **_card_facts(folder / "README.md"))
+    hub_id = hub_id or model
+    if base_license(hub_id):
+        base = base_license(hub_id)
+        known = {"license": base.license, "license_name": base.license_name, "license_link": base.license_link}
+    else:
+        known = _card_facts(_cached_card(hub_id, revision))
+    return Base(name=name, **{**known, "hub_id": hub_id}, revision=revision)
+
+
+def _cached_card(hub_id: str, revision: str | None) -> Path | None:
+    from transformers.utils import cached_file
+
+    path = cached_file(
+        hub_id,
+        "README.md",
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+        _raise_exceptions_for_gated_repo=False,
+    )
+    return Path(path) if path else None
+
+
+def _card_facts(card: Path | None) -> dict[str, Any]:
+    """Licence and base model of a model card; nothing where it is missing or broken."""
+    if card is None or not card.is_file():
+        return {}
+    import yaml
+
+    front = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card.read_text("utf-8", errors="replace"), re.DOTALL)
+    try:
+        values = yaml.safe_load(front.group(1)) if front else {}
+    except yaml.YAMLError:
+        values = {}
+    values = values if isinstance(values, dict) else {}
+    bases = values.get("base_model") or []
+    facts = {key: values[key] for key in ("license", "license_name", "license_link") if isinstance(values.get(key), str)}
+    first = bases if isinstance(bases, str) else bases[0] if isinstance(bases, list) and bases else None
+    return facts | ({"hub_id": first} if isinstance(first, str) else {})
+
+
+def data_license(task: Task, data_args: DataArguments) -> str | None:
+    """The licence of the rows, where it is known: the sample's, or that of a public data set."""
+    if data_args.sample_data:
+        return "cc0-1.0"
+    if data_args.train_file or data_args.validation_file or data_args.test_file:
+        return None
+    default = task.default_dataset
+    return default.license if data_args.dataset in (None, default.id) else dataset_license(data_args.dataset)
+
+
+def data_facts(task: Task, data_args: DataArguments) -> Data:
+    """Where the rows of a run came from; files by the hash of their bytes.
+
+    Call it when the rows are loaded: ``dataset_revision`` is the commit that was read from then on.
+    """
+    if data_args.sample_data:
+        return Data(source="sample", name=f"{task.name} sample", license=data_license(task, data_args))
+    patterns = {split: getattr(data_args, f"{split}_file") for split in ("train", "validation", "test")}
+    files = [
+        {"split": split, "name": Path(path).name, "sha256": _sha256(path), "bytes": os.path.getsize(path)}
+        for split, pattern in patterns.items()
+        if pattern
+        for path in find_files(pattern)
+    ]
+    shared = patterns["train"] and not patterns["validation"]
+    if files:
+        return Data(source="files", files=files, validation_share=data_args.validation_split if shared else None)
+    name = data_args.dataset or task.default_dataset.id
+    if Path(name).is_dir():
+        return Data(source="folder", name=Path(name).resolve().name)
+    own = task.default_dataset if name == task.default_dataset.id else None
+    return Data(
+        source="hub",
+        name=name,
+        config=data_args.dataset_config or (own.config if own else None),
+        revision=data_args.dataset_revision,
+        license=data_license(task, data_args),
+        validation_share=data_args.validation_split if own and own.validation_split is None else None,
+    )
+
+
+def _sha256(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Python and the packages that results depend on, those that are installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware(device: Any, processes: int) -> dict[str, Any]:
+    """The kind of machine: accelerators or processor, memory in GiB, processes. Never its name."""
+    import torch
+
+    found: dict[str, Any] = {"processes": processes, "system": platform.system()}
+    if device.type == "cuda":
+        found["accelerator"] = torch.cuda.get_device_name(device)
+        found["accelerator_memory_gib"] = round(torch.cuda.get_device_properties(device).total_memory / 2**30)
+    elif device.type != "cpu":
+        found["accelerator"] = device.type
+    found["processor"] = _processor()
+    found["cores"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {name: value for name, value in found.items() if value}
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = re.findall(r"^model name\s*:\s*(.+)$", cpuinfo.read_text("utf-8", errors="replace"), re.MULTILINE)
+        if names:
+            return names[0].strip()
+    return platform.processor() or platform.machine()
+
+
+def git_commit() -> str | None:
+    """The commit of this project that ran, ``-dirty`` where its files were changed; None outside of a checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True, timeout=30
+        ).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
+            return None  # installed inside of somebody else's repository
+        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def command(argv: Sequence[str], processes: int = 1) -> str:
+    """The command line of the run, folders above its files left out where they are absolute."""
+    script, *arguments = argv
+    program = f"torchrun --nproc_per_node {processes}" if processes > 1 else "python"
+    return f"{program} scripts/{Path(script).name} {shlex.join(map(without_folders, arguments))}".rstrip()

@@ -1,0 +1,236 @@
+"""Talking to the Hub: what it would refuse is asked first, one commit is sent, and what arrived is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.utils import validate_repo_id
+
+from tasks.errors import UserError
+from tasks.publishing.refusals import retried
+from tasks.publishing.staging import ALLOWED, CARD_FILE
+from tasks.run_folder import TASK_FILE
+
+#: Files of an earlier release that would be loaded beside the new ones, such as a third shard of weights: taken away.
+REPLACED = tuple(name for name in ALLOWED if name not in (CARD_FILE, "chat_template.jinja"))
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a release goes. ``revision`` is a branch, made where it is not there; None is main."""
+
+    repo_id: str
+    public: bool = False
+    revision: str | None = None
+    tag: str | None = None
+    create_pr: bool = False
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Remote:
+    """What is on the Hub before a release. ``head`` None: no such repository, or no such branch yet."""
+
+    exists: bool = False
+    private: bool = True
+    head: str | None = None
+    files: tuple[str, ...] = ()
+    card: str | None = None
+    task: str | None = None
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Raises UserError where ``repo_id`` is no name of a repository."""
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UserError(f"--repo_id {repo_id}: {str(error).split(':')[0].rstrip('.')}; write it as NAME/MODEL") from None
+    if repo_id.count("/") > 1:
+        raise UserError(f"--repo_id {repo_id}: write it as NAME/MODEL")
+
+
+class Hub:
+    """The Hub as one user sees it. The token comes from the environment or the login, never from a command line."""
+
+    def __init__(self) -> None:
+        """Raises UserError where nobody is logged in."""
+        self.token = get_token()
+        if not self.token:
+            raise UserError("nobody is logged in to the Hub; run `hf auth login`, or set HF_TOKEN in the environment")
+        self.api = HfApi()
+
+    def preflight(self, destination: Destination, task: str) -> tuple[Destination, Remote]:
+        """Ask everything that could be refused after hours of training; the repository id gets its namespace.
+
+        Nothing is changed on the Hub. A repository that is not there yet is made at the upload.
+
+        Raises:
+            UserError: the token may not write there, the name is taken by something else, or the tag is.
+        """
+        check_repo_id(destination.repo_id)
+        if destination.create_pr and (destination.revision or destination.tag):
+            raise UserError("--create_pr opens a pull request on main: leave --revision and --tag out")
+        who = retried("logging in to the Hub", lambda: self.api.whoami(cache=False))
+        if "/" not in destination.repo_id:
+            destination = Destination(**{**vars(destination), "repo_id": f"{who['name']}/{destination.repo_id}"})
+        _check_token(who, destination.repo_id)
+        remote = self.read(destination)
+        if remote.exists:
+            self._check_existing(destination, remote, task)
+        return destination, remote
+
+    def _check_existing(self, destination: Destination, remote: Remote, task: str) -> None:
+        repo_id = destination.repo_id
+        if "config.json" in remote.files and remote.task != task:
+            what = f"a model for {remote.task}" if remote.task else "a model that these scripts did not make"
+            raise UserError(f"{repo_id} holds {what}; choose another --repo_id, or a branch of its own with --revision")
+        if not remote.private and not destination.public and not destination.create_pr:
+            raise UserError(f"{repo_id} is public, and a release is private unless --hub_public is given; give it, or another name")
+        if destination.tag:
+            refs = retried(f"reading {repo_id}", lambda: self.api.list_repo_refs(repo_id))
+            taken = next((ref for ref in refs.tags if ref.name == destination.tag), None)
+            if taken and taken.target_commit != remote.head:
+                raise UserError(f"--tag {destination.tag}: {repo_id} has this tag already, on another commit; choose a new one")
+        # The Hub's own first question of an upload, asked with a file that is never sent: only who may write gets an answer.
+        probe = [CommitOperationAdd(CARD_FILE, b"probe")]
+        revision = destination.revision if remote.head else None
+        retried(
+            f"asking to write to {repo_id}",
+            lambda: self.api.preupload_lfs_files(repo_id, probe, revision=revision, create_pr=destination.create_pr),
+        )
+
+    def read(self, destination: Destination) -> Remote:
+        """What is there now: the head of the branch, its file names, its card, and the task of its task.json."""
+        repo_id = destination.repo_id
+
+        def look() -> Remote:
+            try:
+                main = self.api.model_info(repo_id)
+            except RepositoryNotFoundError:
+                return Remote()
+            try:
+                info = self.api.model_info(repo_id, revision=destination.revision)
+            except RevisionNotFoundError:
+                return Remote(exists=True, private=bool(main.private))
+            files = tuple(sibling.rfilename for sibling in info.siblings or ())
+            texts = {name: self._text(repo_id, name, info.sha) for name in (CARD_FILE, TASK_FILE) if name in files}
+            return Remote(
+                exists=True,
+                private=bool(main.private),
+                head=info.sha,
+                files=files,
+                card=texts.get(CARD_FILE),
+                task=_task_of(texts.get(TASK_FILE)),
+            )
+
+        return retried(f"reading {repo_id}", look)
+
+    def _text(self, repo_id: str, name: str, revision: str | None) -> str | None:
+        try:
+            return Path(self.api.hf_hub_download(repo_id, name, revision=revision)).read_text("utf-8", errors="replace")
+        except EntryNotFoundError:
+            return None
+
+    def prepare(self, destination: Destination, remote: Remote) -> Remote:
+        """Make repository and branch where they are not there yet. Returns what is there then."""
+        repo_id = destination.repo_id
+        if not remote.exists:
+            retried(
+                f"making {repo_id}", lambda: self.api.create_repo(repo_id, private=not destination.public, exist_ok=True)
+            )
+        if destination.revision and not remote.head:
+            retried(
+                f"making the branch {destination.revision}",
+                lambda: self.api.create_branch(repo_id, branch=destination.revision, exist_ok=True),
+            )
+        return remote if remote.head else self.read(destination)
+
+    def differs(self, destination: Destination, revision: str | None, staged: Path) -> tuple[list[str], list[str]]:
+        """Files of ``staged`` that the Hub lacks or has otherwise, by the hashes it reports; and what it has beyond them."""
+        found = retried(
+            f"comparing {destination.repo_id}",
+            lambda: self.api.verify_repo_checksums(destination.repo_id, revision=revision, local_dir=staged),
+        )
+        return sorted([*(mismatch["path"] for mismatch in found.mismatches), *found.extra_paths]), found.missing_paths
+
+    def commit(self, destination: Destination, remote: Remote, staged: Path, names: Sequence[str], stale: Sequence[str]) -> Any:
+        """One commit with the files ``names`` and without ``stale``, on top of what was read. Returns its CommitInfo.
+
+        What the Hub has already is not sent again: large files are known by their hash, also those of an upload that was
+        cut off before its commit.
+
+        Raises:
+            Conflict: somebody else committed since ``remote`` was read.
+        """
+        message = destination.message or "Release"
+
+        def send() -> Any:
+            # Made anew at each attempt: huggingface_hub changes these objects while it works.
+            operations = [CommitOperationAdd(name, staged / name) for name in names]
+            return self.api.create_commit(
+                destination.repo_id,
+                [*operations, *(CommitOperationDelete(name) for name in stale)],
+                commit_message=message,
+                revision=destination.revision,
+                create_pr=destination.create_pr,
+                parent_commit=remote.head,
+            )
+
+        return retried(f"sending to {destination.repo_id}", send)
+
+    def finish(self, destination: Destination, remote: Remote, revision: str | None) -> None:
+        """Set the tag, and make a private repository public where that was asked for."""
+        repo_id = destination.repo_id
+        if destination.tag:
+            retried(
+                f"setting the tag {destination.tag}",
+                lambda: self.api.create_tag(repo_id, tag=destination.tag, revision=revision, exist_ok=True),
+            )
+        if destination.public and remote.exists and remote.private:
+            retried(f"making {repo_id} public", lambda: self.api.update_repo_settings(repo_id, private=False))
+
+
+def stale_files(remote: Remote, names: Sequence[str]) -> list[str]:
+    """Files of an earlier release that the new one does not have and that would be loaded with it."""
+    return [name for name in remote.files if name not in names and any(fnmatch(name, kind) for kind in REPLACED)]
+
+
+def _task_of(text: str | None) -> str | None:
+    import json
+
+    try:
+        value = json.loads(text or "null")
+    except ValueError:
+        return None
+    return value.get("task") if isinstance(value, dict) else None
+
+
+def _check_token(who: dict[str, Any], repo_id: str) -> None:
+    """Whether the token may write models into the namespace of ``repo_id``. Raises UserError where it may not."""
+    namespace = repo_id.split("/")[0]
+    token = who.get("auth", {}).get("accessToken", {})
+    if token.get("role") == "read":
+        raise UserError(
+            "the token may only read; make one with write access at https://huggingface.co/settings/tokens, and log in with "
+            "`hf auth login`"
+        )
+    if token.get("role") == "fineGrained":
+        scopes = token.get("fineGrained", {}).get("scoped", [])
+        wide = any(
+            scope.get("entity", {}).get("name") in (namespace, repo_id) and "repo.write" in scope.get("permissions", ())
+            for scope in scopes
+        )
+        if not wide:
+            raise UserError(f"the token's fine-grained permissions do not let it write to {repo_id}; add `repo.write` for {namespace}")
+    roles = {org.get("name"): org.get("roleInOrg") for org in who.get("orgs", [])}
+    if namespace != who["name"] and namespace not in roles:
+        known = ", ".join([who["name"], *roles])
+        raise UserError(f"--repo_id {repo_id}: {who['name']} may not write to {namespace}; possible are {known}")
+    if roles.get(namespace) == "read":
+        raise UserError(f"--repo_id {repo_id}: {who['name']} may only read in {namespace}; ask for write access there")

@@ -1,0 +1,100 @@
+"""The front matter of a card: what the Hub reads, filters and ranks by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from tasks import get_task
+from tasks.publishing.license import BaseModel, license_metadata
+from tasks.publishing.report import Data, RunReport
+from tasks.publishing.words import metric_id, metric_label
+
+#: Numbers of all_results.json that measure the run, not the model.
+NOT_METRICS = ("baseline", "predict_", "train_", "epoch", "total_flos", "intervals", "samples", "rows", "seed", "eval_runtime")
+
+
+def metrics_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Every metric of a split as a plain finite float; tables of labels as ``per_label.neutral.f1``.
+
+    ``prefix`` is "" for the validation rows and ``test_`` for the test rows.
+    """
+    own = {name.removeprefix(prefix): value for name, value in results.items() if name.startswith(prefix)}
+    if not prefix:
+        own = {name: value for name, value in own.items() if not name.startswith("test_")}
+    found: dict[str, float] = {}
+
+    def walk(name: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                walk(f"{name}.{key}" if name else key, item)
+        elif isinstance(value, float) and math.isfinite(value):
+            found[name] = float(value)
+
+    walk("", {name: value for name, value in own.items() if not name.startswith(NOT_METRICS)})
+    return found
+
+
+def card_metadata(report: RunReport, *, license: str | None, name: str) -> ModelCardData:
+    """The metadata of a run; what is unknown is left out.
+
+    The Hub checks nothing of it and neither does ``ModelCardData`` (numpy numbers become ``!!python/object``), so values
+    are made plain here and ``lint`` reads them again.
+    """
+    task = get_task(report.config.task)
+    base, data = report.base, report.data
+    results = [
+        EvalResult(
+            task_type=task.hub_task,
+            dataset_name=dataset_name(data, split),
+            dataset_type=data.name if data.source == "hub" else f"local-{data.source or 'data'}",
+            dataset_config=data.config,
+            dataset_split=split_name(data, split),
+            dataset_revision=dataset_revision(data, split),
+            dataset_args={"rows": report.results[f"{prefix}rows"]},
+            metric_type=metric_id(metric),
+            metric_name=metric_label(metric, "en"),
+            metric_value=value,
+        )
+        for split, prefix in (("validation", ""), ("test", "test_"))
+        if f"{prefix}rows" in report.results
+        for metric, value in metrics_of(report.results, prefix).items()
+    ]
+    return ModelCardData(
+        language="ko",
+        library_name="transformers",
+        pipeline_tag="text-generation",  # whatever the task, these weights write text: that is what the Hub can run
+        tags=list(dict.fromkeys(["korean", task.name, task.hub_task])),
+        **(license_metadata(license, BaseModel(base.license, base.license_name, base.license_link)) if license else {}),
+        **({"base_model": base.hub_id, "base_model_relation": "finetune"} if base.hub_id else {}),
+        **({"datasets": [data.name]} if data.source == "hub" else {}),
+        **({"metrics": sorted({result.metric_type for result in results})} if results else {}),
+        model_name=name if results else None,
+        eval_results=results or None,
+    )
+
+
+def dataset_name(data: Data, split: str) -> str:
+    """The name of the data that a split was measured on."""
+    names = [file["name"] for file in _files(data, split)]
+    return data.name or ", ".join(names) or "unknown"
+
+
+def dataset_revision(data: Data, split: str) -> str | None:
+    """The commit of a Hub data set; the hash of the one file that a split was read from."""
+    files = _files(data, split)
+    return data.revision or (f"sha256:{files[0]['sha256']}" if len(files) == 1 else None)
+
+
+def split_name(data: Data, split: str) -> str:
+    """``validation``, or what share of the training rows was taken for it."""
+    shared = split == "validation" and data.validation_share is not None
+    return f"train (a seeded share of {data.validation_share})" if shared else split
+
+
+def _files(data: Data, split: str) -> list[dict[str, Any]]:
+    own = [file for file in data.files if file["split"] == split]
+    return own or [file for file in data.files if split == "validation" and file["split"] == "train"]

@@ -1,0 +1,65 @@
+"""The callback that fills a RunReport while a run goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+from tasks.base import Task
+from tasks.publishing import facts
+from tasks.publishing.report import RunReport
+from tasks.run_folder import RunConfig, without_folders
+
+if TYPE_CHECKING:
+    from tasks.training.arguments import DataArguments, PublishArguments, TrainingArguments
+
+#: Arguments that say where and how a run is watched, not how the model is trained.
+NOT_SHOWN = (
+    "output_dir", "run_name", "project", "trackio", "hub_", "push_to_hub", "report_to", "log", "disable_tqdm", "do_",
+    "resume_from_checkpoint", "overwrite_output_dir", "local_rank", "include_", "debug", "deepspeed",
+    "use_cpu", "dataloader_", "ddp_", "greater_is_better", "fsdp_config", "accelerator_config", "remove_unused_columns", "label_names", "save_", "restore_", "skip_memory",
+)  # fmt: skip
+
+
+class RunRecorder(TrainerCallback):
+    """Notes what a run begins with. The results, task.json and the log join it from the folder, in ``RunReport.load``."""
+
+    def __init__(
+        self, task: Task, run_config: RunConfig, model_args: Any, data_args: DataArguments, publish_args: PublishArguments
+    ) -> None:
+        """``model_args`` are ModelArguments or, for a model from nothing, ScratchArguments. The rows are loaded already."""
+        self.model_args = model_args
+        self.report = RunReport(
+            config=run_config,
+            base=facts.base_of(model_args, publish_args),
+            data=facts.data_facts(task, data_args),
+            versions=facts.versions(),
+            git_commit=facts.git_commit(),
+        )
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
+        """Note arguments, model and machine."""
+        tokenizer, model = kwargs["processing_class"], kwargs["model"]
+        own = {f.name: f.default for f in dataclasses.fields(self.model_args) if f.name not in ("model", "model_revision")}
+        report = self.report
+        report.arguments = shown_arguments(args) | {name: getattr(self.model_args, name) for name in own}
+        # Not from a second TrainingArguments: making one resets the state of accelerate under the Trainer's feet.
+        report.defaults = {f.name: f.default for f in dataclasses.fields(args) if f.name in report.arguments} | own
+        report.parameters = model.num_parameters()
+        report.model_type = model.config.model_type
+        report.adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
+        report.hardware = facts.hardware(args.device, args.world_size)
+        report.command = facts.command(sys.argv, args.world_size)
+        report.resumed = state.global_step > 0
+
+
+def shown_arguments(args: TrainingArguments) -> dict[str, Any]:
+    """The arguments that decide what is learned, as plain values without folders."""
+    return {
+        name: without_folders(value) if isinstance(value, str) else value
+        for name, value in args.to_dict().items()
+        if not name.startswith(NOT_SHOWN)
+    }

@@ -1,0 +1,94 @@
+"""What a Hub that says no, or nothing at all, means for the user; and when it is asked again."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from tasks.errors import UserError
+from tasks.network import causes, is_named, is_network, status_of
+
+T = TypeVar("T")
+
+#: Seconds before the second, third ... attempt: four minutes in all, in which a Hub that restarts is back.
+PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 90.0)
+#: A server may ask for more patience than this.
+LONGEST_PAUSE = 300.0
+#: Too early, too many requests, and a server in trouble: the same request may succeed later.
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+
+
+class Conflict(Exception):
+    """Somebody else has committed since the repository was read."""
+
+
+def retried(what: str, request: Callable[[], T]) -> T:
+    """``request()``, again after growing pauses while the Hub is busy, broken or unreachable.
+
+    huggingface_hub repeats most requests by itself, but neither the one that commits nor anything that Xet refuses.
+    ``what`` is being done, for messages.
+
+    Raises:
+        Conflict: the Hub answers 412: the branch has moved on.
+        UserError: the Hub refuses for good, or still does at the last attempt.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            return request()
+        except Exception as error:
+            message = refusal(error)
+            if message is None:
+                raise
+            if status_of(error) == 412:
+                raise Conflict(message) from error
+            if pause is None or not is_transient(error):
+                raise UserError(f"{what}: {message}") from None
+            seconds = min(max(pause, retry_after(error)), LONGEST_PAUSE)
+            print(f"{what}: {message}; trying again in {seconds:.0f} s", file=sys.stderr, flush=True)
+            time.sleep(seconds)
+    raise UserError(f"{what}: the Hub does not answer")
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the same request may succeed later. Xet's refusals are builtin ConnectionErrors that carry no status."""
+    status = status_of(error)
+    if status is not None:
+        return status in TRANSIENT
+    told = re.search(r"\b(40[134])\b", str(error))
+    return is_network(error) and not is_named(error, "OfflineModeIsEnabled") and not told
+
+
+def retry_after(error: Exception) -> float:
+    """The seconds that the server asks to wait; 0 where it does not say."""
+    for cause in causes(error):
+        value = getattr(getattr(cause, "response", None), "headers", {}).get("Retry-After", "")
+        if value.isdigit():
+            return float(value)
+    return 0.0
+
+
+def refusal(error: Exception) -> str | None:
+    """What to tell the user, in one line; None where the error is no answer of the Hub and no broken connection."""
+    status = status_of(error)
+    said = " ".join(str(getattr(error, "server_message", None) or error).split())[:300]
+    if is_named(error, "OfflineModeIsEnabled"):
+        return "HF_HUB_OFFLINE is set, so nothing can be sent; unset it"
+    if status == 401:
+        return "the Hub does not accept the token, it may be revoked or expired; log in again with `hf auth login`, or set HF_TOKEN"
+    if status == 403:
+        return f"the Hub refuses ({said}); use a token with write access, or another --repo_id"
+    if status == 404:
+        return f"not found on the Hub, or not visible to this token ({said})"
+    if status == 413 or (status is not None and re.search("quota|storage limit|payment", said, re.IGNORECASE)):
+        return f"no room is left for it on the Hub ({said}); free some, or publish to another namespace"
+    if status == 429:
+        return "the Hub asks for fewer requests (429)"
+    if status is not None:
+        return f"the Hub answers {status} ({said})"
+    if is_network(error):
+        xet = "; HF_HUB_DISABLE_XET=1 sends the files another way" if "xet" in said.lower() else ""
+        return f"the Hub cannot be reached ({type(error).__name__}: {said[:160]}){xet}"
+    return None

@@ -1,0 +1,240 @@
+"""A finished run's way to the Hub: card, staged files, checks, one commit, comparison, tag."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import get_task
+from tasks.errors import Interrupted, UserError
+from tasks.publishing.card import license_for, render_card
+from tasks.publishing.lint import lint_card
+from tasks.publishing.merge import merge_cards, owner_text
+from tasks.publishing.metadata import metrics_of
+from tasks.publishing.report import RunReport
+from tasks.publishing.staging import CARD_FILE, check_loads, check_secrets, stage, staged_names
+from tasks.run_folder import write_json, write_lines
+
+if TYPE_CHECKING:
+    from tasks.publishing.hub import Destination, Hub, Remote
+    from tasks.training.arguments import PublishArguments
+
+#: Remembers, beside the model, which card was published where: whose edits are newer follows from it.
+PUBLISHED_FILE = ".published.json"
+#: How often another commit may come in between before we give up.
+ROUNDS = 5
+
+
+def write_card(folder: Path, publish_args: PublishArguments) -> None:
+    """Write README.md of a run that is not published yet, keeping what its owner wrote into an earlier one."""
+    card = merge_cards(_read(folder / CARD_FILE), render_card(RunReport.load(folder), folder, publish_args))
+    write_lines(folder / CARD_FILE, [card])
+
+
+def compose_card(
+    folder: Path, report: RunReport, publish_args: PublishArguments, repo_id: str, on_hub: str | None, keep: str | None
+) -> str:
+    """The card of a release: generated sections, and the text of its owner from the run's folder or from the Hub.
+
+    Where only one of the two was edited since the last release, that one counts. ``keep`` (``local`` or ``hub``) decides
+    where both were.
+
+    Raises:
+        UserError: both were edited, and nobody decided.
+    """
+    generated = render_card(report, folder, publish_args, repo_id)
+    local = _read(folder / CARD_FILE)
+    if local is None or on_hub is None:
+        return merge_cards(local or on_hub, generated)
+    texts = {"local": owner_text(local), "hub": owner_text(on_hub)}
+    published = _published(folder).get(repo_id)
+    if texts["local"] == texts["hub"]:
+        return merge_cards(on_hub, merge_cards(local, generated))  # metadata of both
+    if keep is None and (not texts["hub"] or published == _digest(texts["hub"])):
+        keep = "local"
+    if keep is None and (not texts["local"] or published == _digest(texts["local"])):
+        keep = "hub"
+    if keep is None:
+        raise UserError(
+            f"the card was edited both in {folder / CARD_FILE} and on the Hub ({repo_id}); choose with --keep_card local or "
+            "--keep_card hub, or copy the one into the other by hand"
+        )
+    return merge_cards(local if keep == "local" else on_hub, generated)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A run's folder and how it is published. ``keep_card`` as in ``compose_card``."""
+
+    folder: Path
+    report: RunReport
+    publish_args: PublishArguments
+    predictions: bool = False
+    keep_card: str | None = None
+
+    @contextmanager
+    def staged(self, repo_id: str, on_hub: str | None) -> Iterator[tuple[Path, list[str]]]:
+        """A temporary folder with what is sent, linted and scanned; gone afterwards. The run's folder is not changed."""
+        license_for(self.report.base, self.report.data.license, self.publish_args)  # an unsettled licence is left out of a draft, and stops a release
+        with _temporary(self.folder) as place:
+            card = compose_card(self.folder, self.report, self.publish_args, repo_id, on_hub, self.keep_card)
+            names = stage(self.folder, place, card, self.predictions)
+            findings = lint_card(card, folder=place, repo_id=repo_id)
+            if findings:
+                more = f" (and {len(findings) - 1} more; --check lists them)" if len(findings) > 1 else ""
+                raise UserError(f"the card is not fit to be published: {findings[0]}{more}; nothing was sent")
+            check_secrets(place, names, _own_tokens())
+            yield place, names
+
+
+def dry_run(release: Release, repo_id: str) -> None:
+    """Everything but the Hub: print the files with their sizes, and the card."""
+    with release.staged(repo_id, None) as (place, names):
+        check_loads(release.folder, place)
+        for name in names:
+            print(f"{(place / name).stat().st_size:>15,}  {name}")
+        print(f"\n{(place / CARD_FILE).read_text('utf-8')}")
+        print(f"nothing was sent: this is what {repo_id} would get")
+
+
+def publish(release: Release, destination: Destination, hub: Hub) -> str:
+    """Send a run to the Hub in one commit, compare what arrived, set the tag. Returns and prints the address.
+
+    Raises:
+        UserError: the Hub refuses, or what arrived is not what was sent. ``resume`` is the command that goes on: nothing
+            of the run's folder was changed, and what was sent is not sent again.
+    """
+    from tasks.publishing.refusals import Conflict
+
+    try:
+        destination, remote = hub.preflight(destination, release.report.config.task)
+        for _ in range(ROUNDS):
+            try:
+                return _send(release, destination, hub, remote)
+            except Conflict:
+                print(f"{destination.repo_id} has changed in the meantime; reading it again", file=sys.stderr)
+                remote = hub.read(destination)
+        raise UserError(f"{destination.repo_id} is changed by others all the time; try again later")
+    except UserError as error:
+        raise UserError(str(error), resume=resume_command(release, destination)) from None
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; go on with: {resume_command(release, destination)}") from None
+
+
+def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) -> str:
+    from tasks.publishing.hub import stale_files
+
+    repo_id, url = destination.repo_id, f"{hub.api.endpoint}/{destination.repo_id}"
+    with release.staged(repo_id, remote.card) as (place, names):
+        # Before anything is made on the Hub: a model that does not load leaves nothing behind there.
+        if remote.head is None or hub.differs(destination, remote.head, place)[0]:
+            check_loads(release.folder, place)
+        before, remote = remote, hub.prepare(destination, remote)
+        changed, _ = hub.differs(destination, remote.head, place)
+        stale = stale_files(remote, names)
+        revision = remote.head
+        if changed or stale:
+            info = hub.commit(destination, remote, place, changed, stale)
+            revision = info.pr_revision or info.oid
+            wrong = [name for name in hub.differs(destination, revision, place)[0] if name in names]
+            if wrong:
+                raise UserError(f"{repo_id} does not hold what was sent: {', '.join(wrong)}; send it again")
+            url = info.pr_url or url
+        hub.finish(destination, before, revision)
+        card = (place / CARD_FILE).read_text("utf-8")
+    _remember(release.folder, repo_id, card)
+    print(f"{', '.join(changed)} sent and compared" if changed or stale else "nothing has changed since the last release")
+    print(url)
+    return url
+
+
+def headline(report: RunReport) -> str:
+    """The first line of a commit: the task and its main figure."""
+    task, metrics = get_task(report.config.task), metrics_of(report.results)
+    value = metrics.get(task.main_metric)
+    return f"{task.name}, {task.main_metric} {value:.4g} on validation" if value is not None else task.name
+
+
+def resume_command(release: Release, destination: Destination) -> str:
+    """The command line that publishes this folder, from wherever it was left."""
+    import shlex
+
+    args = release.publish_args
+    flags = {
+        "--repo_id": destination.repo_id,
+        "--revision": destination.revision,
+        "--tag": destination.tag,
+        "--license": args.license,
+        "--dataset_license": args.dataset_license,
+        "--base_model": args.base_model,
+        "--card_language": args.card_language if args.card_language != "en" else None,
+        "--card_template": args.card_template,
+        "--card_examples": str(args.card_examples) if args.card_examples else None,
+        "--keep_card": release.keep_card,
+    }
+    switches = {
+        "--hub_public": destination.public,
+        "--create_pr": destination.create_pr,
+        "--allow_nd_dataset": args.allow_nd_dataset,
+        "--predictions": release.predictions,
+    }
+    words = [word for flag, value in flags.items() if value for word in (flag, value)]
+    words += [flag for flag, given in switches.items() if given]
+    return f"python scripts/publish.py {shlex.join([str(release.folder), *words])}"
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    """A folder beside the files, where links are possible; the system's own place where that cannot be written to."""
+    try:
+        place = Path(tempfile.mkdtemp(prefix=".publish-", dir=folder))
+    except OSError:
+        place = Path(tempfile.mkdtemp(prefix="publish-"))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _own_tokens() -> list[str]:
+    """The user's own tokens, wherever they are kept, to be searched for in what is sent."""
+    from huggingface_hub import get_token
+
+    names = [name for name in os.environ if name.endswith(("_TOKEN", "_API_KEY", "_SECRET", "_PASSWORD"))]
+    values = [os.environ[name] for name in names]
+    return [value for value in (get_token(), *values) if value and len(value) >= 12]
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8") if path.is_file() else None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8; save it as UTF-8, or delete it") from None
+
+
+def _published(folder: Path) -> dict[str, Any]:
+    text = _read(folder / PUBLISHED_FILE)
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _remember(folder: Path, repo_id: str, card: str) -> None:
+    """Keep the published card as the run's own, and which text of its owner it has."""
+    write_lines(folder / CARD_FILE, [card])
+    write_json(folder / PUBLISHED_FILE, _published(folder) | {repo_id: _digest(owner_text(card))})
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,117 @@
+"""RunReport: all that a model card says of a run, as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import UserError
+from tasks.run_folder import RESULTS_FILE, RunConfig, write_json
+
+#: Beside the model; what task.json, all_results.json and trainer_state.json do not hold already.
+REPORT_FILE = "run_report.json"
+STATE_FILE = "trainer_state.json"
+
+
+@dataclass
+class Base:
+    """What a model was made from.
+
+    ``name`` is what the run was given: a Hub id, or the last part of a folder's path. ``hub_id`` is the model on the Hub
+    that it goes back to, None where none is known. ``license`` is what the table of base models says, or the base's card.
+    """
+
+    name: str | None = None
+    hub_id: str | None = None
+    revision: str | None = None
+    from_scratch: bool = False
+    license: str | None = None
+    license_name: str | None = None
+    license_link: str | None = None
+
+
+@dataclass
+class Data:
+    """Where the rows came from.
+
+    ``source`` is ``hub``, ``folder``, ``files`` or ``sample``. ``files`` are {"split", "name", "sha256", "bytes"}, their
+    names without folders. ``revision`` is the commit that was read, or else what was asked for. ``validation_share`` is
+    the share of train that was set aside, None where validation rows were given.
+    """
+
+    source: str | None = None
+    name: str | None = None
+    config: str | None = None
+    revision: str | None = None
+    license: str | None = None
+    files: list[dict[str, Any]] = field(default_factory=list)
+    validation_share: float | None = None
+
+
+@dataclass
+class RunReport:
+    """A run: what went in, how, on what machine, and what came out. What is unknown is None or empty.
+
+    ``arguments`` maps each training argument to its value, ``defaults`` to what these scripts have without flags.
+    ``adds_bos``: the tokenizer puts its bos in front of every text by itself. ``config`` is task.json, ``results`` all_results.json, ``log`` the Trainer's log (``{"step", "loss", ...}``).
+    """
+
+    config: RunConfig
+    base: Base = field(default_factory=Base)
+    data: Data = field(default_factory=Data)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    parameters: int | None = None
+    model_type: str | None = None
+    adds_bos: bool = False
+    hardware: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    git_commit: str | None = None
+    command: str | None = None
+    resumed: bool = False
+    results: dict[str, Any] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, folder: str | Path) -> None:
+        """Write run_report.json into ``folder``, without what the other files of a run hold."""
+        values = dataclasses.asdict(self)
+        write_json(Path(folder) / REPORT_FILE, {k: v for k, v in values.items() if k not in ("config", "results", "log")})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> RunReport:
+        """The report of a run's folder; without a run_report.json, what its other files say.
+
+        Raises:
+            UserError: the folder is no finished run, or a file of it is damaged.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise UserError(f"{folder}: no such folder; name the output folder of a run")
+        config = RunConfig.load(folder)
+        if config is None:
+            raise UserError(f"{folder}: no task.json there, so it is not the folder of a finished run")
+        known = _read(folder / REPORT_FILE) or {"base": {"name": config.base_model}}
+        try:
+            known |= {"base": Base(**known.get("base", {})), "data": Data(**known.get("data", {}))}
+            report = cls(config=config, **known)
+        except TypeError as error:
+            raise UserError(f"{folder / REPORT_FILE}: not of this release ({error}); delete that file or run again") from None
+        report.results = _read(folder / RESULTS_FILE)
+        report.log = _read(folder / STATE_FILE).get("log_history", [])
+        return report
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, empty where there is no file."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); run again, or delete that file") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds no object; run again, or delete that file")
+    return value

@@ -1,0 +1,106 @@
+"""Publishing as a part of a run: what would be refused is found before training, and rank 0 alone talks to the Hub."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.base import Task
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.publishing.hub import Destination
+    from tasks.publishing.report import RunReport
+    from tasks.training.arguments import DataArguments, PublishArguments, TrainingArguments
+    from tasks.training.trainer import CompletionTrainer
+
+
+def preflight_run(
+    task: Task, model_args: Any, data_args: DataArguments, training_args: TrainingArguments, publish_args: PublishArguments
+) -> None:
+    """With ``--push_to_hub``: ask for licence, login, the right to write, and disk, before anything is trained.
+
+    Only the first process asks. Where it stops, torchrun stops the others.
+
+    Raises:
+        UserError: what would have failed at the end.
+    """
+    if not publish_args.push_to_hub or int(os.environ.get("RANK", "0")) != 0:
+        return
+    from tasks.publishing.card import license_for
+    from tasks.publishing.facts import base_of, data_license
+    from tasks.publishing.hub import Hub
+
+    if not (training_args.do_train and training_args.do_eval):
+        raise UserError("--push_to_hub publishes a model that was trained and measured: leave --no_do_train, --no_do_eval out")
+    license_for(base_of(model_args, publish_args), data_license(task, data_args), publish_args)
+    _check_disk(getattr(model_args, "model", None), training_args)
+    Hub().preflight(_destination(training_args, publish_args, task.name), task.name)
+
+
+def publish_run(trainer: CompletionTrainer, report: RunReport, publish_args: PublishArguments) -> None:
+    """Write run_report.json and the card of a run that was trained, and publish it where ``--push_to_hub`` asks for it.
+
+    The other processes return at once. None of them waits for the upload, so that none can run into a time-out.
+
+    Raises:
+        UserError: the Hub refuses; ``resume`` is the command that goes on.
+    """
+    if not trainer.args.do_train or not trainer.is_world_process_zero():
+        return
+    from tasks.publishing.release import Release, headline, publish, write_card
+    from tasks.publishing.report import RunReport
+
+    folder = Path(trainer.args.output_dir)
+    report.save(folder)
+    write_card(folder, publish_args)
+    if publish_args.push_to_hub:
+        from tasks.publishing.hub import Hub
+
+        report = RunReport.load(folder)
+        publish(Release(folder, report, publish_args), _destination(trainer.args, publish_args, headline(report)), Hub())
+
+
+def _destination(training_args: TrainingArguments, publish_args: PublishArguments, message: str) -> Destination:
+    from tasks.publishing.hub import Destination
+
+    return Destination(
+        repo_id=publish_args.repo_id or Path(training_args.output_dir).resolve().name,
+        public=publish_args.hub_public,
+        revision=publish_args.revision,
+        message=message,
+    )
+
+
+def _check_disk(model: str | None, training_args: TrainingArguments) -> None:
+    """Whether checkpoints, the model and what is sent fit on the disk, where the size of the base's weights is known.
+
+    A checkpoint holds the weights and AdamW's two moments of each; one more than ``save_total_limit`` exists for a moment.
+    """
+    weights = _weight_bytes(model)
+    kept = 0 if str(training_args.save_strategy) == "no" else (training_args.save_total_limit or training_args.num_train_epochs)
+    needed = int(weights * (2 + 3 * (kept + 1 if kept else 0)))
+    place = Path(training_args.output_dir).resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise UserError(
+            f"{training_args.output_dir}: {free / 2**30:.1f} GiB are free, and checkpoints and model need about "
+            f"{needed / 2**30:.1f} GiB; free some, choose another --output_dir, or lower --save_total_limit"
+        )
+
+
+def _weight_bytes(model: str | None) -> int:
+    """The size of the base model's weights; 0 where it is not on this machine yet."""
+    if model is None:
+        return 0
+    folder = Path(model)
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        paths = [try_to_load_from_cache(model, name) for name in ("model.safetensors", "pytorch_model.bin")]
+        return max((os.path.getsize(path) for path in paths if isinstance(path, str)), default=0)
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

@@ -1,0 +1,177 @@
+"""What of a run's folder may leave the machine: chosen by name, rewritten for other programs, scanned, and loaded again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import UserError
+from tasks.publishing.secrets import find_private, scan_file
+from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE, without_folders
+from tasks.training.tokenization import make_portable
+
+CARD_FILE = "README.md"
+
+#: All that is ever sent. Not on the list: pickles (training_args.bin, optimizer and scheduler state), checkpoints, logs,
+#: data, dotfiles, and whatever else lies in the folder.
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
+TOKENIZER = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+    "vocab.txt", "tokenizer.model", "spiece.model", "chat_template.jinja",
+)  # fmt: skip
+ALLOWED = (*WEIGHTS, *TOKENIZER, "config.json", "generation_config.json", TASK_FILE, CARD_FILE, RESULTS_FILE, "loss.png")
+PREDICTIONS = (PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}")
+
+#: Loads the staged folder as any user would, without this project: stock classes, no network, no token.
+_STOCK = """
+import json, sys
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+probe = json.load(sys.stdin)
+tokenizer = AutoTokenizer.from_pretrained(probe["folder"])
+model = AutoModelForCausalLM.from_pretrained(probe["folder"]).eval()
+if not model.config.use_cache:
+    sys.exit("use_cache is off")
+with torch.no_grad():
+    following = [model(torch.tensor([ids])).logits[0].argmax(-1).tolist() for ids in probe["prompts"]]
+texts = [tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids for text in probe["texts"]]
+print(json.dumps({"following": following, "texts": texts}))
+"""
+
+
+def staged_names(folder: Path, predictions: bool = False) -> list[str]:
+    """The files of ``folder`` that are published, by the list of what may be.
+
+    Raises:
+        UserError: weights, config or tokenizer are missing, or a file is a link that leads out of the folder.
+    """
+    patterns = (*ALLOWED, *(PREDICTIONS if predictions else ()))
+    names = sorted(path.name for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in patterns))
+    inside = folder.resolve()
+    for name in names:
+        path = folder / name
+        if not path.resolve().is_relative_to(inside):
+            raise UserError(f"{path} is a link that leads out of the folder; put the file itself there")
+        if not path.is_file():
+            raise UserError(f"{path} is no file; remove it")
+    for needed in ("config.json", "tokenizer.json"):
+        if needed not in names:
+            raise UserError(f"{folder}: {needed} is missing, so nobody could load the model; is the run finished?")
+    if not any(name.endswith(".safetensors") for name in names):
+        raise UserError(f"{folder}: no weights as safetensors; pickled weights (.bin) are never published: save them again")
+    return names
+
+
+def stage(folder: Path, destination: Path, card: str, predictions: bool = False) -> list[str]:
+    """Put into the empty ``destination`` what will be sent, the card among it. Returns the names.
+
+    Weights are linked, not copied, where the file system allows it. ``folder`` itself stays as it is.
+
+    Raises:
+        UserError: as ``staged_names``; or a JSON file is damaged.
+    """
+    names = [name for name in staged_names(folder, predictions) if name != CARD_FILE]
+    for name in names:
+        if name.endswith(".safetensors"):
+            _link(folder / name, destination / name)
+        else:
+            shutil.copyfile(folder / name, destination / name)
+    (destination / CARD_FILE).write_text(card, "utf-8")
+    try:
+        if "tokenizer_config.json" in names:
+            make_portable(destination)
+        _rewrite(destination / "config.json", use_cache=True)
+        _rewrite(destination / TASK_FILE)
+        _rewrite(destination / RESULTS_FILE)
+    except ValueError as error:
+        raise UserError(f"{folder}: a JSON file there is damaged ({error}); run again") from None
+    return sorted([*names, CARD_FILE])
+
+
+def _link(source: Path, destination: Path) -> None:
+    try:
+        os.link(source, destination)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, destination)
+
+
+def _rewrite(path: Path, **values: Any) -> None:
+    """Set values, and cut folders off the names of local models."""
+    if not path.is_file():
+        return
+    content = json.loads(path.read_text("utf-8")) | values
+    for key in ("base_model", "_name_or_path"):
+        if isinstance(content.get(key), str):
+            content[key] = without_folders(content[key])
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")
+
+
+def check_secrets(staged: Path, names: Iterable[str], known_secrets: Iterable[str]) -> None:
+    """Stop where a file that is about to leave holds a secret, or where it says where the user keeps files.
+
+    Raises:
+        UserError: with the file and the kind of secret, never the secret.
+    """
+    for name in names:
+        found = scan_file(staged / name, known_secrets)
+        if found:
+            raise UserError(f"{name} holds what looks like a secret ({', '.join(found)}); nothing was sent; take it out")
+        if name in ("config.json", "generation_config.json", "tokenizer_config.json", TASK_FILE, RESULTS_FILE):
+            private = find_private((staged / name).read_text("utf-8"))
+            if private:
+                kind, excerpt = private[0]
+                raise UserError(f"{name} holds {kind}: {excerpt!r}; nothing was sent; take it out")
+
+
+def check_loads(run: Path, staged: Path) -> None:
+    """Load the staged folder in a fresh process with stock transformers, and compare with the run's own folder.
+
+    The ids of a Korean text, and the most probable next token at every place of a prompt, have to be the same.
+
+    Raises:
+        UserError: the staged folder does not load, or says something else.
+    """
+    probe, expected = _expected(run)
+    kept = {name: value for name, value in os.environ.items() if "TOKEN" not in name or name == "TOKENIZERS_PARALLELISM"}
+    result = subprocess.run(
+        [sys.executable, "-c", _STOCK],
+        input=json.dumps(probe | {"folder": str(staged.resolve())}),
+        capture_output=True,
+        text=True,
+        cwd=staged,
+        env=kept | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"},
+    )
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"{run}: what would be published cannot be loaded with stock transformers ({reason}); nothing was sent")
+    found = json.loads(result.stdout.splitlines()[-1])
+    for what, message in (("texts", "reads Korean as other tokens"), ("following", "predicts other tokens")):
+        if found[what] != expected[what]:
+            raise UserError(f"{run}: loaded with stock transformers, the model {message} than the run; nothing was sent")
+
+
+def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Texts and prompts for a probe, and what the run's own folder makes of them."""
+    import torch
+    from transformers import AutoConfig
+
+    from tasks.inference.loading import load_predictor
+    from tasks.training.arguments import GenerationArguments, ModelArguments
+    from tasks.training.tokenization import PROBE
+
+    dtype = str(getattr(AutoConfig.from_pretrained(run), "dtype", None) or "float32").removeprefix("torch.")
+    predictor = load_predictor(ModelArguments(model=str(run), dtype=dtype), GenerationArguments())
+    model, task = predictor.model.to("cpu").eval(), predictor.task
+    texts = [PROBE, *task.usage_example.values()]
+    row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
+    prompts = predictor.encoder.prompts([task.input_example(row)])[0]
+    with torch.no_grad():
+        following = [model(torch.tensor([ids])).logits[0].argmax(-1).tolist() for ids in prompts]
+    return {"texts": texts, "prompts": prompts}, {"texts": predictor.encoder.tokenize(texts)[0], "following": following}

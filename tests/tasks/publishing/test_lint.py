@@ -1,0 +1,171 @@
+"""What lint says about the text of a card, with the exact words, and that it says nothing about a good one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tasks.errors import UserError
+from tasks.publishing.lint import Finding, lint_card, lint_path
+from tests.good_card import CARD, findings
+
+NOTE = "TO" + "DO"
+HF = "hf_" + "x" * 34
+
+
+@pytest.fixture(autouse=True)
+def somebody(monkeypatch):
+    monkeypatch.setattr("getpass.getuser", lambda: "minsu")
+    monkeypatch.setattr("socket.gethostname", lambda: "localhost")
+
+
+def test_a_clean_card(tmp_path):
+    (tmp_path / "loss.png").touch()
+    assert lint_card(CARD, folder=tmp_path, repo_id="me/kogpt2-nli") == []
+    assert lint_card(CARD) == []
+    assert lint_card(CARD.replace("\n", "\r\n"), folder=tmp_path) == []
+    assert lint_card("\n" + CARD) == []  # the Hub allows for it
+
+
+PLACEHOLDERS = [
+    "More information needed", "[More Information Needed]", NOTE, f"{NOTE.lower()}: x", f"{NOTE}를 적는다", "TB" + "D",
+    "FIX" + "ME", "lorem ipsum", "your-username", "YOUR_TOKEN", "<your", "<your model>", "<repo_id>", "{{ name }}",
+    "{{name}}", "{% if x %}",
+    "내용을 입력하세요", "여기에 작성", "작성 예정", "추가 정보 필요", "to be added", "coming soon",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", PLACEHOLDERS)
+def test_placeholder(text):
+    for card in (f"{CARD}\n앞 {text}", CARD.replace("# # no heading", f"# {text}")):
+        (finding,) = findings(card)
+        assert finding.startswith("line ")
+        assert "the placeholder " in finding
+        assert finding.endswith("; write what is meant or take it out")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mastodon, method, TODOs_x, stbd, 'your own model', load your model",
+        "그는 책을 작성 예정이라고 밝혔다. 내용을 입력한 뒤 저장했다.",
+        "f'{x}', {a: {b: 1}}, ${{x}}",
+        "```bibtex\n@misc{kogpt2,\n  author = {{SK Telecom}},\n  title = {{KoGPT2}}\n}\n```",
+        "document <summarize> summary <eos>",
+    ],
+)
+def test_no_placeholder(text):
+    text = text.replace("${{x}}", "$x")
+    assert findings(f"{CARD}\n{text}\n") == []
+
+
+BODY = [
+    (f"토큰 {HF}", "line 47: a secret (Hugging Face token); take it out, and revoke it where others saw it"),
+    ("in /home/me/x", "line 47: absolute path /home/me/x; take it out, it tells about one machine or person"),
+    ("by minsu", "line 47: user name minsu; take it out, it tells about one machine or person"),
+    ("kim@lab.kr", "line 47: e-mail address kim@lab.kr; take it out, it tells about one machine or person"),
+    ("```python\nx = (\n```", "line 48: python that does not parse: '(' was never closed"),
+    ("```py\nx = 1\npip install x\n```", "line 49: python that does not parse: invalid syntax"),
+    ("```python\nx\n", "line 47: the code block that opens here is never closed"),
+    ("![x](none.png)", "line 47: the image none.png is missing in the folder"),
+    ('<img width="9" src="none.png">', "line 47: the image none.png is missing in the folder"),
+    ("![x](../x.png)", "line 47: the image ../x.png is outside of the folder; copy it there and write its name alone"),
+    ("![x](/x.png)", "line 47: the image /x.png is outside of the folder; copy it there and write its name alone"),
+    ("## Limits", "line 47: the heading Limits has no text under it"),
+    ("## Limits\n<!-- soon -->\n\n## More\ntext", "line 47: the heading Limits has no text under it"),
+    ("## Limits\n### Of data\n### Of size\ntext", "line 48: the heading Of data has no text under it"),
+    (
+        "<!-- generated:data -->\ntext",
+        "line 47: generated:data is never closed; put <!-- /generated:data --> where it ends",
+    ),
+    ("text\n<!-- /generated:data -->", "line 48: /generated:data closes what was never opened"),
+    ("<!-- generated:data -->\n\n<!-- /generated:data -->", "line 47: generated:data is empty; fill it or take it out"),
+    (
+        "<!-- generated:data --><!-- x --><!-- /generated:data -->",
+        "line 47: generated:data is empty; fill it or take it out",
+    ),
+    (
+        "<!-- generated:summary -->x<!-- /generated:summary -->",
+        "line 47: generated:summary was on line 29 already; keep one",
+    ),
+    ("<!-- generated: -->x", "line 47: a generated section without a name"),
+    (
+        "<!-- generated:a -->x<!-- generated:b -->x<!-- /generated:b --><!-- /generated:a -->",
+        "line 47: generated:b opens inside of generated:a, which opened on line 47",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "finding"), BODY, ids=range(len(BODY)))
+def test_body(tmp_path, text, finding):
+    (tmp_path / "loss.png").touch()
+    assert CARD.count("\n") == 45
+    assert findings(f"{CARD}\n{text}\n", folder=tmp_path) == [finding]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "![x](https://huggingface.co/me/x/resolve/main/x.png) ![x](data:image/png;base64,xx) `![x](none.png)`",
+        "![x](loss.png?raw=true) ![x](<loss.png>) ![x](loss%2Epng)",
+        "```markdown\n![x](none.png)\n# Nothing\n```",
+        "`<!-- generated:x -->`",
+        "```\nx = (\n```",
+        "~~~python\nx = '```'\n~~~",
+        "````text\n```python\n(\n```\n````",
+        "## Of\n### two levels\ntext",
+        "#hashtag",
+    ],
+)
+def test_body_without_a_finding(tmp_path, text):
+    (tmp_path / "loss.png").touch()
+    assert findings(f"{CARD}\n{text}\n", folder=tmp_path) == []
+
+
+def test_the_example_has_to_load_this_model():
+    told = ["README.md: no python block loads me/kogpt2; show how, so that a reader can copy it"]
+    assert findings(CARD, repo_id="me/kogpt2") == told
+    assert findings(CARD, repo_id="me/kogpt2-nli") == []
+    assert findings(CARD.replace("```python", "```text")) == [
+        "README.md: no python block loads a model; show how, so that a reader can copy it"
+    ]
+
+
+def test_who_publishes_under_the_own_name_may_say_so():
+    card = CARD.replace("me/kogpt2-nli", "minsu/kogpt2-nli") + "\nby minsu\n"
+    assert findings(card, repo_id="minsu/kogpt2-nli") == []
+
+
+def test_secrets_are_not_told():
+    card = CARD.replace("base_model: skt/kogpt2-base-v2", f"base_model: /home/me/{HF}")
+    told = findings(card)
+    assert len(told) == 3
+    assert not any(HF in line for line in told)
+
+
+def test_a_secret_on_two_lines():
+    card = f"{CARD}\nwandb_api_key:\n{'0a' * 20}\n"
+    assert findings(card) == ["README.md: a secret (W&B API key); take it out, and revoke it where others saw it"]
+
+
+def test_lint_path(tmp_path):
+    card = tmp_path / "README.md"
+    card.write_text(CARD, "utf-8")
+    missing = [Finding("README.md line 45", "the image loss.png is missing in the folder")]
+    assert lint_path(tmp_path) == lint_path(card) == lint_path(str(card)) == missing
+    (tmp_path / "loss.png").touch()
+    assert lint_path(tmp_path, "me/kogpt2-nli") == []
+    other = tmp_path / "nli.md"
+    other.write_text(CARD + NOTE, "utf-8")
+    assert lint_path(other) == [Finding("nli.md line 46", f"the placeholder {NOTE}; write what is meant or take it out")]
+
+
+def test_lint_path_without_a_card(tmp_path):
+    with pytest.raises(UserError, match=r"README\.md: no model card to read \(No such file or directory\)"):
+        lint_path(tmp_path)
+    (tmp_path / "README.md").write_bytes("한국어".encode("cp949"))
+    with pytest.raises(UserError, match=r"README\.md: not UTF-8 \(byte 1\); save it as UTF-8"):
+        lint_path(tmp_path)
+
+
+def test_a_finding_is_one_line():
+    assert str(Finding("README.md", "a\n  b")) == "README.md: a b"
