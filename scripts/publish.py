@@ -24,8 +24,9 @@ class ReleaseArguments:
         default=None, metadata={"help": "NAME/MODEL on the Hub; without NAME/ yours. The folder's name by default."}
     )
     dry_run: bool = field(default=False, metadata={"help": "Do everything but send; needs no network and no login."})
-    check: bool = field(
-        default=False, metadata={"help": "Only read a card (a README.md or a folder with one) and list what is wrong."}
+    check: str | None = field(
+        default=None,
+        metadata={"help": "Only read a card, a README.md or a folder with one, and list what is wrong with it."},
     )
     revision: str | None = field(default=None, metadata={"help": "Branch to commit to, made where there is none; main."})
     tag: str | None = field(default=None, metadata={"help": "Tag of this release, such as v1."})
@@ -39,30 +40,33 @@ class ReleaseArguments:
 
 def main() -> None:
     """Check, or publish, or show what would be published."""
-    args, publish_args, path = parse_dataclasses((ReleaseArguments, PublishArguments), __doc__, positional="run_folder")
+    types = (ReleaseArguments, PublishArguments)
+    args, publish_args, run_folder = parse_dataclasses(types, __doc__, positional="run_folder", required=False)
 
     # Imported now, so that --help and mistakes in the arguments answer at once.
     if args.check:
         from tasks.publishing.lint import lint_path
 
-        findings = lint_path(Path(path), args.repo_id)
+        findings = lint_path(Path(args.check), args.repo_id)
         for finding in findings:
             print(finding)
         if findings:
-            raise UserError(f"{path}: {len(findings)} things are wrong with the card")
-        print(f"{path}: nothing is wrong with the card")
+            raise UserError(f"{args.check}: the card has {len(findings)} faults, listed above")
+        print(f"{args.check}: nothing is wrong with the card")
         return
+    if run_folder is None:
+        raise UserError("name the folder of a finished run, or a card with --check")
 
+    from tasks.publishing.facts import base_facts
     from tasks.publishing.hub import Destination, Hub, check_repo_id
     from tasks.publishing.release import Release, dry_run, headline, publish
     from tasks.publishing.report import RunReport
 
-    folder = Path(path)
+    folder = Path(run_folder)
     report = RunReport.load(folder)
+    publish_args = PublishArguments(**(report.choices | publish_args.choices()), hub_public=publish_args.hub_public)
     if publish_args.base_model:
-        from tasks.publishing.facts import base_facts
-
-        report.base = base_facts(str(folder), hub_id=publish_args.base_model)
+        report.base = base_facts(report.base.name or publish_args.base_model, hub_id=publish_args.base_model)
     release = Release(folder, report, publish_args, args.predictions, args.keep_card)
     destination = Destination(
         repo_id=args.repo_id or folder.resolve().name,

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -71,7 +72,7 @@ class HubServer(HubApi):
         self._http: ThreadingHTTPServer | None = None
 
     def __enter__(self) -> HubServer:
-        self._http = _Listener(("127.0.0.1", 0), _handler(self))
+        self._http = _Listener(("127.0.0.1", 0), self)
         port = self._http.server_address[1]
         self.url, self.store_url = f"http://127.0.0.1:{port}", f"http://localhost:{port}"
         threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
@@ -254,8 +255,14 @@ class _Listener(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 64
 
+    def __init__(self, address: tuple[str, int], hub: HubServer):
+        super().__init__(address, _handler(hub))
+        self.hub = hub
+
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is no mistake of ours, and mistakes are caught in ``HubServer.serve``."""
+        """A client that goes away is no mistake of ours; anything else is."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            self.hub.errors.append(traceback.format_exc())
 
 
 def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
@@ -288,7 +295,7 @@ def _handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
                 return self.rfile.read(int(self.headers.get("Content-Length") or 0) // share)
             body = b""
-            while size := int(self.rfile.readline().split(b";")[0], 16):
+            while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
                 body += self.rfile.read(size // share)
                 if share > 1:
                     return body

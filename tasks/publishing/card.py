@@ -57,7 +57,7 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         license = license_for(report.base, report.data.license, publish_args)
     except UserError:
         license = None
-    task, language = get_task(report.config.task), publish_args.card_language
+    task, language = get_task(report.config.task), publish_args.card_language or "en"
     name = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
     path = Path(publish_args.card_template or TEMPLATES / f"{language}.md")
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
@@ -71,7 +71,7 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
             base=report.base,
             data=report.data,
             has_curve=(folder / "loss.png").is_file(),
-            examples=examples(folder, publish_args.card_examples),
+            examples=examples(folder, publish_args.card_examples or 0),
             **_words(task, report, language),
             **_results(task, report, language),
             **_training(report),
@@ -108,7 +108,9 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "name": metric,
                 "label": metric_label(metric, language),
                 "value": number(value),
-                "interval": f"{number(intervals[metric][0])} - {number(intervals[metric][1])}" if metric in intervals else "",
+                "interval": f"{number(intervals[metric][0])} - {number(intervals[metric][1])}"
+                if metric in intervals
+                else "",
                 "baseline": "" if baseline[metric] is None else number(baseline[metric]),
                 "main": metric == task.main_metric,
             }
@@ -236,7 +238,15 @@ def _seconds(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     minutes, hours = seconds / 60, seconds / 3600
-    return "< 1 s" if seconds < 1 else f"{seconds:.0f} s" if seconds < 120 else f"{minutes:.0f} min" if minutes < 120 else f"{hours:.1f} h"
+    return (
+        "< 1 s"
+        if seconds < 1
+        else f"{seconds:.0f} s"
+        if seconds < 120
+        else f"{minutes:.0f} min"
+        if minutes < 120
+        else f"{hours:.1f} h"
+    )
 
 
 def _plain(value: Any) -> str:

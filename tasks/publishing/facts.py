@@ -8,7 +8,6 @@ import platform
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -44,7 +43,7 @@ def base_facts(model: str, revision: str | None = None, hub_id: str | None = Non
     """
     folder = Path(model)
     name = folder.resolve().name if folder.is_dir() else model
-    if folder.is_dir() and hub_id is None:
+    if hub_id is None and folder.is_dir():
         if (folder / REPORT_FILE).is_file():
             earlier = vars(RunReport.load(folder).base)
             return Base(**(earlier | _card_facts(folder / "README.md") | {"name": name}))  # its own licence may be stricter

@@ -8,11 +8,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, set_client_factory
 from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils._http import default_client_factory
 
 from tasks.errors import UserError
+from tasks.network import status_of
 from tasks.publishing.refusals import retried
 from tasks.publishing.staging import ALLOWED, CARD_FILE
 from tasks.run_folder import TASK_FILE
@@ -45,6 +47,10 @@ class Remote:
     task: str | None = None
 
 
+#: Seconds without a byte. An upload is many small writes, and the longest silence is a server's that stores a large file.
+TIMEOUT = 300.0
+
+
 def check_repo_id(repo_id: str) -> None:
     """Raises UserError where ``repo_id`` is no name of a repository."""
     try:
@@ -63,6 +69,8 @@ class Hub:
         self.token = get_token()
         if not self.token:
             raise UserError("nobody is logged in to the Hub; run `hf auth login`, or set HF_TOKEN in the environment")
+        # Without a time-out, which is huggingface_hub's default, a server that falls silent would be waited for for ever.
+        set_client_factory(_impatient_client)
         self.api = HfApi()
 
     def preflight(self, destination: Destination, task: str) -> tuple[Destination, Remote]:
@@ -79,7 +87,7 @@ class Hub:
         who = retried("logging in to the Hub", lambda: self.api.whoami(cache=False))
         if "/" not in destination.repo_id:
             destination = Destination(**{**vars(destination), "repo_id": f"{who['name']}/{destination.repo_id}"})
-        _check_token(who, destination.repo_id)
+        _check_token(who, destination)
         remote = self.read(destination)
         if remote.exists:
             self._check_existing(destination, remote, task)
@@ -91,19 +99,22 @@ class Hub:
             what = f"a model for {remote.task}" if remote.task else "a model that these scripts did not make"
             raise UserError(f"{repo_id} holds {what}; choose another --repo_id, or a branch of its own with --revision")
         if not remote.private and not destination.public and not destination.create_pr:
-            raise UserError(f"{repo_id} is public, and a release is private unless --hub_public is given; give it, or another name")
+            raise UserError(
+                f"{repo_id} is public, and a release is private unless --hub_public is given; give it, or another name"
+            )
         if destination.tag:
-            refs = retried(f"reading {repo_id}", lambda: self.api.list_repo_refs(repo_id))
-            taken = next((ref for ref in refs.tags if ref.name == destination.tag), None)
-            if taken and taken.target_commit != remote.head:
-                raise UserError(f"--tag {destination.tag}: {repo_id} has this tag already, on another commit; choose a new one")
-        # The Hub's own first question of an upload, asked with a file that is never sent: only who may write gets an answer.
-        probe = [CommitOperationAdd(CARD_FILE, b"probe")]
-        revision = destination.revision if remote.head else None
-        retried(
-            f"asking to write to {repo_id}",
-            lambda: self.api.preupload_lfs_files(repo_id, probe, revision=revision, create_pr=destination.create_pr),
-        )
+            taken = self._tag(destination)
+            if taken and taken != remote.head:
+                raise UserError(
+                    f"--tag {destination.tag}: {repo_id} has this tag already, on another commit; choose a new one"
+                )
+        if not destination.create_pr:  # whoever may read a model may open a pull request on it
+            retried(f"asking to write to {repo_id}", lambda: self.api.auth_check(repo_id, write=True))
+
+    def _tag(self, destination: Destination) -> str | None:
+        """The commit of the tag, None where there is no such tag yet."""
+        refs = retried(f"reading {destination.repo_id}", lambda: self.api.list_repo_refs(destination.repo_id))
+        return next((ref.target_commit for ref in refs.tags if ref.name == destination.tag), None)
 
     def read(self, destination: Destination) -> Remote:
         """What is there now: the head of the branch, its file names, its card, and the task of its task.json."""
@@ -112,10 +123,12 @@ class Hub:
         def look() -> Remote:
             try:
                 main = self.api.model_info(repo_id)
-            except RepositoryNotFoundError:
+            except RepositoryNotFoundError as error:
+                if status_of(error) == 401:  # said of a token that is no longer good, too
+                    raise
                 return Remote()
             try:
-                info = self.api.model_info(repo_id, revision=destination.revision)
+                info = self.api.model_info(repo_id, revision=destination.revision) if destination.revision else main
             except RevisionNotFoundError:
                 return Remote(exists=True, private=bool(main.private))
             files = tuple(sibling.rfilename for sibling in info.siblings or ())
@@ -151,15 +164,17 @@ class Hub:
             )
         return remote if remote.head else self.read(destination)
 
-    def differs(self, destination: Destination, revision: str | None, staged: Path) -> tuple[list[str], list[str]]:
-        """Files of ``staged`` that the Hub lacks or has otherwise, by the hashes it reports; and what it has beyond them."""
+    def differs(self, destination: Destination, revision: str | None, staged: Path) -> list[str]:
+        """Files of ``staged`` that the Hub lacks or has otherwise, by the hashes that it reports."""
         found = retried(
             f"comparing {destination.repo_id}",
             lambda: self.api.verify_repo_checksums(destination.repo_id, revision=revision, local_dir=staged),
         )
-        return sorted([*(mismatch["path"] for mismatch in found.mismatches), *found.extra_paths]), found.missing_paths
+        return sorted([*(mismatch["path"] for mismatch in found.mismatches), *found.extra_paths])
 
-    def commit(self, destination: Destination, remote: Remote, staged: Path, names: Sequence[str], stale: Sequence[str]) -> Any:
+    def commit(
+        self, destination: Destination, remote: Remote, staged: Path, names: Sequence[str], stale: Sequence[str]
+    ) -> Any:
         """One commit with the files ``names`` and without ``stale``, on top of what was read. Returns its CommitInfo.
 
         What the Hub has already is not sent again: large files are known by their hash, also those of an upload that was
@@ -187,7 +202,7 @@ class Hub:
     def finish(self, destination: Destination, remote: Remote, revision: str | None) -> None:
         """Set the tag, and make a private repository public where that was asked for."""
         repo_id = destination.repo_id
-        if destination.tag:
+        if destination.tag and self._tag(destination) != revision:
             retried(
                 f"setting the tag {destination.tag}",
                 lambda: self.api.create_tag(repo_id, tag=destination.tag, revision=revision, exist_ok=True),
@@ -196,9 +211,15 @@ class Hub:
             retried(f"making {repo_id} public", lambda: self.api.update_repo_settings(repo_id, private=False))
 
 
-def stale_files(remote: Remote, names: Sequence[str]) -> list[str]:
+def _impatient_client() -> Any:
+    client = default_client_factory()
+    client.timeout = TIMEOUT
+    return client
+
+
+def stale_files(on_hub: Sequence[str], names: Sequence[str]) -> list[str]:
     """Files of an earlier release that the new one does not have and that would be loaded with it."""
-    return [name for name in remote.files if name not in names and any(fnmatch(name, kind) for kind in REPLACED)]
+    return [name for name in on_hub if name not in names and any(fnmatch(name, kind) for kind in REPLACED)]
 
 
 def _task_of(text: str | None) -> str | None:
@@ -211,23 +232,27 @@ def _task_of(text: str | None) -> str | None:
     return value.get("task") if isinstance(value, dict) else None
 
 
-def _check_token(who: dict[str, Any], repo_id: str) -> None:
-    """Whether the token may write models into the namespace of ``repo_id``. Raises UserError where it may not."""
-    namespace = repo_id.split("/")[0]
+def _check_token(who: dict[str, Any], destination: Destination) -> None:
+    """Whether the token may write models into the namespace. Raises UserError where it may not."""
+    repo_id, namespace = destination.repo_id, destination.repo_id.split("/")[0]
     token = who.get("auth", {}).get("accessToken", {})
     if token.get("role") == "read":
         raise UserError(
             "the token may only read; make one with write access at https://huggingface.co/settings/tokens, and log in with "
             "`hf auth login`"
         )
+    if destination.create_pr:
+        return
     if token.get("role") == "fineGrained":
         scopes = token.get("fineGrained", {}).get("scoped", [])
-        wide = any(
+        if not any(
             scope.get("entity", {}).get("name") in (namespace, repo_id) and "repo.write" in scope.get("permissions", ())
             for scope in scopes
-        )
-        if not wide:
-            raise UserError(f"the token's fine-grained permissions do not let it write to {repo_id}; add `repo.write` for {namespace}")
+        ):
+            raise UserError(
+                f"the token's fine-grained permissions do not let it write to {repo_id}; add `repo.write` for {namespace} "
+                "at https://huggingface.co/settings/tokens"
+            )
     roles = {org.get("name"): org.get("roleInOrg") for org in who.get("orgs", [])}
     if namespace != who["name"] and namespace not in roles:
         known = ", ".join([who["name"], *roles])

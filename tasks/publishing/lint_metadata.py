@@ -20,6 +20,15 @@ from tasks.publishing.secrets import excerpt
 _LOCAL_FOLDERS = {"outputs", "output", "checkpoints", "runs", "results", "models", "data", "datasets"}
 _LOCAL_FILES = {".json", ".jsonl", ".csv", ".tsv", ".txt", ".parquet", ".safetensors", ".bin"}
 
+_OPENING = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+_DEPTH = 20  # a result of model-index needs 6
+
 
 class Metadata:
     """A YAML block while it is checked: ``found`` are the findings, as (line, message); lines count from 0.
@@ -47,9 +56,7 @@ class Metadata:
     def _read(self, block: str) -> dict[str, Any] | None:
         """The block as a dict, None where it is none or goes beyond plain data."""
         try:
-            aliases = [token for token in yaml.scan(block) if isinstance(token, yaml.AliasToken)]
-            if aliases:  # they come from a dump of objects, and a few of them can stand for gigabytes
-                self.found.append((aliases[0].start_mark.line, "an alias (*) in the metadata; write the value out"))
+            if not self._is_plain(block):
                 return None
             node = yaml.compose(block, Loader=yaml.SafeLoader)
             if not isinstance(node, yaml.MappingNode):
@@ -70,6 +77,19 @@ class Metadata:
             if not isinstance(key, str):
                 self.say(f"the key {excerpt(key)} is no text; put it in quotes")
         return data
+
+    def _is_plain(self, block: str) -> bool:
+        """Whether the block is without what makes a parser work without end: aliases and deep nesting."""
+        depth = 0
+        for token in yaml.scan(block):
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if isinstance(token, yaml.AliasToken):  # they come from a dump of objects
+                self.found.append((token.start_mark.line, "an alias (*) in the metadata; write the value out"))
+                return False
+            if depth > _DEPTH:
+                self.found.append((token.start_mark.line, f"the metadata is nested more than {_DEPTH} levels deep"))
+                return False
+        return True
 
     def _walk(self, node: yaml.Node, path: tuple) -> None:
         if not node.tag.startswith("tag:yaml.org,2002:") or "python/" in node.tag:

@@ -57,7 +57,7 @@ def merge_cards(owners: str | None, generated: str) -> str:
 
 
 def _insert(text: str, section: str, before: list[str]) -> str:
-    """``section`` after the last of the sections ``before`` it, in front of all sections, or at the end of a text without."""
+    """``section`` after the last section of ``before``, or in front of all sections, or at the end of a text without."""
     ends = {match["name"]: match.end() for match in SECTION.finditer(text)}
     first = SECTION.search(text)
     place = next((ends[name] for name in reversed(before) if name in ends), first.start() if first else len(text))
@@ -78,10 +78,10 @@ def _merge_metadata(owners: str, generated: str, data_section: str) -> str:
         theirs = None
     ours: dict[str, Any] = yaml.safe_load(generated)
     for key, value in theirs.items() if isinstance(theirs, dict) else ():
-        if key == "datasets":
-            value = [name for name in _listed(value) if f"`{name}`" not in data_section]
         if key in ("tags", "language", "datasets"):
-            joined = _listed(ours.get(key)) + [item for item in _listed(value) if item not in _listed(ours.get(key))]
+            spoken_of = data_section if key == "datasets" else ""
+            old = _listed(ours.get(key))
+            joined = old + [item for item in _listed(value) if item not in old and f"`{item}`" not in spoken_of]
             if joined:
                 ours[key] = joined if len(joined) > 1 or isinstance(ours.get(key, []), list) else joined[0]
         elif key not in ours and key not in OF_THE_RUN:

@@ -14,7 +14,18 @@ from tasks.publishing.report import Data, RunReport
 from tasks.publishing.words import metric_id, metric_label
 
 #: Numbers of all_results.json that measure the run, not the model.
-NOT_METRICS = ("baseline", "predict_", "train_", "epoch", "total_flos", "intervals", "samples", "rows", "seed", "eval_runtime")
+NOT_METRICS = (
+    "baseline",
+    "predict_",
+    "train_",
+    "epoch",
+    "total_flos",
+    "intervals",
+    "samples",
+    "rows",
+    "seed",
+    "eval_runtime",
+)
 
 
 def metrics_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 #: Arguments that say where and how a run is watched, not how the model is trained.
 NOT_SHOWN = (
     "output_dir", "run_name", "project", "trackio", "hub_", "push_to_hub", "report_to", "log", "disable_tqdm", "do_",
-    "resume_from_checkpoint", "overwrite_output_dir", "local_rank", "include_", "debug", "deepspeed",
-    "use_cpu", "dataloader_", "ddp_", "greater_is_better", "fsdp_config", "accelerator_config", "remove_unused_columns", "label_names", "save_", "restore_", "skip_memory",
+    "resume_from_checkpoint", "overwrite_output_dir", "local_rank", "include_", "debug", "deepspeed", "fsdp_config",
+    "accelerator_config", "use_cpu", "dataloader_", "ddp_", "greater_is_better", "remove_unused_columns", "label_names",
+    "save_", "restore_", "skip_memory",
 )  # fmt: skip
 
 
@@ -38,6 +39,7 @@ class RunRecorder(TrainerCallback):
             data=facts.data_facts(task, data_args),
             versions=facts.versions(),
             git_commit=facts.git_commit(),
+            choices=publish_args.choices(),
         )
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
@@ -57,6 +58,8 @@ def is_transient(error: Exception) -> bool:
     status = status_of(error)
     if status is not None:
         return status in TRANSIENT
+    if isinstance(error, json.JSONDecodeError):
+        return True  # a proxy's page instead of an answer
     told = re.search(r"\b(40[134])\b", str(error))
     return is_network(error) and not is_named(error, "OfflineModeIsEnabled") and not told
 
@@ -73,11 +76,13 @@ def retry_after(error: Exception) -> float:
 def refusal(error: Exception) -> str | None:
     """What to tell the user, in one line; None where the error is no answer of the Hub and no broken connection."""
     status = status_of(error)
-    said = " ".join(str(getattr(error, "server_message", None) or error).split())[:300]
+    # The error that carries the answer: what failed in a thread of an upload is wrapped into a RuntimeError.
+    answer = next((cause for cause in causes(error) if getattr(cause, "response", None) is not None), error)
+    said = " ".join(str(getattr(answer, "server_message", None) or answer).split())[:300]
     if is_named(error, "OfflineModeIsEnabled"):
         return "HF_HUB_OFFLINE is set, so nothing can be sent; unset it"
     if status == 401:
-        return "the Hub does not accept the token, it may be revoked or expired; log in again with `hf auth login`, or set HF_TOKEN"
+        return "the Hub does not accept the token (revoked, expired?); log in again with `hf auth login`, or set HF_TOKEN"
     if status == 403:
         return f"the Hub refuses ({said}); use a token with write access, or another --repo_id"
     if status == 404:
@@ -88,6 +93,8 @@ def refusal(error: Exception) -> str | None:
         return "the Hub asks for fewer requests (429)"
     if status is not None:
         return f"the Hub answers {status} ({said})"
+    if isinstance(error, json.JSONDecodeError):
+        return "the Hub answers with something that is not JSON; a proxy or a login page may stand in between"
     if is_network(error):
         xet = "; HF_HUB_DISABLE_XET=1 sends the files another way" if "xet" in said.lower() else ""
         return f"the Hub cannot be reached ({type(error).__name__}: {said[:160]}){xet}"

@@ -21,8 +21,8 @@ from tasks.publishing.lint import lint_card
 from tasks.publishing.merge import merge_cards, owner_text
 from tasks.publishing.metadata import metrics_of
 from tasks.publishing.report import RunReport
-from tasks.publishing.staging import CARD_FILE, check_loads, check_secrets, stage, staged_names
-from tasks.run_folder import write_json, write_lines
+from tasks.publishing.staging import CARD_FILE, check_loads, check_secrets, stage
+from tasks.run_folder import make_writable, write_json, write_lines
 
 if TYPE_CHECKING:
     from tasks.publishing.hub import Destination, Hub, Remote
@@ -84,7 +84,6 @@ class Release:
     @contextmanager
     def staged(self, repo_id: str, on_hub: str | None) -> Iterator[tuple[Path, list[str]]]:
         """A temporary folder with what is sent, linted and scanned; gone afterwards. The run's folder is not changed."""
-        license_for(self.report.base, self.report.data.license, self.publish_args)  # an unsettled licence is left out of a draft, and stops a release
         with _temporary(self.folder) as place:
             card = compose_card(self.folder, self.report, self.publish_args, repo_id, on_hub, self.keep_card)
             names = stage(self.folder, place, card, self.predictions)
@@ -98,6 +97,7 @@ class Release:
 
 def dry_run(release: Release, repo_id: str) -> None:
     """Everything but the Hub: print the files with their sizes, and the card."""
+    license_for(release.report.base, release.report.data.license, release.publish_args)
     with release.staged(repo_id, None) as (place, names):
         check_loads(release.folder, place)
         for name in names:
@@ -116,6 +116,7 @@ def publish(release: Release, destination: Destination, hub: Hub) -> str:
     from tasks.publishing.refusals import Conflict
 
     try:
+        license_for(release.report.base, release.report.data.license, release.publish_args)
         destination, remote = hub.preflight(destination, release.report.config.task)
         for _ in range(ROUNDS):
             try:
@@ -135,24 +136,24 @@ def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) 
 
     repo_id, url = destination.repo_id, f"{hub.api.endpoint}/{destination.repo_id}"
     with release.staged(repo_id, remote.card) as (place, names):
-        # Before anything is made on the Hub: a model that does not load leaves nothing behind there.
-        if remote.head is None or hub.differs(destination, remote.head, place)[0]:
-            check_loads(release.folder, place)
-        before, remote = remote, hub.prepare(destination, remote)
-        changed, _ = hub.differs(destination, remote.head, place)
-        stale = stale_files(remote, names)
-        revision = remote.head
+        changed = hub.differs(destination, remote.head, place) if remote.head else names
+        stale = stale_files(remote.files, names)
+        before, revision = remote, remote.head
         if changed or stale:
+            check_loads(release.folder, place)  # before anything is made on the Hub
+            remote = hub.prepare(destination, remote)
             info = hub.commit(destination, remote, place, changed, stale)
-            revision = info.pr_revision or info.oid
-            wrong = [name for name in hub.differs(destination, revision, place)[0] if name in names]
+            revision, url = info.pr_revision or info.oid, info.pr_url or url
+            wrong = hub.differs(destination, revision, place)
             if wrong:
                 raise UserError(f"{repo_id} does not hold what was sent: {', '.join(wrong)}; send it again")
-            url = info.pr_url or url
         hub.finish(destination, before, revision)
         card = (place / CARD_FILE).read_text("utf-8")
     _remember(release.folder, repo_id, card)
-    print(f"{', '.join(changed)} sent and compared" if changed or stale else "nothing has changed since the last release")
+    done = [*changed, *(f"{name} (removed)" for name in stale)]
+    print(
+        f"sent and compared: {', '.join(done)}" if done else "nothing has changed since the last release: nothing was sent"
+    )
     print(url)
     return url
 
@@ -173,20 +174,15 @@ def resume_command(release: Release, destination: Destination) -> str:
         "--repo_id": destination.repo_id,
         "--revision": destination.revision,
         "--tag": destination.tag,
-        "--license": args.license,
-        "--dataset_license": args.dataset_license,
-        "--base_model": args.base_model,
-        "--card_language": args.card_language if args.card_language != "en" else None,
-        "--card_template": args.card_template,
-        "--card_examples": str(args.card_examples) if args.card_examples else None,
         "--keep_card": release.keep_card,
     }
     switches = {
         "--hub_public": destination.public,
         "--create_pr": destination.create_pr,
-        "--allow_nd_dataset": args.allow_nd_dataset,
         "--predictions": release.predictions,
     }
+    for name, value in args.choices().items():
+        (switches if value is True else flags)[f"--{name}"] = value if value is True else str(value)
     words = [word for flag, value in flags.items() if value for word in (flag, value)]
     words += [flag for flag, given in switches.items() if given]
     return f"python scripts/publish.py {shlex.join([str(release.folder), *words])}"
@@ -232,6 +228,11 @@ def _published(folder: Path) -> dict[str, Any]:
 
 def _remember(folder: Path, repo_id: str, card: str) -> None:
     """Keep the published card as the run's own, and which text of its owner it has."""
+    try:
+        make_writable(folder)
+    except UserError:  # published all the same
+        print(f"{folder} cannot be written to: the published card was not kept there", file=sys.stderr)
+        return
     write_lines(folder / CARD_FILE, [card])
     write_json(folder / PUBLISHED_FILE, _published(folder) | {repo_id: _digest(owner_text(card))})
 

@@ -56,7 +56,8 @@ class RunReport:
     """A run: what went in, how, on what machine, and what came out. What is unknown is None or empty.
 
     ``arguments`` maps each training argument to its value, ``defaults`` to what these scripts have without flags.
-    ``adds_bos``: the tokenizer puts its bos in front of every text by itself. ``config`` is task.json, ``results`` all_results.json, ``log`` the Trainer's log (``{"step", "loss", ...}``).
+    ``adds_bos``: the tokenizer puts its bos in front of every text by itself. ``choices`` are the PublishArguments of the
+    run. ``config`` is task.json, ``results`` all_results.json, ``log`` the Trainer's log (``{"step", "loss", ...}``).
     """
 
     config: RunConfig
@@ -72,6 +73,7 @@ class RunReport:
     git_commit: str | None = None
     command: str | None = None
     resumed: bool = False
+    choices: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
 
@@ -98,7 +100,9 @@ class RunReport:
             known |= {"base": Base(**known.get("base", {})), "data": Data(**known.get("data", {}))}
             report = cls(config=config, **known)
         except TypeError as error:
-            raise UserError(f"{folder / REPORT_FILE}: not of this release ({error}); delete that file or run again") from None
+            raise UserError(
+                f"{folder / REPORT_FILE}: not of this release ({error}); delete that file or run again"
+            ) from None
         report.results = _read(folder / RESULTS_FILE)
         report.log = _read(folder / STATE_FILE).get("log_history", [])
         return report

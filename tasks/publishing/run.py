@@ -34,7 +34,9 @@ def preflight_run(
     from tasks.publishing.hub import Hub
 
     if not (training_args.do_train and training_args.do_eval):
-        raise UserError("--push_to_hub publishes a model that was trained and measured: leave --no_do_train, --no_do_eval out")
+        raise UserError(
+            "--push_to_hub publishes a model that was trained and measured: leave --no_do_train, --no_do_eval out"
+        )
     license_for(base_of(model_args, publish_args), data_license(task, data_args), publish_args)
     _check_disk(getattr(model_args, "model", None), training_args)
     Hub().preflight(_destination(training_args, publish_args, task.name), task.name)
@@ -80,7 +82,9 @@ def _check_disk(model: str | None, training_args: TrainingArguments) -> None:
     A checkpoint holds the weights and AdamW's two moments of each; one more than ``save_total_limit`` exists for a moment.
     """
     weights = _weight_bytes(model)
-    kept = 0 if str(training_args.save_strategy) == "no" else (training_args.save_total_limit or training_args.num_train_epochs)
+    kept = (
+        0 if str(training_args.save_strategy) == "no" else (training_args.save_total_limit or training_args.num_train_epochs)
+    )
     needed = int(weights * (2 + 3 * (kept + 1 if kept else 0)))
     place = Path(training_args.output_dir).resolve()
     while not place.exists():

@@ -7,7 +7,7 @@ import json
 from tasks.base import BOS, Part, Separator, Source, Task
 from tasks.publishing.report import RunReport
 
-_LOAD = '''\
+_LOAD = """\
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -20,14 +20,14 @@ def encode(text):
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
 
 
-'''
+"""
 
-_WRITE = '''\
+_WRITE = """\
 input_ids = torch.tensor([prompt])
 output = model.generate(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
-print(tokenizer.decode(output[0, len(prompt):], skip_special_tokens=True).strip())'''
+print(tokenizer.decode(output[0, len(prompt):], skip_special_tokens=True).strip())"""
 
-_CHOOSE = '''\
+_CHOOSE = """\
 words = {words}
 scores = {{}}
 for label, word in words.items():
@@ -35,7 +35,7 @@ for label, word in words.items():
     with torch.no_grad():
         logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
     scores[label] = logits.log_softmax(-1)[range(len(answer)), answer].sum().item()
-print(max(scores, key=scores.get))'''
+print(max(scores, key=scores.get))"""
 
 
 def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:

@@ -142,6 +142,7 @@ def check_loads(run: Path, staged: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if "TOKEN" not in name or name == "TOKENIZERS_PARALLELISM"}
     result = subprocess.run(
         [sys.executable, "-c", _STOCK],
+        check=False,
         input=json.dumps(probe | {"folder": str(staged.resolve())}),
         capture_output=True,
         text=True,
@@ -150,7 +151,9 @@ def check_loads(run: Path, staged: Path) -> None:
     )
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"{run}: what would be published cannot be loaded with stock transformers ({reason}); nothing was sent")
+        raise UserError(
+            f"{run}: what would be published cannot be loaded with stock transformers ({reason}); nothing was sent"
+        )
     found = json.loads(result.stdout.splitlines()[-1])
     for what, message in (("texts", "reads Korean as other tokens"), ("following", "predicts other tokens")):
         if found[what] != expected[what]:

@@ -113,12 +113,14 @@ class GenerationArguments:
 class PublishArguments:
     """The model card that every run gets, and who may see the model on the Hub."""
 
-    card_language: Literal["en", "ko"] = field(default="en", metadata={"help": "Language of the model card."})
+    card_language: Literal["en", "ko"] | None = field(default=None, metadata={"help": "Language of the model card; en."})
     card_template: str | None = field(
         default=None, metadata={"help": "Your own template of the card; model_cards/en.md shows what it can use."}
     )
     # The rows are the user's data: a card is no place for them unless asked for.
-    card_examples: int = field(default=0, metadata={"help": "Show the first N validation rows and what the model made."})
+    card_examples: int | None = field(
+        default=None, metadata={"help": "Show the first N validation rows and what the model made of them; 0."}
+    )
     license: str | None = field(
         default=None, metadata={"help": "Hub id of the model's licence; the base model's by default."}
     )
@@ -141,8 +143,21 @@ class PublishArguments:
         """Raises UserError on a template that is not there, and fewer than no examples."""
         if self.card_template and not Path(self.card_template).is_file():
             raise UserError(f"--card_template {self.card_template}: no such file")
-        if self.card_examples < 0:
+        if self.card_examples is not None and self.card_examples < 0:
             raise UserError(f"--card_examples is {self.card_examples}; it must be 0 or more")
+
+    def choices(self) -> dict[str, Any]:
+        """What was chosen for the card and the licence, to be chosen again when the run is published later."""
+        names = (
+            "card_language",
+            "card_template",
+            "card_examples",
+            "license",
+            "dataset_license",
+            "allow_nd_dataset",
+            "base_model",
+        )
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
 @dataclass
@@ -189,8 +204,8 @@ class TrainingArguments(HfTrainingArguments):
             )
         if self.hub_token is not None:
             raise UserError(
-                "--hub_token: a token on the command line ends up in shell histories, process lists and logs; set HF_TOKEN in "
-                "the environment, or log in once with `hf auth login`"
+                "--hub_token: a token on the command line ends up in shell histories, process lists and logs; set HF_TOKEN "
+                "in the environment, or log in once with `hf auth login`"
             )
         if self.hub_private_repo is False:
             raise UserError("--hub_private_repo false: a model is private unless --hub_public is given")

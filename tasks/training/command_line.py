@@ -23,9 +23,15 @@ class _Parser(HfArgumentParser):
 
 
 def parse_dataclasses(
-    types: tuple[type, ...], description: str, argv: Sequence[str] | None = None, positional: str | None = None
+    types: tuple[type, ...],
+    description: str,
+    argv: Sequence[str] | None = None,
+    positional: str | None = None,
+    required: bool = True,
 ) -> tuple[Any, ...]:
     """Read the command line into one object of each dataclass, and the value of ``positional`` last, where one is named.
+
+    Without ``required`` the positional may be missing, and is None then.
 
     Raises:
         UserError: as ``parse_arguments``.
@@ -35,7 +41,7 @@ def parse_dataclasses(
     )
     parser.add_argument("--config", help="File of these arguments (yaml, json or flags as text); the command line wins.")
     if positional:
-        parser.add_argument(positional)
+        parser.add_argument(positional, **({} if required else {"nargs": "?"}))
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         *parsed, rest, unknown = parser.parse_args_into_dataclasses(

@@ -48,13 +48,12 @@ def test_placeholder(text):
     [
         "Mastodon, method, TODOs_x, stbd, 'your own model', load your model",
         "그는 책을 작성 예정이라고 밝혔다. 내용을 입력한 뒤 저장했다.",
-        "f'{x}', {a: {b: 1}}, ${{x}}",
+        "f'{x}', {a: {b: 1}}, $x",
         "```bibtex\n@misc{kogpt2,\n  author = {{SK Telecom}},\n  title = {{KoGPT2}}\n}\n```",
         "document <summarize> summary <eos>",
     ],
 )
 def test_no_placeholder(text):
-    text = text.replace("${{x}}", "$x")
     assert findings(f"{CARD}\n{text}\n") == []
 
 

@@ -94,6 +94,7 @@ METADATA = [
     ("value: 0.71", "value: !own 1", "line 23: the tag !own; write a plain number or text"),
     ("language: ko", "language: ko\nlanguage: en", "line 3: the key language stands here a second time; keep one"),
     ("value: 0.71", "value: 0.71\n      value: 0.72", "line 24: the key value stands here a second time; keep one"),
+    ("language: ko", "language: ko\nx: " + "[" * 9_000, "line 3: the metadata is nested more than 20 levels deep"),
     ("language: ko", "language: &l ko\ntag: *l", "line 3: an alias (*) in the metadata; write the value out"),
     ("language: ko", "language: 'ko", "line 25: the metadata is not YAML: found unexpected end of stream"),
     ("language: ko", "language: ko\n2: x", "README.md: the key 2 is no text; put it in quotes"),
