@@ -2,7 +2,8 @@
 # The whole job. From a fresh clone, with nothing installed:
 #
 #   bash run_all.sh                               tokenizer and small GPT-2 from scratch on the bundled sample, then the four
-#                                                 tasks on top of it; needs no network but for installing, under 10 minutes
+#                                                 tasks on top of it, their cards, and a dry run of publishing one; needs no
+#                                                 network but for installing, under 10 minutes
 #   bash run_all.sh --model skt/kogpt2-base-v2    the four tasks on the documented Hub datasets; any flag of the scripts
 #                                                 may follow, such as --bf16 or --max_train_samples 5000
 #
@@ -18,6 +19,10 @@ if [ $# -gt 0 ]; then
         --max_train_samples 20000 --max_eval_samples 1000 --validation_split 0.01 "$@"
     for task in summarize nli qa; do
         python scripts/run_$task.py --output_dir "$out/$task" --overwrite_output_dir "$@"
+    done
+    # A licence that is not settled, or data that may not be adapted, is told here and stops nothing.
+    for task in generate summarize nli qa; do
+        python scripts/publish.py "$out/$task" --repo_id "$task" --dry_run > "$out/$task/publish_dry_run.txt" || true
     done
     python scripts/results_table.py "$out"/{generate,summarize,nli,qa}
     exit
@@ -46,6 +51,9 @@ python scripts/predict.py "$out/summarize" --output_format text --prompt \
     "아침부터 시청 앞이 붐볐다. 시청은 남대천도서관을 5월 7일에 다시 연다고 밝혔다. 주민들은 반겼다."
 python scripts/predict.py "$out/nli" --prompt $'온종일 비가 왔다. 김민준 씨는 시장에 갔다.\t김민준 씨는 시장에 가지 않았다.'
 python scripts/evaluate_model.py "$out/qa" --sample_data --output_dir "$out/evaluate-qa"
+
+echo "== what would be published"
+python scripts/publish.py "$out/summarize" --repo_id korean-summarize-mini --license apache-2.0 --dry_run
 
 echo
 python scripts/results_table.py "$out"/{scratch,generate,summarize,nli,qa}

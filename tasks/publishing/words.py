@@ -30,8 +30,8 @@ METRICS: dict[str, tuple[str, str, str]] = {
 #: Baseline of all_results.json -> its name in Korean.
 BASELINES = {
     "lead sentence": "첫 문장",
-    "majority label": "가장 많은 레이블",
-    "word matching": "낱말 맞추기",
+    "majority label": "최다 레이블",
+    "word matching": "단어 맞추기",
     "character unigrams": "글자 유니그램",
 }
 
