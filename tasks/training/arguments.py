@@ -182,6 +182,14 @@ class TrainingArguments(HfTrainingArguments):
     )
     greater_is_better: bool | None = field(default=None, metadata={"help": "Set by the metric."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept: the best and the last."})
+    tokens_per_batch: int | None = field(
+        default=None,
+        metadata={"help": "Batches of as many rows as fit into N tokens with padding, instead of a number of rows."},
+    )
+    labelled_head: bool = field(
+        default=True, metadata={"help": "Compute logits only where there is a label; the same loss, less work and memory."}
+    )
+    fused_gelu: bool = field(default=True, metadata={"help": "GPT-2's GELU in one operation; equal up to rounding."})
     logging_steps: float = field(default=10, metadata={"help": "Steps between lines of the training log."})
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after N evaluations without a better --metric_for_best_model."}

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.data_loader import DataLoaderShard
 from safetensors import SafetensorError
+from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from tasks.errors import Interrupted, UserError
 from tasks.run_folder import RunConfig
+from tasks.training.batches import TokenBudgetSampler
 from tasks.training.encoding import IGNORE
+from tasks.training.engine import fuse_gelu, head_on_labels_only
 from tasks.training.tokenization import make_portable
 
 
@@ -34,6 +38,11 @@ class CompletionTrainer(Trainer):
 
     def __init__(self, *args: Any, run_config: RunConfig, score_task: Callable[[], dict[str, Any]], **kwargs: Any) -> None:
         """``run_config`` is written beside each checkpoint; ``score_task`` is called at evaluations that need it."""
+        model, engine = kwargs["model"], kwargs["args"]
+        if engine.fused_gelu:
+            fuse_gelu(model)
+        if engine.labelled_head:
+            head_on_labels_only(model)
         super().__init__(*args, **kwargs)
         self.run_config = run_config
         self.score_task = score_task
@@ -41,6 +50,32 @@ class CompletionTrainer(Trainer):
         self.add_callback(SaveOnInterrupt())
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches by tokens where ``tokens_per_batch`` asks for them, else the parent's.
+
+        Not through accelerate's ``prepare``: its sharding repeats rows to even out batches, and after a resume in a later
+        epoch its wrapper hides the sampler from ``set_epoch``. This sampler shares its batches out by itself.
+        """
+        args = self.args
+        if args.tokens_per_batch is None:
+            return super().get_train_dataloader()
+        sampler = TokenBudgetSampler(
+            [len(ids) for ids in self.train_dataset["input_ids"]],
+            args.tokens_per_batch,
+            epochs=math.ceil(args.num_train_epochs),
+            seed=args.seed if args.data_seed is None else args.data_seed,
+            rank=args.process_index,
+            world_size=args.world_size,
+        )
+        return DataLoaderShard(
+            self._remove_unused_columns(self.train_dataset, description="training"),
+            device=args.device,
+            batch_sampler=sampler,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+        )
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
         """As the parent's, with a token-weighted loss, and the task's metrics where they choose the best checkpoint."""

@@ -349,3 +349,52 @@ def test_ctrl_c_is_given_back_after_training(kogpt2_folder, tmp_path):
     before = signal.getsignal(signal.SIGINT)
     make(kogpt2_folder, tmp_path, max_steps=1).train()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+# Batches by tokens
+
+
+def seen_rows(trainer: CompletionTrainer) -> list[list[tuple[int, ...]]]:
+    """The rows of every step that follows, as their ids without padding."""
+    steps: list[list[tuple[int, ...]]] = []
+    plain = trainer.training_step
+
+    def step(model, inputs, *rest):
+        rows = zip(inputs["input_ids"].tolist(), inputs["attention_mask"].tolist())
+        steps.append([tuple(token for token, real in zip(ids, mask) if real) for ids, mask in rows])
+        return plain(model, inputs, *rest)
+
+    trainer.training_step = step
+    return steps
+
+
+def test_batches_by_tokens_see_every_row_once_an_epoch(kogpt2_folder, tmp_path):
+    trainer = make(kogpt2_folder, tmp_path, tokens_per_batch=64, num_train_epochs=2)
+    steps = seen_rows(trainer)
+    trainer.train()
+    rows = sorted(tuple(ids) for ids in trainer.train_dataset["input_ids"])
+    half = len(steps) // 2
+    for epoch in (steps[:half], steps[half:]):
+        assert sorted(row for batch in epoch for row in batch) == rows
+    assert max(len(batch) * max(map(len, batch)) for batch in steps) <= 64
+    assert trainer.state.epoch == 2
+
+
+def test_a_run_resumed_in_the_middle_of_its_second_epoch_sees_the_rest_once(kogpt2_folder, tmp_path):
+    settings = {"tokens_per_batch": 48, "num_train_epochs": 2, "save_strategy": "steps", "save_steps": 1, "dropout": 0.1}
+    whole = make(kogpt2_folder, tmp_path / "whole", **settings)
+    steps = seen_rows(whole)
+    whole.train()
+    middle = len(steps) // 2 + 1  # one step into the second epoch
+    again = make(kogpt2_folder, tmp_path / "again", **settings)
+    rest = seen_rows(again)
+    again.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{middle}"))
+    assert rest == steps[middle:]
+    assert_same(weights(again.model), weights(whole.model))
+
+
+def test_the_engine_learns_what_the_plain_trainer_learns(any_folder, tmp_path):
+    fast = make(any_folder, tmp_path / "fast", max_steps=3)
+    plain = make(any_folder, tmp_path / "plain", max_steps=3, labelled_head=False, fused_gelu=False)
+    assert fast.train().training_loss == pytest.approx(plain.train().training_loss, abs=1e-5)
+    assert_same(weights(fast.model), weights(plain.model), tolerance=1e-4)

@@ -1,0 +1,150 @@
+"""The parts of the training engine: each gives the loss and the gradients of the plain model."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
+
+from tasks.training.batches import TokenBudgetSampler
+from tasks.training.engine import fuse_gelu, head_on_labels_only, keep_freed_memory
+
+
+def batch(vocabulary: int) -> dict[str, torch.Tensor]:
+    """Three padded rows of different lengths, the loss on their last tokens."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, vocabulary, (3, 9), generator=generator)
+    labels, mask = ids.clone(), torch.ones_like(ids)
+    for row, (prompt, length) in enumerate(((4, 9), (2, 6), (7, 8))):
+        labels[row, :prompt] = labels[row, length:] = -100
+        mask[row, length:] = 0
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def loss_and_gradients(model, inputs):
+    model.zero_grad()
+    loss = model(**inputs).loss
+    loss.backward()
+    return loss.item(), {name: weight.grad.clone() for name, weight in model.named_parameters()}
+
+
+def check_same(one, other):
+    assert one[0] == pytest.approx(other[0], abs=1e-5)
+    assert one[1].keys() == other[1].keys()
+    for name in one[1]:
+        torch.testing.assert_close(one[1][name], other[1][name], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("items", [None, 17])
+def test_the_head_on_labelled_positions_alone_learns_the_same(any_folder, items):
+    plain = AutoModelForCausalLM.from_pretrained(any_folder, dtype=torch.float32).train()
+    fast = copy.deepcopy(plain)
+    assert head_on_labels_only(fast)
+    inputs = batch(plain.config.vocab_size) | ({} if items is None else {"num_items_in_batch": items})
+    check_same(loss_and_gradients(fast, inputs), loss_and_gradients(plain, inputs))
+
+
+def test_without_labels_the_model_is_as_it_was(kogpt2_folder):
+    plain = AutoModelForCausalLM.from_pretrained(kogpt2_folder).eval()
+    fast = copy.deepcopy(plain)
+    head_on_labels_only(fast)
+    inputs = {name: value for name, value in batch(100).items() if name != "labels"}
+    torch.testing.assert_close(fast(**inputs).logits, plain(**inputs).logits, atol=0, rtol=0)
+
+
+def test_a_model_whose_logits_are_capped_keeps_its_own_forward():
+    torch.manual_seed(0)
+    model = Gemma2ForCausalLM(
+        Gemma2Config(
+            vocab_size=64, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+            num_key_value_heads=1, head_dim=16, final_logit_softcapping=0.5,
+        )
+    )  # fmt: skip
+    before = model.forward
+    assert not head_on_labels_only(model)
+    assert model.forward == before
+
+
+def test_autocast_reaches_the_base_model_and_the_head(kogpt2_folder):
+    model = AutoModelForCausalLM.from_pretrained(kogpt2_folder).train()
+    head_on_labels_only(model)
+    kinds = []
+    model.lm_head.register_forward_hook(lambda module, given, made: kinds.append(made.dtype))
+    model.transformer.h[0].mlp.c_fc.register_forward_hook(lambda module, given, made: kinds.append(made.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(**batch(100))
+    assert kinds == [torch.bfloat16, torch.bfloat16]
+
+
+def test_the_fused_gelu_learns_the_same(kogpt2_folder):
+    plain = AutoModelForCausalLM.from_pretrained(kogpt2_folder).train()
+    fast = copy.deepcopy(plain)
+    assert fuse_gelu(fast) == 2  # one a layer
+    check_same(loss_and_gradients(fast, batch(100)), loss_and_gradients(plain, batch(100)))
+    assert fast.config.activation_function == "gelu_new"
+
+
+def test_freed_memory_is_kept_without_complaint():
+    keep_freed_memory()
+
+
+# Batches
+
+
+LENGTHS = [5 + (7 * n) % 60 for n in range(500)]
+
+
+def test_a_batch_stays_within_its_tokens_and_every_row_comes_once():
+    sampler = TokenBudgetSampler(LENGTHS, 256, epochs=3)
+    for epoch in range(3):
+        batches = sampler.plan(epoch)
+        assert sorted(row for rows in batches for row in rows) == list(range(500))
+        assert max(len(rows) * max(LENGTHS[row] for row in rows) for rows in batches) <= 256
+        assert len(batches) == len(sampler)
+
+
+def test_little_is_padding():
+    batches = TokenBudgetSampler(LENGTHS, 1024).plan(0)
+    padded = sum(len(rows) * max(LENGTHS[row] for row in rows) for rows in batches)
+    assert sum(LENGTHS) / padded > 0.9
+
+
+def test_epochs_differ_and_seeds_differ_and_a_plan_comes_again():
+    sampler, other = TokenBudgetSampler(LENGTHS, 256, epochs=2), TokenBudgetSampler(LENGTHS, 256, epochs=2, seed=7)
+    assert sampler.plan(0) != sampler.plan(1)
+    assert sampler.plan(0) != other.plan(0)
+    assert sampler.plan(1) == TokenBudgetSampler(LENGTHS, 256, epochs=2).plan(1)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 8])
+def test_processes_share_the_rows_without_overlap_in_as_many_steps(world_size):
+    samplers = [
+        TokenBudgetSampler(LENGTHS, 256, epochs=2, rank=rank, world_size=world_size) for rank in range(world_size)
+    ]
+    for epoch in (0, 1):
+        seen = []
+        for sampler in samplers:
+            sampler.set_epoch(epoch)
+            batches = list(sampler)
+            assert len(batches) == len(sampler) == len(samplers[0])
+            seen += [row for rows in batches for row in rows]
+        assert sorted(seen) == list(range(500))
+
+
+def test_an_epoch_that_was_not_planned_has_as_many_batches():
+    sampler = TokenBudgetSampler(LENGTHS, 64, epochs=1)
+    for epoch in range(20):
+        batches = sampler.plan(epoch)
+        assert len(batches) == len(sampler)
+        assert sorted(row for rows in batches for row in rows) == list(range(500))
+
+
+def test_the_largest_batch_comes_first():
+    rows = TokenBudgetSampler([3, 100, 3, 3], 10).plan(0)[0]
+    assert rows == [1]
+
+
+def test_one_row_for_two_processes_is_repeated():
+    assert TokenBudgetSampler([4], 16, world_size=2).plan(0) == [[0], [0]]
