@@ -13,9 +13,13 @@ from transformers import (
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
 )
 
 from tasks.inference.batching import batches_by_length, pad
+from tasks.inference.decoding import decode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -88,14 +92,27 @@ def generate(
         for batch in batches_by_length(lengths, batch_size, max(1, MAX_TOKENS // copies)):
             input_ids, attention_mask = pad([prompts[i] for i in batch], tokenizer.pad_token_id, "left", model.device)
             width = input_ids.shape[1]
-            output = model.generate(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                generation_config=config,
-                logits_processor=_processors(settings, width),
-            )
-            for row, completion in enumerate(output[:, width:].tolist()):
-                results[batch[row // config.num_return_sequences]].append(_until_eos(completion, tokenizer.eos_token_id))
+            if config.num_beams > 1:
+                output = model.generate(
+                    input_ids=input_ids,
+                    attention_mask=attention_mask,
+                    generation_config=config,
+                    logits_processor=_processors(settings, width),
+                )
+                completions = [_until_eos(ids, tokenizer.eos_token_id) for ids in output[:, width:].tolist()]
+            else:
+                decoded = decode(
+                    model,
+                    input_ids.repeat_interleave(config.num_return_sequences, dim=0),
+                    attention_mask.repeat_interleave(config.num_return_sequences, dim=0),
+                    max_new_tokens=settings["max_new_tokens"],
+                    eos_token_id=tokenizer.eos_token_id,
+                    processors=_processors(settings, width),
+                    warpers=_warpers(settings) if settings["do_sample"] else None,
+                )
+                completions = [result.ids for result in decoded]
+            for row, completion in enumerate(completions):
+                results[batch[row // config.num_return_sequences]].append(completion)
             bar.update(len(batch))
     return results
 
@@ -107,6 +124,18 @@ def _processors(settings: dict[str, Any], prompt_length: int) -> LogitsProcessor
     if settings["no_repeat_ngram_size"]:
         processors.append(CompletionOnly(NoRepeatNGramLogitsProcessor(settings["no_repeat_ngram_size"]), prompt_length))
     return processors
+
+
+def _warpers(settings: dict[str, Any]) -> LogitsProcessorList:
+    """What sampling draws from, in the order of transformers: temperature, top_k, top_p."""
+    warpers = LogitsProcessorList()
+    if settings["temperature"] != 1.0:
+        warpers.append(TemperatureLogitsWarper(settings["temperature"]))
+    if settings["top_k"]:
+        warpers.append(TopKLogitsWarper(settings["top_k"]))
+    if settings["top_p"] < 1.0:
+        warpers.append(TopPLogitsWarper(settings["top_p"]))
+    return warpers
 
 
 def _until_eos(ids: list[int], eos_token_id: int) -> list[int]:

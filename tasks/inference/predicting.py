@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Example, Prediction, Task
 from tasks.inference.generation import generate
-from tasks.inference.scoring import text_windows, token_logprobs
+from tasks.inference.scoring import choice_logprobs, text_windows, token_logprobs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -116,10 +116,10 @@ class Predictor:
         labels = list(self.task.label_words)
         words = self.encoder.tokenize(list(self.task.label_words.values()))[0]
         prompts = [windows[0] for windows in self.encoder.prompts(examples)]
-        logprobs = iter(self._logprobs([(prompt, word) for prompt in prompts for word in words]))
+        logprobs = choice_logprobs(self.model, prompts, words, self.encoder.tokenizer.pad_token_id, self.batch_size)
         predictions = []
-        for example in examples:
-            scores = {label: sum(next(logprobs)) for label in labels}
+        for example, row in zip(examples, logprobs):
+            scores = dict(zip(labels, row))
             best = max(scores, key=scores.__getitem__)
             predictions.append(Prediction(example.id, example.prompt_text, best, example.references, scores))
         return predictions

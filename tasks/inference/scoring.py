@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm.auto import tqdm
@@ -52,6 +52,65 @@ def token_logprobs(
                 results[i] = (chosen.gather(1, wanted)[:, 0] - chosen.logsumexp(dim=-1)).tolist()
             bar.update(len(batch))
     return results
+
+
+@torch.inference_mode()
+def choice_logprobs(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    choices: Sequence[Sequence[int]],
+    pad_token_id: int,
+    batch_size: int,
+) -> list[list[float]]:
+    """log P(choice | prompt) in nats, summed over the choice's tokens: for each prompt one value a choice.
+
+    Each prompt goes through the model once, whatever the number of choices, and its head runs on the last position alone.
+    Choices of several tokens continue from the keys and values of their prompt.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    model.eval()
+    results: list[list[float]] = [[] for _ in prompts]
+    longest = max(map(len, choices))
+    first = torch.tensor([choice[0] for choice in choices], device=model.device)
+    with tqdm(total=len(prompts), desc="score", unit="row", disable=len(prompts) < 2) as bar:
+        for batch in batches_by_length([len(prompt) + longest for prompt in prompts], batch_size, MAX_TOKENS):
+            ids, mask = pad([prompts[i] for i in batch], pad_token_id, "left", model.device)
+            # Left-padded, so that the last position is the same column in every row; positions count from the first token.
+            place = (mask.cumsum(-1) - 1).clamp(min=0)
+            output = _forward(model, parameters, ids, mask, place, use_cache=longest > 1, kept=1)
+            scores = output.logits[:, -1].float().log_softmax(-1)[:, first]  # [rows, choices]
+            if longest > 1:
+                scores = scores + _later_tokens(
+                    model, parameters, output.past_key_values, choices, mask, place, pad_token_id
+                )
+            for i, row in zip(batch, scores.tolist()):
+                results[i] = row
+            bar.update(len(batch))
+    return results
+
+
+def _later_tokens(
+    model: Any, parameters: Any, cache: Any, choices: Any, mask: torch.Tensor, place: torch.Tensor, pad_token_id: int
+) -> torch.Tensor:
+    """[rows, choices]: the log-probabilities of all tokens of a choice but its first, summed."""
+    rows, count = len(mask), len(choices)
+    ids, real = pad([choice[:-1] for choice in choices], pad_token_id, "right", mask.device)
+    targets, _ = pad([choice[1:] for choice in choices], pad_token_id, "right", mask.device)
+    cache.batch_repeat_interleave(count)
+    whole = torch.cat([mask.repeat_interleave(count, dim=0), real.repeat(rows, 1)], dim=1)
+    steps = torch.arange(1, ids.shape[1] + 1, device=mask.device)
+    place = place[:, -1:].repeat_interleave(count, dim=0) + steps
+    output = _forward(model, parameters, ids.repeat(rows, 1), whole, place, use_cache=True, past_key_values=cache)
+    logprobs = output.logits.float().log_softmax(-1).gather(2, targets.repeat(rows, 1)[..., None])[..., 0]
+    return (logprobs * real.repeat(rows, 1)).sum(-1).view(rows, count)
+
+
+def _forward(model: Any, parameters: Any, ids: Any, mask: Any, place: Any, kept: int | None = None, **kwargs: Any) -> Any:
+    """A forward pass with those of the arguments that this architecture knows."""
+    known = {"position_ids": place} if "position_ids" in parameters else {}
+    if kept and "logits_to_keep" in parameters:
+        known["logits_to_keep"] = kept
+    return model(input_ids=ids, attention_mask=mask, **known, **kwargs)
 
 
 def text_windows(prefix: Sequence[int], text: Sequence[int], max_length: int) -> list[tuple[list[int], list[int]]]:

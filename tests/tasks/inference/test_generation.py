@@ -9,6 +9,7 @@ import torch
 from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
 
 from tasks.inference import generation
+from tasks.inference.decoding import Decoded
 from tasks.inference.generation import CompletionOnly, generate, generation_config
 
 PROMPTS = [[20, 31, 42], [50], [22, 33, 44, 55, 66, 77, 88], [90, 21], [60, 61, 62, 63, 64]]
@@ -80,7 +81,7 @@ def test_a_completion_ends_before_eos(kogpt2_folder, make_predictor, monkeypatch
     eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     written = torch.tensor([[9, 9, 8, eos, pad], [9, 9, eos, 7, 7], [9, 9, 5, 6, 7]])
     monkeypatch.setattr(predictor.model, "generate", lambda **_: written)
-    assert generate(predictor.model, tokenizer, [[9, 9]] * 3, settings(), 4) == [[[8]], [[]], [[5, 6, 7]]]
+    assert generate(predictor.model, tokenizer, [[9, 9]] * 3, settings(num_beams=2), 4) == [[[8]], [[]], [[5, 6, 7]]]
 
 
 def test_the_cache_works_although_the_trainer_has_switched_it_off(kogpt2_folder, make_predictor, monkeypatch):
@@ -114,7 +115,12 @@ def test_beams_and_copies_count_against_the_tokens_of_a_batch(kogpt2_folder, mak
         rows.append(len(input_ids))
         return input_ids.repeat_interleave(generation_config.num_return_sequences, 0)
 
+    def decoded(model, input_ids, *_, **__):
+        rows.append(len(input_ids) // wanted.get("num_return_sequences", 1))
+        return [Decoded() for _ in input_ids]
+
     monkeypatch.setattr(predictor.model, "generate", stub)
+    monkeypatch.setattr(generation, "decode", decoded)
     # 12 tokens a sequence: 4 copies of 2 prompts fit into 100 tokens, of 3 do not.
     monkeypatch.setattr(generation, "MAX_TOKENS", 100)
     generate(predictor.model, predictor.encoder.tokenizer, [[20, 21]] * 4, settings(**wanted), batch_size=4)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tasks.inference.scoring import text_windows, token_logprobs
+from tasks.inference.scoring import choice_logprobs, text_windows, token_logprobs
 
 PAIRS = [([20, 31, 42], [50, 51]), ([60], [61, 62, 63, 64, 65]), ([22, 33, 44, 55, 66], [77]), ([90, 21], [22, 23, 24])]
 
@@ -98,3 +98,14 @@ def test_windows_cover_every_token_once_with_half_a_window_before_it(max_length,
         whole = [*context, *target]
         assert whole == list(range(whole[0], whole[0] + len(whole)))  # the context is what stands right before
         assert number == 0 or len(context) >= max_length // 2
+
+
+@pytest.mark.parametrize("choices", [[[7], [8], [9]], [[7], [8, 12], [9, 13, 14]], [[7, 11, 5], [7, 11, 6]]])
+def test_choices_have_the_log_probability_of_their_tokens(any_folder, make_predictor, choices):
+    predictor = make_predictor(any_folder, "nli")
+    prompts = [[4, 9, 30, 21, 6], [8, 12], [5, 17, 40, 22, 31, 11, 9], [33]]
+    pad = predictor.encoder.tokenizer.pad_token_id
+    found = choice_logprobs(predictor.model, prompts, choices, pad, 3)
+    pairs = [(prompt, choice) for prompt in prompts for choice in choices]
+    expected = [sum(row) for row in token_logprobs(predictor.model, pairs, pad, 1)]
+    assert [value for row in found for value in row] == pytest.approx(expected, abs=2e-4)

@@ -120,9 +120,7 @@ def test_epochs_differ_and_seeds_differ_and_a_plan_comes_again():
 
 @pytest.mark.parametrize("world_size", [2, 3, 8])
 def test_processes_share_the_rows_without_overlap_in_as_many_steps(world_size):
-    samplers = [
-        TokenBudgetSampler(LENGTHS, 256, epochs=2, rank=rank, world_size=world_size) for rank in range(world_size)
-    ]
+    samplers = [TokenBudgetSampler(LENGTHS, 256, epochs=2, rank=rank, world_size=world_size) for rank in range(world_size)]
     for epoch in (0, 1):
         seen = []
         for sampler in samplers:

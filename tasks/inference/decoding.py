@@ -1,0 +1,140 @@
+"""Token by token for a batch: rows that have ended leave it, and what is read again and again is copied once."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import DynamicCache, LogitsProcessorList
+from transformers.cache_utils import DynamicLayer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: Rows that have ended are taken out of the batch when they are this share of it: each time copies the whole cache.
+LEAVE_AT = 0.25
+
+
+class RoomyLayer(DynamicLayer):
+    """A cache layer with room for what will come: the stock one copies everything that it holds for every new token."""
+
+    def __init__(self, room: int) -> None:
+        """``room`` is the longest sequence, prompt and completion, in tokens."""
+        super().__init__()
+        self.room = room
+        self.length = 0
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Write keys and values [rows, heads, tokens, width] behind those that are there; returns all of them."""
+        if not self.is_initialized:
+            rows, heads, _, width = key_states.shape
+            self.dtype, self.device = key_states.dtype, key_states.device
+            self.key_room = key_states.new_empty(rows, heads, self.room, width)
+            self.value_room = value_states.new_empty(rows, heads, self.room, value_states.shape[-1])
+            self.is_initialized = True
+        end = self.length + key_states.shape[-2]
+        self.key_room[:, :, self.length : end] = key_states
+        self.value_room[:, :, self.length : end] = value_states
+        self.length = end
+        self.keys, self.values = self.key_room[:, :, :end], self.value_room[:, :, :end]
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        """Tokens held so far."""
+        return self.length
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep the rows ``indices``."""
+        self.key_room, self.value_room = self.key_room[indices], self.value_room[indices]
+        self.keys, self.values = self.key_room[:, :, : self.length], self.value_room[:, :, : self.length]
+
+
+def roomy_cache(model: PreTrainedModel, room: int) -> DynamicCache:
+    """A cache for ``model``. Layers that slide over a window of their own stay as they are."""
+    cache = DynamicCache(config=model.config)
+    cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    return cache
+
+
+@dataclass
+class Decoded:
+    """A completion without its eos, and the log-probability in nats of each of its tokens, eos included where it came."""
+
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
+@torch.inference_mode()
+def decode(
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    *,
+    max_new_tokens: int,
+    eos_token_id: int,
+    processors: LogitsProcessorList | None = None,
+    warpers: LogitsProcessorList | None = None,
+    scores: bool = False,
+    allowed: Callable[[int, list[int]], Sequence[int]] | None = None,
+) -> list[Decoded]:
+    """The completion of each left-padded prompt [rows, width]: greedy, or sampled where ``warpers`` are given.
+
+    ``processors`` change the logits [rows, vocabulary] given the ids so far, as in transformers' ``generate``. ``allowed``
+    names the tokens that may follow for (row, its completion so far); every other one is out. With ``scores`` each token's
+    log-probability, before any of these, is kept.
+
+    The result is that of ``generate`` row by row. Rows leave when they have ended, so the last long one is computed alone.
+    """
+    rows, width = input_ids.shape
+    positions = "position_ids" in inspect.signature(model.forward).parameters
+    cache = roomy_cache(model, width + max_new_tokens)
+    results = [Decoded() for _ in range(rows)]
+    alive = torch.arange(rows, device=input_ids.device)  # the results that the rows of the batch belong to
+    ended = torch.zeros(rows, dtype=torch.bool, device=input_ids.device)
+    ids, mask, step = input_ids, attention_mask, input_ids
+    place = (mask.cumsum(-1) - 1).clamp(min=0)
+    for count in range(max_new_tokens):
+        at = {"position_ids": place} if positions else {}
+        output = model(input_ids=step, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1, **at)
+        logits = output.logits[:, -1].float()
+        chosen_from = processors(ids, logits) if processors else logits
+        if allowed is not None:
+            chosen_from = _restricted(chosen_from, alive, ended, results, allowed)
+        if warpers is None:
+            chosen = chosen_from.argmax(-1)
+        else:
+            chosen = torch.multinomial(warpers(ids, chosen_from).softmax(-1), 1)[:, 0]
+        logprobs = (logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).tolist() if scores else None
+        for row, (result, token) in enumerate(zip(alive.tolist(), chosen.tolist())):
+            if not ended[row]:
+                if token != eos_token_id:
+                    results[result].ids.append(token)
+                if logprobs is not None:
+                    results[result].logprobs.append(logprobs[row])
+        ended |= chosen == eos_token_id
+        if ended.all() or count + 1 == max_new_tokens:
+            break
+        ids, step = torch.cat([ids, chosen[:, None]], dim=1), chosen[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        place = place[:, -1:] + 1
+        if ended.double().mean() >= LEAVE_AT:
+            stay = (~ended).nonzero()[:, 0]
+            cache.batch_select_indices(stay)
+            ids, step, mask, place, alive = ids[stay], step[stay], mask[stay], place[stay], alive[stay]
+            ended = torch.zeros(len(stay), dtype=torch.bool, device=ended.device)
+    return results
+
+
+def _restricted(logits: torch.Tensor, alive: Any, ended: Any, results: Any, allowed: Any) -> torch.Tensor:
+    """Logits of tokens that may not follow are minus infinity; rows that have ended are left alone."""
+    masked = torch.full_like(logits, -torch.inf)
+    for row, result in enumerate(alive.tolist()):
+        if ended[row]:
+            masked[row] = logits[row]
+            continue
+        tokens = torch.as_tensor(allowed(result, results[result].ids), device=logits.device)
+        masked[row, tokens] = logits[row, tokens]
+    return masked

@@ -1,0 +1,86 @@
+"""Decoding in batches that shrink, against plain forward passes over one sequence after another."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LogitsProcessorList, TopKLogitsWarper
+
+from tasks.inference.batching import pad
+from tasks.inference.decoding import RoomyLayer, decode
+
+PROMPTS = [[20, 31, 42], [60], [22, 33, 44, 55, 66], [90, 21], [23, 24, 25, 26, 27, 28, 29], [71, 72]]
+
+
+def by_hand(model, prompt, new_tokens, eos):
+    """Greedy, without cache, batch or padding: (ids, log-probabilities)."""
+    ids, found, logprobs = list(prompt), [], []
+    for _ in range(new_tokens):
+        with torch.no_grad():
+            logits = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+        token = logits.argmax().item()
+        logprobs.append(logits[token].item())
+        if token == eos:
+            break
+        ids.append(token)
+        found.append(token)
+    return found, logprobs
+
+
+def run(predictor, prompts, eos, new_tokens=8, **settings):
+    ids, mask = pad(prompts, 3, "left", torch.device("cpu"))
+    return decode(predictor.model, ids, mask, max_new_tokens=new_tokens, eos_token_id=eos, scores=True, **settings)
+
+
+def test_rows_that_leave_do_not_change_the_others(any_folder, make_predictor):
+    predictor = make_predictor(any_folder, "summarize")
+    # A token that some rows write early and others late or never is the eos of this test.
+    written = [by_hand(predictor.model, prompt, 8, -1)[0] for prompt in PROMPTS]
+    eos = written[0][2]
+    found = run(predictor, PROMPTS, eos)
+    for prompt, result in zip(PROMPTS, found):
+        ids, logprobs = by_hand(predictor.model, prompt, 8, eos)
+        assert result.ids == ids
+        assert result.logprobs == pytest.approx(logprobs, abs=2e-4)
+    assert len({len(result.ids) for result in found}) > 1  # they do end at different lengths
+
+
+def test_the_batch_shrinks(kogpt2_folder, make_predictor, monkeypatch):
+    predictor = make_predictor(kogpt2_folder, "summarize")
+    eos = by_hand(predictor.model, PROMPTS[0], 8, -1)[0][1]
+    sizes = []
+    plain = predictor.model.forward
+
+    def forward(*args, **kwargs):
+        sizes.append(len(kwargs["input_ids"]))
+        return plain(*args, **kwargs)
+
+    forward.__signature__ = __import__("inspect").signature(plain)
+    monkeypatch.setattr(predictor.model, "forward", forward)
+    run(predictor, [PROMPTS[0]] * 3 + PROMPTS[1:2], eos)
+    assert sizes[0] == 4 and sizes[-1] == 1
+
+
+def test_a_layer_with_room_holds_what_a_stock_layer_holds():
+    layer = RoomyLayer(6)
+    first, second = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 1, 5)
+    layer.update(first, first)
+    keys, values = layer.update(second, second)
+    assert torch.equal(keys, torch.cat([first, second], dim=2)) and torch.equal(values, keys)
+    assert layer.get_seq_length() == 5
+    layer.batch_select_indices(torch.tensor([1]))
+    assert torch.equal(layer.update(second[1:], second[1:])[0][:, :, :5], keys[1:])
+
+
+def test_only_allowed_tokens_are_written(kogpt2_folder, make_predictor):
+    predictor = make_predictor(kogpt2_folder, "summarize")
+    eos = 1
+    found = run(predictor, PROMPTS, eos, allowed=lambda row, ids: [50 + row] if len(ids) < row else [eos])
+    assert [result.ids for result in found] == [[50 + row] * row for row in range(6)]
+
+
+def test_sampling_takes_from_the_best(kogpt2_folder, make_predictor):
+    predictor = make_predictor(kogpt2_folder, "summarize")
+    torch.manual_seed(0)
+    best = run(predictor, PROMPTS, 1, warpers=LogitsProcessorList([TopKLogitsWarper(1)]))
+    assert [result.ids for result in best] == [result.ids for result in run(predictor, PROMPTS, 1)]
