@@ -154,6 +154,7 @@ def model_args(folder: str, **overrides) -> SimpleNamespace:
         "model_revision": None,
         "dtype": "float32",
         "attn_implementation": None,
+        "dropout": None,
         "trust_remote_code": False,
     }
     return SimpleNamespace(**(defaults | overrides))

@@ -33,11 +33,20 @@ class ModelArguments:
         default="float32", metadata={"help": "Type of the weights; use --bf16 for fast mixed precision."}
     )
     attn_implementation: str | None = field(
-        default=None, metadata={"help": "eager, sdpa or flash_attention_2; transformers chooses by default."}
+        default=None,
+        metadata={"help": "eager, sdpa or flash_attention_2; eager to train on CPU, else what transformers chooses."},
+    )
+    dropout: float | None = field(
+        default=None, metadata={"help": "Dropout while training; what the model's config says by default."}
     )
     trust_remote_code: bool = field(
         default=False, metadata={"help": "Run the Python code that the model's repository ships."}
     )
+
+    def __post_init__(self) -> None:
+        """Raises UserError on a dropout that is no probability."""
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise UserError(f"--dropout is {self.dropout}; it must be from 0 to below 1")
 
 
 @dataclass

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.base import BOS, Example, Separator, Source
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
     from transformers import PreTrainedTokenizerFast
 
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
 IGNORE = -100
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """A tokenised part of a prompt. ``offsets`` are the characters (start, end) of each token, for a Source only."""
+class Tokens(NamedTuple):
+    """A tokenised part of a prompt. ``offsets`` are the characters (start, end) of each token of a Source to be kept."""
 
     ids: list[int]
     source: Source | None = None
@@ -50,6 +50,7 @@ class Encoder:
         self.max_length = max_length
         self.max_new_tokens = max_new_tokens
         self.counts: Counter[str] = Counter()
+        self._added = tokenizer.get_added_vocab()
         # What the tokenizer itself puts in front of every text (Llama's bos): the model has never seen a text without it.
         self.prefix = tokenizer("").input_ids[:1]
         if self.prefix not in ([], [tokenizer.bos_token_id]):
@@ -57,22 +58,23 @@ class Encoder:
 
     def tokenize(self, texts: Sequence[str], offsets: bool = False) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
         """Ids (and character offsets) of plain texts, no special token added and none recognised."""
-        if not texts:
-            return [], []
-        encoded = self.tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            split_special_tokens=True,
-            return_offsets_mapping=offsets,
-            verbose=False,
-        )
-        return encoded["input_ids"], encoded["offset_mapping"] if offsets else []
+        # The tokenizers library itself: the call of transformers makes masks and type ids of each text besides.
+        backend = self.tokenizer.backend_tokenizer
+        before, backend.encode_special_tokens = backend.encode_special_tokens, True
+        try:
+            run = backend.encode_batch if offsets else backend.encode_batch_fast
+            encoded = run(list(texts), add_special_tokens=False)
+        finally:
+            backend.encode_special_tokens = before
+        return [text.ids for text in encoded], [text.offsets for text in encoded] if offsets else []
 
     def parts(self, examples: Sequence[Example]) -> list[list[Tokens]]:
         """The tokenised parts of each example's prompt. All texts of the batch go through the tokenizer in two calls."""
         flat = [part for example in examples for part in example.prompt]
-        source_ids, source_offsets = self.tokenize([part.text for part in flat if isinstance(part, Source)], offsets=True)
-        sources = iter(zip(source_ids, source_offsets))
+        found = [part for part in flat if isinstance(part, Source)]
+        kept = any(part.keep for part in found)  # offsets cost as much as the ids
+        source_ids, source_offsets = self.tokenize([part.text for part in found], offsets=kept)
+        sources = iter(zip(source_ids, source_offsets or [None] * len(found)))
         texts = iter(self.tokenize([p for p in flat if not isinstance(p, (Source, Separator))])[0])
         rows = []
         for example in examples:
@@ -92,7 +94,7 @@ class Encoder:
         """The one token of a separator. Raises UserError where the tokenizer was not given it."""
         if separator == BOS:
             return self.tokenizer.bos_token_id
-        index = self.tokenizer.get_added_vocab().get(separator)
+        index = self._added.get(separator)
         if index is None:
             raise UserError(f"the tokenizer has no token {separator}; this model was made for another task")
         return index
@@ -207,21 +209,29 @@ def encode(encoder: Encoder, examples: Sequence[Example], split: str, counts: di
     Raises:
         UserError: nothing is left to learn from.
     """
+    import numpy as np
+    import pyarrow as pa
     from datasets import Dataset
     from tqdm.auto import tqdm
 
     encoder.counts.clear()
-    rows: list[dict[str, list[int]]] = []
+    columns: dict[str, list[pa.Array]] = {"input_ids": [], "labels": []}
+    tokens = labelled = 0
     with tqdm(total=len(examples), desc=f"encode {split}", unit="row", disable=len(examples) < 2000) as bar:
         for start in range(0, len(examples), 1000):
-            rows += encoder.training_rows(examples[start : start + 1000])
+            rows = encoder.training_rows(examples[start : start + 1000])
+            offsets = np.concatenate([[0], np.cumsum([len(row["labels"]) for row in rows])]).astype(np.int32)
+            for name, arrays in columns.items():  # flat, since pyarrow reads nested lists a number at a time
+                flat = np.fromiter(chain.from_iterable(row[name] for row in rows), np.int32, count=offsets[-1])
+                arrays.append(pa.ListArray.from_arrays(offsets, flat))
+            tokens += len(flat)
+            labelled += int((flat != IGNORE).sum())
             bar.update(min(1000, len(examples) - start))
-    if not rows:
+    if not tokens:
         raise UserError(
             f"none of the {len(examples)} {split} rows has anything to learn within max_length {encoder.max_length}; "
             "raise --max_length, or look at the rows"
         )
     counts[split] |= {key: count for key, count in encoder.counts.items() if count}
-    counts[split]["tokens"] = sum(len(row["labels"]) for row in rows)
-    counts[split]["labelled_tokens"] = sum(label != IGNORE for row in rows for label in row["labels"])
-    return Dataset.from_list(rows)
+    counts[split] |= {"tokens": tokens, "labelled_tokens": labelled}
+    return Dataset(pa.table({name: pa.chunked_array(arrays) for name, arrays in columns.items()}))

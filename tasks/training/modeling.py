@@ -23,6 +23,10 @@ GPT2_SIZES = {
 }
 
 
+#: What architectures call their dropout probabilities.
+DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout", "hidden_dropout", "embed_dropout", "dropout")
+
+
 def load_config(model_args: ModelArguments) -> PretrainedConfig:
     """The model's config. Raises UserError where there is none, it is damaged, or the model is not a causal LM."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
@@ -62,9 +66,14 @@ def load_model(
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    config = load_config(model_args) if model_args.dropout is not None else None
+    if config:
+        for name in set(DROPOUTS) & set(config.to_dict()):
+            setattr(config, name, model_args.dropout)
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
             model_args.model,
+            config=config,
             output_loading_info=True,
             dtype=getattr(torch, model_args.dtype),
             attn_implementation=model_args.attn_implementation,

@@ -169,3 +169,13 @@ def test_an_empty_gpt2_has_the_published_size_and_the_tokenizers_ids(kogpt2_fold
     assert (config.vocab_size, config.n_positions) == (len(tokenizer), 128)
     assert (config.bos_token_id, config.eos_token_id, config.pad_token_id) == (1, 1, 3)
     assert all(width % heads == 0 for _, width, heads in GPT2_SIZES.values())
+
+
+@pytest.mark.parametrize("given", [None, 0.0, 0.3])
+def test_dropout_is_the_models_own_unless_given(any_folder, given):
+    arguments = model_args(any_folder)
+    tokenizer = load_tokenizer(arguments, load_config(arguments))
+    own = [module.p for module in load_model(arguments, tokenizer).modules() if isinstance(module, torch.nn.Dropout)]
+    model = load_model(model_args(any_folder, dropout=given), tokenizer)
+    found = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+    assert found == (own if given is None else [given] * len(own))
