@@ -55,6 +55,11 @@ class Example:
         """The prompt as one readable string, separators included."""
         return "".join(part.text if isinstance(part, Source) else part for part in self.prompt)
 
+    @property
+    def source_text(self) -> str:
+        """The text of the prompt's Source, whole; nothing where it has none."""
+        return "".join(part.text for part in self.prompt if isinstance(part, Source))
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -133,6 +138,7 @@ class Task:
     label_words: ClassVar[dict[str, str]] = {}  # canonical label -> the word that the model reads and writes
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
     do_sample: ClassVar[bool] = False
+    extractive: ClassVar[bool] = False  # whether --extractive may ask for completions that stand in the prompt's Source
     sample_texts: ClassVar[dict[str, tuple[str, ...]]] = {}  # a bundled sample made of other samples' columns
     hub_task: ClassVar[str] = "text-generation"  # what the Hub calls the task, for the results of a model card
     card: ClassVar[dict[str, CardText]] = {}  # language of the card -> its words

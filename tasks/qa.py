@@ -47,6 +47,7 @@ class QA(Task):
     )
     main_metric = "f1"
     metrics = {"f1": True, "exact_match": True}
+    extractive = True
     max_new_tokens = 48  # the longest answers of KorQuAD 1.0 and TyDi QA are about 40 KoGPT2 tokens
     hub_task = "question-answering"
     card = {

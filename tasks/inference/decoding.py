@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from transformers import DynamicCache, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer
@@ -129,12 +130,12 @@ def decode(
 
 
 def _restricted(logits: torch.Tensor, alive: Any, ended: Any, results: Any, allowed: Any) -> torch.Tensor:
-    """Logits of tokens that may not follow are minus infinity; rows that have ended are left alone."""
+    """Logits of tokens that may not follow are minus infinity; what rows that have ended choose is of no account."""
+    done = ended.tolist()
+    tokens = [[0] if done[row] else allowed(result, results[result].ids) for row, result in enumerate(alive.tolist())]
+    # One copy to the device for the whole batch.
+    places = np.stack([np.repeat(np.arange(len(tokens)), [len(row) for row in tokens]), np.concatenate(tokens)])
+    rows, columns = torch.from_numpy(places).to(logits.device)
     masked = torch.full_like(logits, -torch.inf)
-    for row, result in enumerate(alive.tolist()):
-        if ended[row]:
-            masked[row] = logits[row]
-            continue
-        tokens = torch.as_tensor(allowed(result, results[result].ids), device=logits.device)
-        masked[row, tokens] = logits[row, tokens]
+    masked[rows, columns] = logits[rows, columns]
     return masked

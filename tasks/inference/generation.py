@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,7 @@ from transformers import (
 
 from tasks.inference.batching import batches_by_length, pad
 from tasks.inference.decoding import decode
+from tasks.inference.extraction import Allowed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -73,11 +74,13 @@ def generate(
     settings: dict[str, Any],
     batch_size: int,
     seed: int = 42,
+    constraint: Callable[[Sequence[int]], Allowed] | None = None,
 ) -> list[list[list[int]]]:
     """The completions of each prompt as ids without eos and padding, ``num_return_sequences`` of them.
 
     ``settings`` are the fields of GenerationArguments, with ``max_new_tokens`` and ``do_sample`` filled in. Prompts are
     sorted by length for the work and put back in order. With sampling the draws follow ``seed`` and the batches.
+    ``constraint``, for one greedy completion a prompt, gives ``decode`` what may follow in a batch of these prompts.
     """
     config = generation_config(settings, tokenizer)
     model.eval()
@@ -109,6 +112,7 @@ def generate(
                     eos_token_id=tokenizer.eos_token_id,
                     processors=_processors(settings, width),
                     warpers=_warpers(settings) if settings["do_sample"] else None,
+                    allowed=constraint(batch) if constraint else None,
                 )
                 completions = [result.ids for result in decoded]
             for row, completion in enumerate(completions):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Example, Prediction, Task
+from tasks.errors import UserError
+from tasks.inference.extraction import Allowed, Extractor
 from tasks.inference.generation import generate
 from tasks.inference.scoring import choice_logprobs, text_windows, token_logprobs
 
@@ -28,16 +31,29 @@ DECODING_DEFAULTS = {
     "repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
     "num_samples": 64,
+    "extractive": False,
 }
 
 
 def generation_settings(
     task: Task, arguments: GenerationArguments, measured_with: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The decoding settings: those given, else those that the model was measured with, else the task's defaults."""
+    """The decoding settings: those given, else those that the model was measured with, else the task's defaults.
+
+    Raises:
+        UserError: answers are to stand in their context, and the task has none, or the decoder cannot do that.
+    """
     given = {name: value for name, value in vars(arguments).items() if value is not None}
     defaults = DECODING_DEFAULTS | {"max_new_tokens": task.max_new_tokens, "do_sample": task.do_sample}
-    return defaults | (measured_with or {}) | given
+    settings = defaults | (measured_with or {}) | given
+    if settings["extractive"] and not task.extractive:
+        raise UserError(f"--extractive: {task.name} does not take its answers from a text; leave it out")
+    if settings["extractive"] and (settings["num_beams"] > 1 or settings["do_sample"] or settings["no_repeat_ngram_size"]):
+        raise UserError(
+            "--extractive takes the best token of those that go on in the context, which --num_beams, --do_sample and "
+            "--no_repeat_ngram_size do not go with; leave these out (--num_beams 1), or give --extractive false"
+        )
+    return settings
 
 
 @dataclass
@@ -77,7 +93,16 @@ class Predictor:
         """
         windows = self.encoder.prompts(examples)
         prompts = [prompt for row in windows for prompt in row]
-        written = iter(generate(self.model, self.encoder.tokenizer, prompts, self.settings, self.batch_size, self.seed))
+        constraint = None
+        if self.settings["extractive"]:
+            # The whole context for every window: an answer may go on behind the end of what a window shows.
+            sources = [example.source_text for example, row in zip(examples, windows) for _ in row]
+
+            def constraint(batch: Sequence[int]) -> Allowed:
+                return self.extractor.allowed([sources[i] for i in batch])
+
+        model, tokenizer = self.model, self.encoder.tokenizer
+        written = iter(generate(model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint))
         # For each example, (prompt, completion) of every window.
         candidates = [[(prompt, ids) for prompt in row for ids in next(written)] for row in windows]
         scores: list[list[dict[str, Any]]] = [[{} for _ in row] for row in candidates]
@@ -90,7 +115,7 @@ class Predictor:
             scores[i] = [{"mean_logprob": means[k], "windows": len(windows[i])} for k in best]
         return [
             [
-                Prediction(example.id, example.prompt_text, self._decode(ids), example.references, score)
+                Prediction(example.id, example.prompt_text, self._text(example, ids), example.references, score)
                 for (_, ids), score in zip(row, row_scores)
             ]
             for example, row, row_scores in zip(examples, candidates, scores)
@@ -103,6 +128,16 @@ class Predictor:
 
     def _logprobs(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
         return token_logprobs(self.model, pairs, self.encoder.tokenizer.pad_token_id, self.batch_size)
+
+    @functools.cached_property
+    def extractor(self) -> Extractor:
+        """The tokenizer's vocabulary, made ready once to find what may follow in a context."""
+        return Extractor(self.encoder.tokenizer)
+
+    def _text(self, example: Example, ids: Sequence[int]) -> str:
+        if self.settings["extractive"]:
+            return self.extractor.answer(example.source_text, ids)
+        return self._decode(ids)
 
     def _decode(self, ids: Sequence[int]) -> str:
         """The text of generated ids. White space at its ends belongs to the join with the prompt and is dropped."""

@@ -175,6 +175,7 @@ def _training(report: RunReport) -> dict[str, Any]:
     settings = report.config.generation
     shown = ["max_new_tokens", "num_beams", "do_sample", "repetition_penalty", "no_repeat_ngram_size"]
     shown += ["top_k", "top_p", "temperature"] if settings.get("do_sample") else []
+    shown += ["extractive"] if settings.get("extractive") else []
     return {
         "log_rows": log,
         "arguments": arguments,

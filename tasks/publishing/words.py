@@ -17,6 +17,8 @@ METRICS: dict[str, tuple[str, str, str]] = {
     "macro_f1": ("f1", "macro-F1", "매크로 F1"),
     "exact_match": ("exact_match", "exact match (0-100)", "완전 일치 (0-100)"),
     "f1": ("f1", "character F1 (0-100)", "글자 F1 (0-100)"),
+    "free_exact_match": ("exact_match", "exact match of free answers (0-100)", "자유 생성의 완전 일치 (0-100)"),
+    "free_f1": ("f1", "character F1 of free answers (0-100)", "자유 생성의 글자 F1 (0-100)"),
     "perplexity": ("perplexity", "perplexity per token", "토큰당 퍼플렉시티"),
     "bits_per_character": ("bits_per_character", "bits per character", "글자당 비트"),
     "tokens_per_character": ("tokens_per_character", "tokens per character", "글자당 토큰"),

@@ -101,6 +101,14 @@ class GenerationArguments:
     no_repeat_ngram_size: int | None = field(
         default=None, metadata={"help": "Never write N tokens in a row twice; 0 is off. The prompt does not count."}
     )
+    extractive: bool | None = field(
+        default=None,
+        metadata={
+            "help": "qa: answers that stand in the context; measured beside free ones as free_f1, free_exact_match.",
+            "nargs": "?",
+            "const": True,
+        },
+    )
     num_samples: int | None = field(
         default=None, metadata={"help": "generate, scratch: validation rows that are continued by a sample (64)."}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ def format_results(task: Task, results: Mapping[str, Any]) -> str:
     figures = {}
     for name, value in results.items():
         baseline = results.get(f"baseline_{name}")
-        if isinstance(value, float) and (baseline is not None or name in ("eval_loss", "perplexity", "train_runtime")):
+        alone = name in ("eval_loss", "perplexity", "train_runtime") or name.startswith("free_")
+        if isinstance(value, float) and (baseline is not None or alone):
             figures[name] = value, baseline
     width = max((len(intervals[name]) + 2 for name in figures if name in intervals), default=0)
     for name, (value, baseline) in figures.items():
@@ -93,6 +95,9 @@ def finish(
 def measure(predictor: Predictor, examples: Sequence[Example], folder: Path, prefix: str = "") -> dict[str, Any]:
     """Predict, write ``<prefix>predictions.jsonl`` into ``folder``, and return the metrics beside their baseline.
 
+    Where answers were taken from their context (``extractive``), the same rows are answered freely too: what the metrics
+    are then is ``<prefix>free_<metric>``.
+
     ``<prefix>intervals`` are {metric: [low, high]}, the 95 % interval over the rows of each metric that is pooled.
     """
     from tasks.metrics import bootstrap
@@ -103,6 +108,9 @@ def measure(predictor: Predictor, examples: Sequence[Example], folder: Path, pre
     seconds = time.perf_counter() - started
     write_jsonl(folder / f"{prefix}{PREDICTIONS_FILE}", (prediction.as_row() for prediction in predictions))
     metrics = {"rows": len(examples), **task.score(predictions)}
+    if predictor.settings["extractive"]:
+        freely = dataclasses.replace(predictor, settings=predictor.settings | {"extractive": False})
+        metrics |= {f"free_{name}": value for name, value in task.score(freely.predict(examples)).items()}
     metrics["intervals"] = bootstrap.intervals(task.row_statistics(predictions), task.pooled, predictor.seed)
     metrics |= task.baseline(examples)
     metrics |= {"predict_runtime": seconds, "predict_rows_per_second": len(examples) / seconds}

@@ -35,7 +35,7 @@ def test_settings_given_win_over_those_of_the_run_and_these_over_the_task():
         "num_beams": 5,  # given
         "top_k": 7, "max_new_tokens": 20,  # of the run
         "do_sample": False, "top_p": 0.95, "temperature": 1.0, "repetition_penalty": 1.0,  # defaults
-        "no_repeat_ngram_size": 0, "num_samples": 64,
+        "no_repeat_ngram_size": 0, "num_samples": 64, "extractive": False,
     }  # fmt: skip
 
 

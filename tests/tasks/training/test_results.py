@@ -26,6 +26,7 @@ class Always:
 
     task = NLI
     seed = 42
+    settings = {"extractive": False}
 
     def predict(self, examples):
         return [Prediction(e.id, e.prompt_text, "entailment", e.references, {"entailment": -0.5}) for e in examples]
@@ -86,6 +87,14 @@ def test_the_loss_curve_is_a_picture(tmp_path):
 def test_without_losses_there_is_no_picture(tmp_path):
     plot_loss([{"step": 2, "epoch": 1}], tmp_path / "loss.png")
     assert not (tmp_path / "loss.png").exists()
+
+
+def test_the_table_shows_what_free_answers_have():
+    results = {"rows": 4, "baseline": "word matching", "f1": 50.0, "free_f1": 40.0, "baseline_f1": 25.0, "counts": {}}
+    assert format_results(get_task("qa"), results).splitlines()[1:] == [
+        "  f1                          50.0000        25.0000  <- main",
+        "  free_f1                     40.0000               ",
+    ]
 
 
 def test_measure_writes_predictions_and_returns_metrics_beside_the_baseline(tmp_path):

@@ -1,0 +1,121 @@
+"""The ways that are compared, by name. No heavy imports: --help and mistakes in the names answer at once."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from dataclasses import dataclass, field
+from typing import Any
+
+from tasks.errors import UserError
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way of doing the job: ``way`` is the function of the worker that does it, ``about`` what a reader is told."""
+
+    way: str
+    about: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+#: The notebook's rows are padded to and cut at this many tokens.
+NOTEBOOK_LENGTH = 256
+
+#: Rows a batch of the ways that count rows: what is usual for short and for long rows.
+ROWS_PER_BATCH = {"nli": 16, "qa": 8, "summarize": 8}
+
+TRAIN = {
+    "ours": Variant(
+        "ours", "batches by tokens, head on labelled positions, fused GELU, eager attention on CPU, the model's own dropout"
+    ),
+    "ours_dropout0": Variant("ours", "ours without dropout", {"dropout": 0.0}),
+    "ours_rows": Variant("ours", "ours with 16 rows a batch", {"tokens_per_batch": None}),
+    "ours_no_head": Variant("ours", "ours with the head on every position", {"labelled_head": False}),
+    "ours_no_gelu": Variant("ours", "ours with the model's own GELU", {"fused_gelu": False}),
+    "ours_sdpa": Variant("ours", "ours with sdpa attention", {"attn_implementation": "sdpa"}),
+    "trl": Variant("trl", "TRL's SFTTrainer on prompt and completion columns, its defaults"),
+    "trl_no_checkpointing": Variant("trl", "the same, gradient checkpointing off", {"gradient_checkpointing": False}),
+    "notebook": Variant(
+        "notebook", f"torch loop: every row padded to and cut at {NOTEBOOK_LENGTH} tokens, eos as pad, loss on everything"
+    ),
+    "group_by_length": Variant(
+        "group_by_length", 'transformers\' Trainer, train_sampling_strategy="group_by_length", padding'
+    ),
+    "floor": Variant("floor", "no run: 6 x parameters a token at the rate of the model's matrix products on this machine"),
+}
+
+INFER = {
+    "nli": {
+        "ours": Variant("ours", "one forward pass, the label words' probabilities"),
+        "batched_generate": Variant("generate", "generate, sorted by length, 64 rows a batch", {"batch_size": 64}),
+        "notebook": Variant("generate", "generate row by row, the text compared with the label words", {"batch_size": 1}),
+    },
+    "summarize": {
+        "ours": Variant("ours", "greedy decoding of this project"),
+        "generate_batch_1": Variant("generate", "generate row by row", {"batch_size": 1}),
+        "generate_batch_16": Variant("generate", "generate, sorted by length, 16 rows a batch", {"batch_size": 16}),
+        "generate_batch": Variant("continuous", "transformers' generate_batch (continuous batching)"),
+        "notebook": Variant(
+            "generate", "generate row by row, each prompt padded to the longest allowed", {"batch_size": 1, "padded": True}
+        ),
+    },
+}
+
+PREPARE = {
+    "ours": Variant("ours", "encode: prompts cut to fit, labels, counts, a Dataset"),
+    "bare": Variant("bare", "transformers' tokenizer alone over the same texts, 1,000 rows a call"),
+    "bare_backend": Variant(
+        "bare_backend", "the tokenizers library itself (encode_batch_fast), ids alone, 1,000 rows a call"
+    ),
+}
+
+#: What is compared where --variants names nothing: our best, without dropout, and the peers.
+DEFAULT_TRAIN = ("ours", "ours_dropout0", "trl", "trl_no_checkpointing", "notebook", "group_by_length", "floor")
+DEFAULT_QUALITY = ("ours", "trl", "notebook", "group_by_length")
+
+
+def choose(command: str, task: str, names: str | None, quality: bool = False) -> dict[str, Variant]:
+    """{name as given: variant} of a comma-separated list. ``name@5e-4`` is a variant of train with a learning rate.
+
+    Raises:
+        UserError: a name that is not known, named twice, or of a package that is not installed.
+    """
+    if command == "infer" and task not in INFER:
+        raise UserError(f"--task {task}: infer measures {', '.join(INFER)}")
+    known = {"train": TRAIN, "infer": INFER.get(task, {}), "prepare": PREPARE}[command]
+    default = {"train": DEFAULT_QUALITY if quality else DEFAULT_TRAIN}.get(command, tuple(known))
+    given = [name.strip() for name in names.split(",") if name.strip()] if names is not None else list(default)
+    if quality:
+        known = {name: variant for name, variant in known.items() if name != "floor"}
+    chosen: dict[str, Variant] = {}
+    for label in given:
+        name, at, rate = label.partition("@")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise UserError(
+                f"--variants {name}: known are {', '.join(known)}" + (f"; did you mean {near[0]}?" if near else "")
+            )
+        if label in chosen:
+            raise UserError(f"--variants {label}: named twice")
+        if at and (command != "train" or name == "floor"):
+            raise UserError(f"--variants {label}: only what is trained has a learning rate")
+        about = known[name].about + (f", learning rate {rate}" if at else "")
+        chosen[label] = Variant(known[name].way, about, known[name].settings | _learning_rate(label, at, rate))
+    if not chosen:
+        raise UserError("--variants names nothing; leave it out, or name some of " + ", ".join(known))
+    if any(variant.way == "trl" for variant in chosen.values()) and importlib.util.find_spec("trl") is None:
+        raise UserError(
+            "trl is not installed, which the variants trl and trl_no_checkpointing measure: pip install -c "
+            "constraints.txt -e '.[benchmark]', or name the others with --variants"
+        )
+    return chosen
+
+
+def _learning_rate(label: str, at: str, rate: str) -> dict[str, float]:
+    if not at:
+        return {}
+    try:
+        return {"learning_rate": float(rate)}
+    except ValueError:
+        raise UserError(f"--variants {label}: {rate!r} is not a learning rate; write it as ours@5e-4") from None

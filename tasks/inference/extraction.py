@@ -1,0 +1,324 @@
+"""Answers that stand in their context: which tokens may follow, and which characters of the context were meant.
+
+The constraint is on characters, not on the tokens that the context happens to be cut into: a Korean answer ends inside a
+white-space word (서울은 -> 서울), where the context has no token of its own for it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+#: Contexts that are kept ready: several questions are asked about one, and each of its windows has it whole.
+CONTEXTS = 128
+
+#: White space, which is one space however much there is.
+SPACES, SPACE = re.compile(r"\s+"), ord(" ")
+
+#: Given (row, its completion so far), the tokens that may follow: the ``allowed`` of ``decode``.
+Allowed = Callable[[int, list[int]], Sequence[int]]
+
+
+class Extractor:
+    """The vocabulary of a tokenizer as bytes, in a trie: what may follow is walked along the context, not searched for.
+
+    White space counts as one space, and the context is read as the tokenizer's normalizer reads it (KoGPT2: NFKC); an
+    answer is cut out of the context as it was.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        """Raises UserError where it is not known what the tokenizer's tokens stand for."""
+        self.normalize = _normalizer(tokenizer)
+        self.pieces = _pieces(tokenizer, self.normalize)
+        self.eos = tokenizer.eos_token_id
+        child: dict[int, int] = {}  # node * 256 + byte -> node; the root is 0
+        self.tokens: dict[int, list[int]] = {}  # node -> the tokens that end there
+        for token, piece in self.pieces.items():
+            node = 0
+            for byte in piece:
+                node = child.setdefault(node << 8 | byte, len(child) + 1)
+            self.tokens.setdefault(node, []).append(token)
+        self.space = child.get(SPACE, -1)  # a node that leads nowhere, where no token begins with a space
+        self.blanks = frozenset(self.tokens.get(self.space, ()))  # the tokens that are white space alone
+        # Parts of characters: a tokenizer that has them all never comes to an end inside one.
+        self.spells_all = {bytes([byte]) for byte in range(0x80, 0xF5)} <= set(self.pieces.values())
+        # The same to be asked for many places at once: sorted keys, with one behind them that nothing equals.
+        self._keys = np.array([*sorted(child), np.iinfo(np.int64).max])
+        self._child = np.array([child[key] for key in self._keys[:-1].tolist()])
+        self._ends = np.zeros(len(child) + 1, bool)
+        self._ends[list(self.tokens)] = True
+        self.context = functools.lru_cache(CONTEXTS)(self._context)
+
+    def _context(self, text: str) -> Context:
+        return Context(text, self)
+
+    def walk(self, text: np.ndarray, places: np.ndarray, node: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(stops, nodes): where in ``text`` tokens end that begin at ``places``, and the nodes that name the tokens.
+
+        ``text`` are bytes, and -1 behind them.
+        """
+        nodes = np.full(len(places), node)
+        while len(places):
+            keys = nodes << 8 | text[places]
+            at = np.searchsorted(self._keys, keys)
+            found = self._keys[at] == keys
+            nodes, places = self._child[at[found]], places[found] + 1
+            ends = self._ends[nodes]
+            if ends.any():
+                yield places[ends], nodes[ends]
+
+    def allowed(self, texts: Sequence[str]) -> Allowed:
+        """The constraint of a batch whose rows answer from ``texts``; a row's completion may only grow."""
+        spans = [Span(self.context(text)) for text in texts]
+
+        def following(row: int, ids: list[int]) -> Sequence[int]:
+            for token in ids[spans[row].length :]:
+                spans[row].add(token)
+            return spans[row].following()
+
+        return following
+
+    def answer(self, text: str, ids: Sequence[int]) -> str:
+        """The piece of ``text`` that a completion stands for, the first where it stands there more than once."""
+        span = Span(self.context(text))
+        for token in ids:
+            span.add(token)
+        return span.answer()
+
+
+class Context:
+    """A context as bytes to match, and the way back to its own characters.
+
+    A character of the context stays whole: where one is read as several (㎞ as km) or several as one (decomposed Hangul), an
+    answer neither begins nor ends inside.
+    """
+
+    def __init__(self, text: str, extractor: Extractor) -> None:
+        """``extractor`` is the vocabulary that has to spell it."""
+        self.extractor = extractor
+        self.text, characters = _characters(text, extractor.normalize)
+        read = bytearray()
+        self.begins: dict[int, int] = {}  # where an answer may begin: in bytes -> in characters of the text
+        self.ends: dict[int, int] = {}  # where one may end
+        self.spaces: Counter[int] = Counter()  # where one space ends that stands for several: in bytes -> how many more
+        place = 0
+        for original, normal in characters:
+            shown = normal if normal.isalnum() else SPACES.sub(" ", normal)
+            if shown[:1] == " " and read[-1:] in (b"", b" "):
+                self.spaces[len(read)] += 1
+                shown = shown[1:]
+            if shown:
+                if shown != " ":
+                    self.begins[len(read)] = place
+                read += shown.encode()
+                self.ends[len(read)] = place + len(original)
+            place += len(original)
+        self.read = bytes(read)
+        self._bytes = np.array([*self.read, -1])
+        self._complete = np.zeros(len(self._bytes), bool)
+        self._complete[list(self.ends)] = True
+
+    @functools.cached_property
+    def first(self) -> np.ndarray:
+        """The tokens that an answer may begin with: those of every place at once, which is most of the work."""
+        found = self.following([(start, start) for start in self.begins])
+        found.update(self.extractor.blanks if found else [self.extractor.eos])
+        return np.array(list(found))
+
+    def following(self, spans: Sequence[tuple[int, int]], blanks: int = 0) -> set[int]:
+        """The tokens that lengthen one of the spans (start, end), of which the last ``blanks`` were white space alone.
+
+        A space that tokens bring along (``▁서울``) needs none in the context where an answer begins; nor after a space,
+        since several of them count as one.
+        """
+        everywhere = np.array([end for _, end in spans], np.int64)
+        free = np.array([end for start, end in spans if self._space_is_free(start, end)], np.int64)
+        nodes: set[int] = set()
+        for places, node in ((everywhere, 0), (free, self.extractor.space)):
+            for stops, found in self.extractor.walk(self._bytes, places, node):
+                nodes.update(found[self._finishable(stops)].tolist())
+        tokens = {token for node in nodes for token in self.extractor.tokens[node]}
+        if any(self.spaces[end] >= max(1, blanks) for start, end in spans if start < end):
+            tokens.update(self.extractor.blanks)
+        return tokens
+
+    def lengthened(self, spans: Iterable[tuple[int, int]], piece: bytes) -> list[tuple[int, int]]:
+        """The spans (start, end) that ``piece`` lengthens, lengthened."""
+        found = []
+        for start, end in spans:
+            if self.read.startswith(piece, end):
+                found.append((start, end + len(piece)))
+            if piece[0] == SPACE and self._space_is_free(start, end) and self.read.startswith(piece[1:], end):
+                found.append((start, end + len(piece) - 1))
+        return found
+
+    def _space_is_free(self, start: int, end: int) -> bool:
+        return start == end or self.read[end - 1] == SPACE
+
+    def _finishable(self, stops: np.ndarray) -> np.ndarray:
+        """Whether the character that each stop is in the middle of, if any, can be spelled to its end."""
+        good = self._complete[stops]
+        if self.extractor.spells_all:
+            return np.ones_like(good)
+        for i in np.flatnonzero(~good):
+            walk = self.extractor.walk(self._bytes, stops[i : i + 1])
+            good[i] = any(self._finishable(later).any() for later, _ in walk)
+        return good
+
+
+class Span:
+    """What a completion stands for so far: (start, end), in bytes of the context, of every place that it may stand at."""
+
+    def __init__(self, context: Context) -> None:
+        """Nothing so far."""
+        self.context = context
+        self.length = 0  # in tokens
+        self.blanks = 0  # tokens of white space alone that it ends in
+        self.places: list[tuple[int, int]] = []
+
+    def add(self, token: int) -> None:
+        """Go on by a token that may follow."""
+        places = self.places if self.length else [(start, start) for start in self.context.begins]
+        self.places = self.context.lengthened(places, self.context.extractor.pieces[token])
+        self.blanks = self.blanks + 1 if token in self.context.extractor.blanks else 0
+        self.length += 1
+
+    def following(self) -> Sequence[int]:
+        """The tokens that may follow: eos where the text is not empty and complete, or where nothing else may."""
+        if not self.length:
+            return self.context.first
+        found = self.context.following(self.places, self.blanks)
+        if not found or any(self._is_complete(*place) for place in self.places):
+            found.add(self.context.extractor.eos)
+        return list(found)
+
+    def _is_complete(self, start: int, end: int) -> bool:
+        return end > start and end in self.context.ends
+
+    def answer(self) -> str:
+        """The text of the first place; a character that was not finished is dropped."""
+        context = self.context
+        start, end = next((place for place in self.places if self._is_complete(*place)), (self.places or [(0, 0)])[0])
+        while end > start and end not in context.ends:
+            end -= 1
+        return context.text[context.begins[start] : context.ends[end]].strip() if end > start else ""
+
+
+def _characters(text: str, normalize: Callable[[str], str] | None) -> tuple[str, list[tuple[str, str]]]:
+    """(original, normalised) of each piece of ``text`` that is normalised by itself, mostly one character.
+
+    The text is returned too: where the pieces do not add up to the whole, because the normalizer looks further around, it
+    is the normalised text, and the way back to the original is lost.
+    """
+    whole = normalize(text) if normalize else text
+    if whole == text:
+        return text, [(character, character) for character in text]
+    pieces: list[tuple[str, str]] = []
+    for character in text:
+        alone = normalize(character)
+        if pieces:
+            last, normal = pieces[-1]
+            together = normalize(last + character)
+            if together != normal + alone:
+                pieces[-1] = (last + character, together)
+                continue
+        pieces.append((character, alone))
+    if "".join(normal for _, normal in pieces) != whole:
+        return whole, [(character, character) for character in whole]
+    return text, pieces
+
+
+def _normalizer(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], str] | None:
+    """What the tokenizer does to characters before it cuts a text into tokens; None for nothing.
+
+    Llama 2 has its ``▁`` for spaces made here too, which is no matter of characters and left out.
+    """
+    from tokenizers import Tokenizer
+
+    parts = [
+        part
+        for part in _parts(tokenizer.backend_tokenizer.normalizer, "normalizers")
+        if part["type"] != "Prepend" and not (part["type"] == "Replace" and part["pattern"] == {"String": " "})
+    ]
+    if not parts:
+        return None
+    model = {"type": "BPE", "vocab": {}, "merges": []}
+    state = {"version": "1.0", "added_tokens": [], "normalizer": {"type": "Sequence", "normalizers": parts}, "model": model}
+    normalizer = Tokenizer.from_str(json.dumps(state)).normalizer
+    return functools.lru_cache(1 << 16)(normalizer.normalize_str)
+
+
+def _parts(component: Any, name: str) -> list[dict[str, Any]]:
+    """The settings of a tokenizer's component as tokenizer.json has them, a Sequence taken apart."""
+    if component is None:
+        return []
+    state = json.loads(component.__getstate__())
+    pending, found = [state], []
+    while pending:
+        state = pending.pop(0)
+        if state["type"] == "Sequence":
+            pending = [*state[name], *pending]
+        else:
+            found.append(state)
+    return found
+
+
+def _pieces(tokenizer: PreTrainedTokenizerFast, normalize: Callable[[str], str] | None) -> dict[int, bytes]:
+    """{token: the bytes it stands for}, white space as one space, without special tokens and separators."""
+    spell = _speller(tokenizer)
+    added = tokenizer.added_tokens_decoder
+    special = {*tokenizer.all_special_ids, *(index for index, token in added.items() if token.special)}
+    pieces = {}
+    for token, index in tokenizer.get_vocab().items():
+        if index in special:
+            continue
+        # Found in a text before it is normalised (KoGPT2's ㅠㅠ, whose letters NFKC changes).
+        piece = normalize(token).encode() if normalize and index in added else spell(token)
+        # Bytes that are no whole character survive as surrogates.
+        piece = SPACES.sub(" ", piece.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        if piece:
+            pieces[index] = piece
+    return pieces
+
+
+def _speller(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], bytes]:
+    """The bytes that a token of the vocabulary stands for, by the tokenizer's decoder."""
+    decoder = {part["type"]: part for part in _parts(tokenizer.backend_tokenizer.decoder, "decoders")}
+    if "ByteLevel" in decoder:
+        table = _byte_level_table()
+
+        def byte_level(token: str) -> bytes:
+            try:
+                return bytes(map(table.__getitem__, token))
+            except KeyError:  # an added token, which stands for itself
+                return token.encode()
+
+        return byte_level
+    mark = decoder.get("Metaspace", {}).get("replacement") or decoder.get("Replace", {}).get("pattern", {}).get("String")
+    if mark is None:
+        raise UserError("--extractive: it is not known which characters this tokenizer's tokens stand for; leave it out")
+
+    def metaspace(token: str) -> bytes:
+        if "ByteFallback" in decoder and re.fullmatch(r"<0x[0-9A-F]{2}>", token):
+            return bytes([int(token[3:5], 16)])
+        return token.replace(mark, " ").encode()
+
+    return metaspace
+
+
+def _byte_level_table() -> dict[str, int]:
+    """GPT-2's characters for bytes: printable ones stand for themselves, the others come after U+0100 in their order."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
