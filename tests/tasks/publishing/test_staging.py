@@ -273,6 +273,11 @@ def test_where_the_user_keeps_files_is_nobodys_business(run, place, where):
     assert message == f"{where} holds absolute path: '/home/kim/secret-project/news.csv'; nothing was sent; take it out"
 
 
+def test_the_address_that_came_with_the_base_model_is_no_secret(run, place):
+    edit_json(run / "config.json", author="Heewon Jeon(someone@example.com)")  # as in skt/kogpt2-base-v2
+    check_secrets(place, stage(run, place, CARD), [])
+
+
 def test_a_clean_folder_passes(run, place):
     check_secrets(place, stage(run, place, CARD), [ME, TOKEN, "correct-horse-battery"])
 
