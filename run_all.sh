@@ -22,7 +22,7 @@ if [ $# -gt 0 ]; then
     done
     # A licence that is not settled, or data that may not be adapted, is told here and stops nothing.
     for task in generate summarize nli qa; do
-        python scripts/publish.py "$out/$task" --repo_id "$task" --dry_run > "$out/$task/publish_dry_run.txt" || true
+        python scripts/publish.py "$out/$task" --repo_id "$task" --dry_run > "$out/publish_dry_run_$task.txt" || true
     done
     python scripts/results_table.py "$out"/{generate,summarize,nli,qa}
     exit
@@ -53,7 +53,9 @@ python scripts/predict.py "$out/nli" --prompt $'온종일 비가 왔다. 김민�
 python scripts/evaluate_model.py "$out/qa" --sample_data --output_dir "$out/evaluate-qa"
 
 echo "== what would be published"
-python scripts/publish.py "$out/summarize" --repo_id korean-summarize-mini --license apache-2.0 --dry_run
+python scripts/publish.py "$out/summarize" --repo_id korean-summarize-mini --license apache-2.0 --dry_run \
+    > "$out/publish_dry_run.txt"
+sed '/^$/q' "$out/publish_dry_run.txt" # the files; the card follows there, and lies in $out/summarize/README.md
 
 echo
 python scripts/results_table.py "$out"/{scratch,generate,summarize,nli,qa}

@@ -51,14 +51,14 @@ def main() -> None:
         for finding in findings:
             print(finding)
         if findings:
-            raise UserError(f"{args.check}: the card has {len(findings)} faults, listed above")
+            raise UserError(f"{args.check}: what is wrong with the card is listed above ({len(findings)})")
         print(f"{args.check}: nothing is wrong with the card")
         return
     if run_folder is None:
         raise UserError("name the folder of a finished run, or a card with --check")
 
     from tasks.publishing.facts import base_facts
-    from tasks.publishing.hub import Destination, Hub, check_repo_id
+    from tasks.publishing.hub import Destination, check_repo_id
     from tasks.publishing.release import Release, dry_run, headline, publish
     from tasks.publishing.report import RunReport
 
@@ -80,7 +80,7 @@ def main() -> None:
     if args.dry_run:
         dry_run(release, destination.repo_id)
     else:
-        publish(release, destination, Hub())
+        publish(release, destination)
 
 
 if __name__ == "__main__":

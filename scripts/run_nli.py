@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tasks import get_task
 from tasks.errors import user_errors
+from tasks.publishing.run import preflight_run, publish_run
 from tasks.training.arguments import parse_arguments
 
 
@@ -16,6 +17,7 @@ def main() -> None:
     """The whole job, in order."""
     task = get_task("nli")
     model_args, data_args, generation_args, training_args, publish_args = parse_arguments(task, __doc__)
+    preflight_run(task, model_args, data_args, training_args, publish_args)  # what the Hub would refuse after training
 
     # Imported now, so that --help and mistakes in the arguments answer at once.
     from transformers import set_seed
@@ -23,7 +25,6 @@ def main() -> None:
     from tasks.inference.generation import generation_config
     from tasks.inference.predicting import Predictor, generation_settings
     from tasks.publishing.recording import RunRecorder
-    from tasks.publishing.run import preflight_run, publish_run
     from tasks.run_folder import RunConfig, check_output_dir, clear_output_dir
     from tasks.training.collator import CompletionCollator
     from tasks.training.encoding import Encoder, encode, sequence_length
@@ -34,7 +35,6 @@ def main() -> None:
     from tasks.training.trainer import CompletionTrainer
 
     checkpoint = check_output_dir(task, training_args)
-    preflight_run(task, model_args, data_args, training_args, publish_args)  # what the Hub would refuse after training
     set_seed(training_args.seed)
 
     # Rows from files, the Hub or the sample, formatted by the task.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tasks import get_task
 from tasks.errors import user_errors
+from tasks.publishing.run import preflight_run, publish_run
 from tasks.training.arguments import ScratchArguments, ScratchTrainingArguments, parse_arguments
 
 
@@ -18,6 +19,7 @@ def main() -> None:
     scratch_args, data_args, generation_args, training_args, publish_args = parse_arguments(
         task, __doc__, model_type=ScratchArguments, training_type=ScratchTrainingArguments
     )
+    preflight_run(task, scratch_args, data_args, training_args, publish_args)  # what the Hub would refuse after training
 
     # Imported now, so that --help and mistakes in the arguments answer at once.
     from transformers import GPT2LMHeadModel, set_seed
@@ -25,7 +27,6 @@ def main() -> None:
     from tasks.inference.generation import generation_config
     from tasks.inference.predicting import Predictor, generation_settings
     from tasks.publishing.recording import RunRecorder
-    from tasks.publishing.run import preflight_run, publish_run
     from tasks.run_folder import RunConfig, check_output_dir, clear_output_dir
     from tasks.training.collator import CompletionCollator
     from tasks.training.encoding import Encoder, encode, sequence_length
@@ -36,7 +37,6 @@ def main() -> None:
     from tasks.training.trainer import CompletionTrainer
 
     checkpoint = check_output_dir(task, training_args)
-    preflight_run(task, scratch_args, data_args, training_args, publish_args)  # what the Hub would refuse after training
     set_seed(training_args.seed)
     examples, counts = load_examples(task, data_args, seed=training_args.seed, splits=("train", "validation", "test"))
 

@@ -24,7 +24,11 @@ class UserError(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, after the state was saved. The message says where it is and how to go on."""
+    """Ctrl-C, after the state was saved. The message says where it is and how to go on; ``resume`` as in UserError."""
+
+    def __init__(self, message: str, resume: str | None = None) -> None:
+        super().__init__(message)
+        self.resume = resume
 
 
 @contextlib.contextmanager
@@ -38,7 +42,8 @@ def user_errors() -> Iterator[None]:
     except UserError as error:
         stop(str(error), 2, error.resume)
     except KeyboardInterrupt as interrupt:
-        stop(str(interrupt) or "interrupted; nothing more was written, and what was there before is as it was", 130)
+        message = str(interrupt) or "interrupted; nothing more was written, and what was there before is as it was"
+        stop(message, 130, getattr(interrupt, "resume", None))
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left (`predict.py ... | head`): nothing is wrong
         raise SystemExit(0) from None

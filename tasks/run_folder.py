@@ -71,12 +71,12 @@ class RunConfig:
 
 
 def without_folders(argument: str) -> str:
-    """``/home/me/news.csv`` as ``news.csv``, and so behind ``--flag=``; a relative path or other text stays as it is.
+    """``/home/me/news.csv`` as ``news.csv``, and so behind ``--flag=``; a path below this folder or other text stays.
 
     What is written down may be published, and where a user keeps files is nobody's business.
     """
     flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    if value.startswith(("/", "~")) or re.match(r"[A-Za-z]:[\\/]", value):
+    if value.startswith(("/", "~", "..")) or re.match(r"[A-Za-z]:[\\/]", value):
         value = re.split(r"[\\/]", value.rstrip("\\/"))[-1]
     return flag + equals + value
 

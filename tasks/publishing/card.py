@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from tasks import get_task
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.publishing.license import LICENSES, BaseModel, credit, license_metadata, resolve_license
+from tasks.publishing.merge import note_sections
 from tasks.publishing.metadata import card_metadata, metrics_of, split_name
 from tasks.publishing.report import Base, RunReport
 from tasks.publishing.snippet import usage_snippet
@@ -21,11 +23,6 @@ if TYPE_CHECKING:
     from tasks.training.arguments import PublishArguments
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "model_cards"
-
-#: Sections of the templates, in their order.
-SECTIONS = (
-    "summary", "prompt", "usage", "results", "examples", "training", "data", "environment", "use", "license",
-)  # fmt: skip
 
 
 def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
@@ -51,7 +48,7 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
     Raises:
         UserError: the template is broken.
     """
-    from jinja2 import Environment, StrictUndefined, TemplateError
+    from jinja2 import Environment, StrictUndefined
 
     try:
         license = license_for(report.base, report.data.license, publish_args)
@@ -59,25 +56,25 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         license = None
     task, language = get_task(report.config.task), publish_args.card_language or "en"
     name = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
+    values = {
+        "card_data": card_metadata(report, license=license, name=name).to_yaml(),
+        "name": name,
+        "snippet": usage_snippet(task, report, model_id or folder.resolve().name),
+        "report": report,
+        "base": report.base,
+        "data": report.data,
+        "has_curve": (folder / "loss.png").is_file(),
+        "examples": examples(folder, publish_args.card_examples or 0),
+        **_words(task, report, language),
+        **_results(task, report, language),
+        **_training(task, report, language),
+        **_license(report, publish_args, license, language),
+    }
     path = Path(publish_args.card_template or TEMPLATES / f"{language}.md")
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
     try:
-        return environment.from_string(path.read_text("utf-8")).render(
-            card_data=card_metadata(report, license=license, name=name).to_yaml(),
-            sections=", ".join(SECTIONS),
-            name=name,
-            snippet=usage_snippet(task, report, model_id or folder.resolve().name),
-            report=report,
-            base=report.base,
-            data=report.data,
-            has_curve=(folder / "loss.png").is_file(),
-            examples=examples(folder, publish_args.card_examples or 0),
-            **_words(task, report, language),
-            **_results(task, report, language),
-            **_training(report),
-            **_license(report, publish_args, license, language),
-        )
-    except (TemplateError, UnicodeDecodeError) as error:
+        return note_sections(environment.from_string(path.read_text("utf-8")).render(values))
+    except Exception as error:  # a template of the user's may raise anything
         raise UserError(f"{path}: the template cannot be used ({error}); see model_cards/en.md") from None
 
 
@@ -93,7 +90,7 @@ def _words(task: Task, report: RunReport, language: str) -> dict[str, Any]:
 
 
 def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
-    """The tables of the splits that were measured, the figure that stands at the top, and the confusion matrix."""
+    """The tables of the splits that were measured, each with its confusion matrix, and the figure that stands at the top."""
     from tasks.metrics.bootstrap import RESAMPLES
 
     results, tables = report.results, []
@@ -101,7 +98,10 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         metrics = metrics_of(results, prefix)
         if f"{prefix}rows" not in results or not metrics:
             continue
-        intervals = results.get(f"{prefix}intervals") or {}
+        intervals = {
+            metric: ends for metric, ends in (results.get(f"{prefix}intervals") or {}).items() if None not in ends
+        }  # null is what JSON has for infinity
+        confusion = results.get(f"{prefix}confusion_matrix")
         baseline = {metric: results.get(f"{prefix}baseline_{metric}") for metric in metrics}
         rows = [
             {
@@ -126,16 +126,15 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "metrics": rows,
                 "values": metrics,
                 "baselines": baseline,
+                "confusion": confusion if isinstance(confusion, Mapping) else None,
             }
         )
-    confusion = results.get("confusion_matrix")
     # What was measured last counts: the test rows, where there are some.
     return {
         "result_tables": tables,
         "headline": _headline(task, tables[-1]) if tables else None,
-        "resamples": f"{RESAMPLES:,}",
+        "resamples": f"{RESAMPLES:,}" if any(row["interval"] for table in tables for row in table["metrics"]) else None,
         "seed": results.get("seed"),
-        "confusion": confusion if isinstance(confusion, Mapping) else None,
     }
 
 
@@ -148,7 +147,7 @@ def _headline(task: Task, table: dict[str, Any]) -> dict[str, Any] | None:
     return {**row, "rows": table["rows"], "baseline_name": table["baseline_name"], "below_baseline": worse}
 
 
-def _training(report: RunReport) -> dict[str, Any]:
+def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     """The log at each evaluation, arguments, seconds, decoding, machine and versions."""
     log, loss = [], None
     for entry in report.log:
@@ -162,6 +161,7 @@ def _training(report: RunReport) -> dict[str, Any]:
                     "eval_loss": number(entry["eval_loss"]),
                 }
             )
+            loss = None  # it was logged before this evaluation, and says nothing of the next
     arguments = [{"name": name, "value": _plain(value)} for name, value in sorted(report.arguments.items())]
     changed = [
         {"name": name, "value": _plain(value), "default": _plain(report.defaults.get(name))}
@@ -172,7 +172,8 @@ def _training(report: RunReport) -> dict[str, Any]:
     timed = {} if report.resumed else results
     columns = list(dict.fromkeys(name for row in results.get("counts", {}).values() for name in row))
     counts = {split: [f"{row.get(name, 0):,}" for name in columns] for split, row in results.get("counts", {}).items()}
-    settings = report.config.generation
+    # A label is chosen, not written.
+    settings = {} if task.output_type == "multiple_choice" else report.config.generation
     shown = ["max_new_tokens", "num_beams", "do_sample", "repetition_penalty", "no_repeat_ngram_size"]
     shown += ["top_k", "top_p", "temperature"] if settings.get("do_sample") else []
     shown += ["extractive"] if settings.get("extractive") else []
@@ -180,13 +181,13 @@ def _training(report: RunReport) -> dict[str, Any]:
         "log_rows": log,
         "arguments": arguments,
         "changed": changed,
-        "seconds": _seconds(timed.get("train_runtime")),
+        "seconds": _seconds(timed.get("train_runtime"), language),
         "tokens_per_second": f"{timed['train_tokens_per_second']:,.0f}" if "train_tokens_per_second" in timed else None,
-        "predict_seconds": _seconds(results.get("predict_runtime")),
+        "predict_seconds": _seconds(results.get("predict_runtime"), language),
         "counts": {"columns": columns, "rows": counts} if counts else None,
         "cut": {split: row["cut"] for split, row in results.get("counts", {}).items() if row.get("cut")},
         "decoding": ", ".join(f"`{name}={settings[name]}`" for name in shown if name in settings),
-        "hardware": _hardware(report.hardware),
+        "hardware": _hardware(report.hardware, language),
         "versions": ", ".join(f"{package} {version}" for package, version in report.versions.items()),
     }
 
@@ -211,43 +212,51 @@ def examples(folder: Path, count: int) -> list[dict[str, Any]]:
     """The first ``count`` rows of predictions.jsonl: prompt lines, what the model made of it, and the reference.
 
     Raises:
-        UserError: the folder has no predictions.
+        UserError: the folder has no predictions, or they are damaged.
     """
     path = folder / PREDICTIONS_FILE
     if count and not path.is_file():
         raise UserError(f"--card_examples {count}: {path} is not there; leave the flag out, or run again")
-    rows: list[dict[str, Any]] = []
-    if count:
+    if not count:
+        return []
+    try:
         with open(path, encoding="utf-8") as file:
             rows = [json.loads(line) for line, _ in zip(file, range(count))]
-    return [
-        {
-            "prompt": row["prompt"].splitlines(),
-            "prediction": " ".join((row["prediction"] or "").split()) or "-",
-            "reference": " / ".join(" ".join(text.split()) for text in row["references"]),
-        }
-        for row in rows
-    ]
+        return [
+            {
+                "prompt": [_verbatim(line) for line in row["prompt"].splitlines()],
+                "prediction": _verbatim(" ".join((row["prediction"] or "").split())) or "-",
+                "reference": " / ".join(_verbatim(" ".join(text.split())) for text in row["references"]),
+            }
+            for row in rows
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: cannot be read ({error!r}); leave --card_examples out, or run again") from None
+
+
+def _verbatim(text: str) -> str:
+    """``text`` as Markdown that shows it as it is: ``<summarize>`` would otherwise vanish like any unknown HTML."""
+    text = re.sub(r"[\\`*_\[\]<>!|~&#$]", r"\\\g<0>", text)
+    return re.sub(r"^(\s*(?:\d+(?=[.)]))?)([-+=.)])", r"\1\\\2", text)
 
 
 def number(value: float) -> str:
     """A figure for people: as many digits as tell something."""
+    if value and not 0.001 <= abs(value) < 1e6:
+        return f"{value:.2g}"
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
-def _seconds(seconds: float | None) -> str | None:
+def _seconds(seconds: float | None, language: str) -> str | None:
     if seconds is None:
         return None
+    second, minute, hour = {"en": (" s", " min", " h"), "ko": ("초", "분", "시간")}[language]
     minutes, hours = seconds / 60, seconds / 3600
-    return (
-        "< 1 s"
-        if seconds < 1
-        else f"{seconds:.0f} s"
-        if seconds < 120
-        else f"{minutes:.0f} min"
-        if minutes < 120
-        else f"{hours:.1f} h"
-    )
+    if seconds < 1:
+        return {"en": "less than 1 s", "ko": "1초 미만"}[language]
+    if seconds < 120:
+        return f"{seconds:.0f}{second}"
+    return f"{minutes:.0f}{minute}" if minutes < 120 else f"{hours:.1f}{hour}"
 
 
 def _plain(value: Any) -> str:
@@ -255,8 +264,9 @@ def _plain(value: Any) -> str:
     return text.replace("|", "\\|")
 
 
-def _hardware(facts: Mapping[str, Any]) -> str:
+def _hardware(facts: Mapping[str, Any], language: str) -> str:
     """``2 x NVIDIA A100 (80 GiB), AMD EPYC, 16 cores, Linux``."""
+    cores, processes = {"en": ("{} cores", "{} processes"), "ko": ("코어 {}개", "프로세스 {}개")}[language]
     parts: Sequence[str | None] = (
         facts.get("accelerator")
         and " ".join(
@@ -264,8 +274,8 @@ def _hardware(facts: Mapping[str, Any]) -> str:
             + ([f"({facts['accelerator_memory_gib']} GiB)"] if "accelerator_memory_gib" in facts else [])
         ),
         facts.get("processor"),
-        f"{facts['cores']} cores" if "cores" in facts else None,
-        f"{facts['processes']} processes" if facts.get("processes", 1) > 1 and "accelerator" not in facts else None,
+        cores.format(facts["cores"]) if "cores" in facts else None,
+        processes.format(facts["processes"]) if facts.get("processes", 1) > 1 and "accelerator" not in facts else None,
         facts.get("system"),
     )
     return ", ".join(part for part in parts if part)

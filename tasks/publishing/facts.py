@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.base import Task
 from tasks.publishing.license import base_license, dataset_license
 from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport
+from tasks.publishing.secrets import find_private, find_secrets
 from tasks.run_folder import without_folders
 from tasks.training.files import find_files
 
@@ -54,20 +55,23 @@ def base_facts(model: str, revision: str | None = None, hub_id: str | None = Non
         known = {"license": base.license, "license_name": base.license_name, "license_link": base.license_link}
     else:
         known = _card_facts(_cached_card(hub_id, revision))
-    return Base(name=name, **{**known, "hub_id": hub_id}, revision=revision)
+    return Base(name=hub_id, **{**known, "hub_id": hub_id}, revision=revision)
 
 
 def _cached_card(hub_id: str, revision: str | None) -> Path | None:
     from transformers.utils import cached_file
 
-    path = cached_file(
-        hub_id,
-        "README.md",
-        revision=revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-    )
+    try:
+        path = cached_file(
+            hub_id,
+            "README.md",
+            revision=revision,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+            _raise_exceptions_for_gated_repo=False,
+        )
+    except OSError:  # no id of the Hub, such as a folder that is not there: loading the model will say so
+        return None
     return Path(path) if path else None
 
 
@@ -80,7 +84,7 @@ def _card_facts(card: Path | None) -> dict[str, Any]:
     front = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card.read_text("utf-8", errors="replace"), re.DOTALL)
     try:
         values = yaml.safe_load(front.group(1)) if front else {}
-    except yaml.YAMLError:
+    except Exception:  # not YAML, or a value that its reader chokes on
         values = {}
     values = values if isinstance(values, dict) else {}
     bases = values.get("base_model") or []
@@ -190,7 +194,16 @@ def git_commit() -> str | None:
 
 
 def command(argv: Sequence[str], processes: int = 1) -> str:
-    """The command line of the run, folders above its files left out where they are absolute."""
+    """The command line of the run, as far as others may see it."""
     script, *arguments = argv
     program = f"torchrun --nproc_per_node {processes}" if processes > 1 else "python"
-    return f"{program} scripts/{Path(script).name} {shlex.join(map(without_folders, arguments))}".rstrip()
+    return f"{program} scripts/{Path(script).name} {shlex.join(map(public, arguments))}".rstrip()
+
+
+def public(word: str) -> str:
+    """A word of a command line without absolute folders, without a path through a user's own folder, without secrets."""
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    value = without_folders(value)
+    if find_private(value):
+        value = re.split(r"[\\/]", value)[-1]
+    return flag + equals + ("***" if find_secrets(value) or find_private(value) else value)

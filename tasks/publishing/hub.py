@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, set_client_factory
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    HFValidationError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import validate_repo_id
 from huggingface_hub.utils._http import default_client_factory
 
 from tasks.errors import UserError
 from tasks.network import status_of
-from tasks.publishing.refusals import retried
+from tasks.publishing.refusals import PAUSES, Conflict, retried
 from tasks.publishing.staging import ALLOWED, CARD_FILE
 from tasks.run_folder import TASK_FILE
+
+T = TypeVar("T")
 
 #: Files of an earlier release that would be loaded beside the new ones, such as a third shard of weights: taken away.
 REPLACED = tuple(name for name in ALLOWED if name not in (CARD_FILE, "chat_template.jinja"))
@@ -37,7 +44,10 @@ class Destination:
 
 @dataclass(frozen=True)
 class Remote:
-    """What is on the Hub before a release. ``head`` None: no such repository, or no such branch yet."""
+    """What is on the Hub before a release. ``head`` None: no such repository, or no such branch yet.
+
+    A branch that is not there yet will begin with the files and the card of main, so they are its own here.
+    """
 
     exists: bool = False
     private: bool = True
@@ -64,14 +74,18 @@ def check_repo_id(repo_id: str) -> None:
 class Hub:
     """The Hub as one user sees it. The token comes from the environment or the login, never from a command line."""
 
-    def __init__(self) -> None:
-        """Raises UserError where nobody is logged in."""
+    def __init__(self, pauses: Sequence[float] = PAUSES) -> None:
+        """``pauses`` as in ``retried``. Raises UserError where nobody is logged in."""
+        self.pauses = pauses
         self.token = get_token()
         if not self.token:
             raise UserError("nobody is logged in to the Hub; run `hf auth login`, or set HF_TOKEN in the environment")
         # Without a time-out, which is huggingface_hub's default, a server that falls silent would be waited for for ever.
         set_client_factory(_impatient_client)
         self.api = HfApi()
+
+    def _ask(self, what: str, request: Callable[[], T]) -> T:
+        return retried(what, request, self.pauses)
 
     def preflight(self, destination: Destination, task: str) -> tuple[Destination, Remote]:
         """Ask everything that could be refused after hours of training; the repository id gets its namespace.
@@ -84,7 +98,7 @@ class Hub:
         check_repo_id(destination.repo_id)
         if destination.create_pr and (destination.revision or destination.tag):
             raise UserError("--create_pr opens a pull request on main: leave --revision and --tag out")
-        who = retried("logging in to the Hub", lambda: self.api.whoami(cache=False))
+        who = self._ask("logging in to the Hub", lambda: self.api.whoami(cache=False))
         if "/" not in destination.repo_id:
             destination = Destination(**{**vars(destination), "repo_id": f"{who['name']}/{destination.repo_id}"})
         _check_token(who, destination)
@@ -95,25 +109,28 @@ class Hub:
 
     def _check_existing(self, destination: Destination, remote: Remote, task: str) -> None:
         repo_id = destination.repo_id
-        if "config.json" in remote.files and remote.task != task:
+        if remote.head and "config.json" in remote.files and remote.task != task:
             what = f"a model for {remote.task}" if remote.task else "a model that these scripts did not make"
             raise UserError(f"{repo_id} holds {what}; choose another --repo_id, or a branch of its own with --revision")
         if not remote.private and not destination.public and not destination.create_pr:
             raise UserError(
                 f"{repo_id} is public, and a release is private unless --hub_public is given; give it, or another name"
             )
-        if destination.tag:
-            taken = self._tag(destination)
-            if taken and taken != remote.head:
-                raise UserError(
-                    f"--tag {destination.tag}: {repo_id} has this tag already, on another commit; choose a new one"
-                )
+        self.check_tag(destination, remote.head)
         if not destination.create_pr:  # whoever may read a model may open a pull request on it
-            retried(f"asking to write to {repo_id}", lambda: self.api.auth_check(repo_id, write=True))
+            self._ask(f"asking to write to {repo_id}", lambda: self.api.auth_check(repo_id, write=True))
+
+    def check_tag(self, destination: Destination, commit: str | None) -> None:
+        """Raises UserError where the tag is there already and stands for another commit than this one."""
+        taken = self._tag(destination) if destination.tag else None
+        if taken and taken != commit:
+            raise UserError(
+                f"--tag {destination.tag}: {destination.repo_id} has this tag already, on another commit; choose a new one"
+            )
 
     def _tag(self, destination: Destination) -> str | None:
         """The commit of the tag, None where there is no such tag yet."""
-        refs = retried(f"reading {destination.repo_id}", lambda: self.api.list_repo_refs(destination.repo_id))
+        refs = self._ask(f"reading {destination.repo_id}", lambda: self.api.list_repo_refs(destination.repo_id))
         return next((ref.target_commit for ref in refs.tags if ref.name == destination.tag), None)
 
     def read(self, destination: Destination) -> Remote:
@@ -124,49 +141,59 @@ class Hub:
             try:
                 main = self.api.model_info(repo_id)
             except RepositoryNotFoundError as error:
-                if status_of(error) == 401:  # said of a token that is no longer good, too
+                if status_of(error) != 404:  # said of a token that is no longer good and of a gated model, too
                     raise
                 return Remote()
-            try:
-                info = self.api.model_info(repo_id, revision=destination.revision) if destination.revision else main
-            except RevisionNotFoundError:
-                return Remote(exists=True, private=bool(main.private))
+            info, head = main, main.sha
+            if destination.revision:
+                try:
+                    info = self.api.model_info(repo_id, revision=destination.revision)
+                    head = info.sha
+                except RevisionNotFoundError:
+                    head = None
             files = tuple(sibling.rfilename for sibling in info.siblings or ())
             texts = {name: self._text(repo_id, name, info.sha) for name in (CARD_FILE, TASK_FILE) if name in files}
             return Remote(
                 exists=True,
                 private=bool(main.private),
-                head=info.sha,
+                head=head,
                 files=files,
                 card=texts.get(CARD_FILE),
                 task=_task_of(texts.get(TASK_FILE)),
             )
 
-        return retried(f"reading {repo_id}", look)
+        return self._ask(f"reading {repo_id}", look)
 
     def _text(self, repo_id: str, name: str, revision: str | None) -> str | None:
         try:
             return Path(self.api.hf_hub_download(repo_id, name, revision=revision)).read_text("utf-8", errors="replace")
-        except EntryNotFoundError:
+        except RemoteEntryNotFoundError:  # and not its base, which also stands for a Hub that does not answer
             return None
 
     def prepare(self, destination: Destination, remote: Remote) -> Remote:
-        """Make repository and branch where they are not there yet. Returns what is there then."""
+        """Make repository and branch where they are not there yet. Returns what is there then.
+
+        Raises:
+            Conflict: somebody else made the repository since ``remote`` was read, and differently.
+        """
         repo_id = destination.repo_id
         if not remote.exists:
-            retried(
+            self._ask(
                 f"making {repo_id}", lambda: self.api.create_repo(repo_id, private=not destination.public, exist_ok=True)
             )
         if destination.revision and not remote.head:
-            retried(
+            self._ask(
                 f"making the branch {destination.revision}",
                 lambda: self.api.create_branch(repo_id, branch=destination.revision, exist_ok=True),
             )
-        return remote if remote.head else self.read(destination)
+        made = remote if remote.head else self.read(destination)
+        if not remote.exists and (set(made.files) - {".gitattributes"} or made.private == destination.public):
+            raise Conflict(f"{repo_id} was made by somebody else")
+        return made
 
     def differs(self, destination: Destination, revision: str | None, staged: Path) -> list[str]:
         """Files of ``staged`` that the Hub lacks or has otherwise, by the hashes that it reports."""
-        found = retried(
+        found = self._ask(
             f"comparing {destination.repo_id}",
             lambda: self.api.verify_repo_checksums(destination.repo_id, revision=revision, local_dir=staged),
         )
@@ -188,27 +215,31 @@ class Hub:
         def send() -> Any:
             # Made anew at each attempt: huggingface_hub changes these objects while it works.
             operations = [CommitOperationAdd(name, staged / name) for name in names]
-            return self.api.create_commit(
-                destination.repo_id,
-                [*operations, *(CommitOperationDelete(name) for name in stale)],
-                commit_message=message,
-                revision=destination.revision,
-                create_pr=destination.create_pr,
-                parent_commit=remote.head,
-            )
+            try:
+                return self.api.create_commit(
+                    destination.repo_id,
+                    [*operations, *(CommitOperationDelete(name) for name in stale)],
+                    commit_message=message,
+                    revision=destination.revision,
+                    create_pr=destination.create_pr,
+                    parent_commit=remote.head,
+                )
+            except RemoteEntryNotFoundError:  # what is to be removed is gone: by a commit of ours, whose answer was lost
+                raise Conflict(f"{destination.repo_id} is not as it was read") from None
 
-        return retried(f"sending to {destination.repo_id}", send)
+        return self._ask(f"sending to {destination.repo_id}", send)
 
     def finish(self, destination: Destination, remote: Remote, revision: str | None) -> None:
         """Set the tag, and make a private repository public where that was asked for."""
         repo_id = destination.repo_id
         if destination.tag and self._tag(destination) != revision:
-            retried(
+            self._ask(
                 f"setting the tag {destination.tag}",
                 lambda: self.api.create_tag(repo_id, tag=destination.tag, revision=revision, exist_ok=True),
             )
+            self.check_tag(destination, revision)  # exist_ok leaves a tag that somebody else has set where it is
         if destination.public and remote.exists and remote.private:
-            retried(f"making {repo_id} public", lambda: self.api.update_repo_settings(repo_id, private=False))
+            self._ask(f"making {repo_id} public", lambda: self.api.update_repo_settings(repo_id, private=False))
 
 
 def _impatient_client() -> Any:

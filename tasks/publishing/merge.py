@@ -6,19 +6,35 @@ import re
 from typing import Any
 
 #: Opening mark, body, closing mark. The opening mark may say more before its end.
-SECTION = re.compile(r"<!-- generated:(?P<name>[\w-]+)[^>]*-->\n(?P<body>.*?)\n?<!-- /generated:(?P=name) -->", re.DOTALL)
-#: Which sections the card has ever had, so that one which its owner took out is not put back.
-INDEX = re.compile(r"<!-- model card sections: (?P<names>[\w, -]*);[^>]*-->\n?")
-FRONT = re.compile(r"\A---[ \t]*\r?\n(?P<yaml>.*?)\r?\n---[ \t]*(\r?\n|\Z)", re.DOTALL)
+#: No mark stands inside of a body: one that was never closed must not take the owner's text up to the next section.
+SECTION = re.compile(
+    r"<!-- generated:(?P<name>[\w-]+)[^>\n]*-->[ \t]*\n"
+    r"(?P<body>(?:(?!<!-- /?generated:).)*?)\n?<!-- /generated:(?P=name) -->",
+    re.DOTALL,
+)
+#: Which sections the card was given, so that one which its owner took out is not put back.
+INDEX = re.compile(r"<!-- model card sections: (?P<names>[\w, -]*);[^>\n]*-->\n?")
+#: Empty lines may come first: the Hub allows for them.
+FRONT = re.compile(r"\A\s*---[ \t]*\n(?P<yaml>(?:.*?\n)??)---[ \t]*(\n|\Z)", re.DOTALL)
 
 #: Metadata that only a run can know: without a new value the old one is no longer true.
 OF_THE_RUN = ("base_model", "base_model_relation", "metrics", "model-index")
+#: Metadata that says more of one licence, and leaves with it.
+OF_A_LICENSE = ("license_name", "license_link")
 
 
 def split_front(card: str) -> tuple[str, str]:
-    """The YAML of the front matter ("" where there is none) and the text after it."""
+    """The YAML of the front matter ("" where there is none) and the text after it, lines ended by \\n."""
+    card = card.removeprefix("\ufeff").replace("\r\n", "\n")  # what editors on Windows write
     match = FRONT.match(card)
     return (match["yaml"], card[match.end() :]) if match else ("", card)
+
+
+def note_sections(card: str) -> str:
+    """``card`` with the names of the sections that it has in its index."""
+    index = INDEX.search(card)
+    names = [match["name"] for match in SECTION.finditer(card)]
+    return card.replace(index[0], _renamed(index, names), 1) if index else card
 
 
 def owner_text(card: str) -> str:
@@ -37,23 +53,24 @@ def merge_cards(owners: str | None, generated: str) -> str:
     """
     if not owners or not owners.strip():
         return generated
-    front, text = split_front(owners.replace("\r\n", "\n"))
+    front, text = split_front(owners)
     new_front, new_text = split_front(generated)
     sections = {match["name"]: match[0] for match in SECTION.finditer(new_text)}
     earlier = {match["name"]: match["body"] for match in SECTION.finditer(text)}
     index, new_index = INDEX.search(text), INDEX.search(new_text)
-    known = re.split(r",\s*", index["names"]) if index else []
-    # A section that has nothing to say any more leaves with its marks.
+    known = _listed_names(index)
+    removed = [name for name in known if name not in earlier]
+    # A section that has nothing to say any more leaves with its marks, and comes back when it has.
     merged = SECTION.sub(lambda match: sections.get(match["name"], ""), INDEX.sub("", text, count=1))
     order = list(sections)
     for place, name in enumerate(order):
         if name not in earlier and name not in known:
             merged = _insert(merged, sections[name], order[:place])
-    mark = ""
-    if new_index:
-        names = dict.fromkeys([*re.split(r",\s*", new_index["names"]), *filter(None, known)])
-        mark = new_index[0].replace(new_index["names"], ", ".join(names)) + "\n"
-    return f"---\n{_merge_metadata(front, new_front, earlier.get('data', ''))}---\n{mark}{merged.strip()}\n"
+    mark = new_index or index
+    first = _renamed(mark, [*(_listed_names(new_index) or order), *removed]).rstrip() + "\n\n" if mark else ""
+    metadata = _merge_metadata(front, new_front, earlier.get("data", ""))
+    rest = merged.lstrip("\n").rstrip()
+    return f"---\n{metadata}---\n{first}{rest}\n"
 
 
 def _insert(text: str, section: str, before: list[str]) -> str:
@@ -61,7 +78,17 @@ def _insert(text: str, section: str, before: list[str]) -> str:
     ends = {match["name"]: match.end() for match in SECTION.finditer(text)}
     first = SECTION.search(text)
     place = next((ends[name] for name in reversed(before) if name in ends), first.start() if first else len(text))
-    return f"{text[:place].rstrip()}\n\n{section}\n\n{text[place:].lstrip()}"
+    after = text[place:].lstrip("\n")
+    return f"{text[:place].rstrip()}\n\n{section}\n\n{after}"
+
+
+def _listed_names(index: re.Match[str] | None) -> list[str]:
+    return re.findall(r"[\w-]+", index["names"]) if index else []
+
+
+def _renamed(index: re.Match[str], names: list[str]) -> str:
+    start, end = (place - index.start() for place in index.span("names"))
+    return index[0][:start] + ", ".join(dict.fromkeys(names)) + index[0][end:]
 
 
 def _merge_metadata(owners: str, generated: str, data_section: str) -> str:
@@ -74,17 +101,20 @@ def _merge_metadata(owners: str, generated: str, data_section: str) -> str:
 
     try:
         theirs = yaml.safe_load(owners)
-    except yaml.YAMLError:
+    except Exception:  # not YAML, or a value that its reader chokes on, such as the date 2024-13-45
         theirs = None
+    theirs = theirs if isinstance(theirs, dict) else {}
     ours: dict[str, Any] = yaml.safe_load(generated)
-    for key, value in theirs.items() if isinstance(theirs, dict) else ():
+    other_license = "license" in ours and ours["license"] != theirs.get("license")
+    for key, value in theirs.items():
         if key in ("tags", "language", "datasets"):
             spoken_of = data_section if key == "datasets" else ""
             old = _listed(ours.get(key))
-            joined = old + [item for item in _listed(value) if item not in old and f"`{item}`" not in spoken_of]
+            added = [item for item in _listed(value) if item not in old and f"/datasets/{item})" not in spoken_of]
+            joined = old + added
             if joined:
                 ours[key] = joined if len(joined) > 1 or isinstance(ours.get(key, []), list) else joined[0]
-        elif key not in ours and key not in OF_THE_RUN:
+        elif key not in ours and key not in OF_THE_RUN and not (key in OF_A_LICENSE and other_license):
             ours[key] = value
     return yaml_dump(ours, sort_keys=False, line_break="\n")
 

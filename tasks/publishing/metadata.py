@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -42,7 +43,7 @@ def metrics_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]
         if isinstance(value, Mapping):
             for key, item in value.items():
                 walk(f"{name}.{key}" if name else key, item)
-        elif isinstance(value, float) and math.isfinite(value):
+        elif isinstance(value, Real) and not isinstance(value, Integral) and math.isfinite(value):
             found[name] = float(value)
 
     walk("", {name: value for name, value in own.items() if not name.startswith(NOT_METRICS)})
@@ -65,7 +66,7 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
             dataset_config=data.config,
             dataset_split=split_name(data, split),
             dataset_revision=dataset_revision(data, split),
-            dataset_args={"rows": report.results[f"{prefix}rows"]},
+            dataset_args={"rows": int(report.results[f"{prefix}rows"])},
             metric_type=metric_id(metric),
             metric_name=metric_label(metric, "en"),
             metric_value=value,

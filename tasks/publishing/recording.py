@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 from tasks.base import Task
 from tasks.publishing import facts
 from tasks.publishing.report import RunReport
-from tasks.run_folder import RunConfig, without_folders
+from tasks.run_folder import RunConfig
 
 if TYPE_CHECKING:
     from tasks.training.arguments import DataArguments, PublishArguments, TrainingArguments
@@ -61,7 +61,7 @@ class RunRecorder(TrainerCallback):
 def shown_arguments(args: TrainingArguments) -> dict[str, Any]:
     """The arguments that decide what is learned, as plain values without folders."""
     return {
-        name: without_folders(value) if isinstance(value, str) else value
+        name: facts.public(value) if isinstance(value, str) else value
         for name, value in args.to_dict().items()
         if not name.startswith(NOT_SHOWN)
     }

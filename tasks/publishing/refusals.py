@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from tasks.errors import UserError
@@ -26,17 +26,17 @@ class Conflict(Exception):
     """Somebody else has committed since the repository was read."""
 
 
-def retried(what: str, request: Callable[[], T]) -> T:
+def retried(what: str, request: Callable[[], T], pauses: Sequence[float] = PAUSES) -> T:
     """``request()``, again after growing pauses while the Hub is busy, broken or unreachable.
 
     huggingface_hub repeats most requests by itself, but neither the one that commits nor anything that Xet refuses.
-    ``what`` is being done, for messages.
+    ``what`` is being done, for messages. One attempt more than there are ``pauses`` (seconds) is made.
 
     Raises:
         Conflict: the Hub answers 412: the branch has moved on.
         UserError: the Hub refuses for good, or still does at the last attempt.
     """
-    for pause in (*PAUSES, None):
+    for pause in (*pauses, None):
         try:
             return request()
         except Exception as error:
@@ -66,10 +66,16 @@ def is_transient(error: Exception) -> bool:
 
 def retry_after(error: Exception) -> float:
     """The seconds that the server asks to wait; 0 where it does not say."""
+    from huggingface_hub.utils import parse_ratelimit_headers
+
     for cause in causes(error):
-        value = getattr(getattr(cause, "response", None), "headers", {}).get("Retry-After", "")
+        headers = getattr(getattr(cause, "response", None), "headers", {})
+        value = headers.get("Retry-After", "")
         if value.isdigit():
             return float(value)
+        window = parse_ratelimit_headers(headers)  # the Hub's own way: the seconds until its window of requests ends
+        if window and not window.remaining:
+            return window.reset_in_seconds + 1.0
     return 0.0
 
 
@@ -83,19 +89,21 @@ def refusal(error: Exception) -> str | None:
         return "HF_HUB_OFFLINE is set, so nothing can be sent; unset it"
     if status == 401:
         return "the Hub does not accept the token (revoked, expired?); log in again with `hf auth login`, or set HF_TOKEN"
+    if status == 429:
+        return "the Hub asks for fewer requests (429)"
+    if status == 413 or (status is not None and re.search("quota|storage limit|payment", said, re.IGNORECASE)):
+        return f"no room is left for it on the Hub ({said}); free some, or publish to another namespace"
     if status == 403:
         return f"the Hub refuses ({said}); use a token with write access, or another --repo_id"
     if status == 404:
         return f"not found on the Hub, or not visible to this token ({said})"
-    if status == 413 or (status is not None and re.search("quota|storage limit|payment", said, re.IGNORECASE)):
-        return f"no room is left for it on the Hub ({said}); free some, or publish to another namespace"
-    if status == 429:
-        return "the Hub asks for fewer requests (429)"
     if status is not None:
         return f"the Hub answers {status} ({said})"
     if isinstance(error, json.JSONDecodeError):
         return "the Hub answers with something that is not JSON; a proxy or a login page may stand in between"
     if is_network(error):
-        xet = "; HF_HUB_DISABLE_XET=1 sends the files another way" if "xet" in said.lower() else ""
+        # A builtin ConnectionError is Xet's, whatever it says: other requests fail with errors of the HTTP client.
+        from_xet = type(error) is ConnectionError or "xet" in said.lower()
+        xet = "; HF_HUB_DISABLE_XET=1 sends the files another way" if from_xet else ""
         return f"the Hub cannot be reached ({type(error).__name__}: {said[:160]}){xet}"
     return None

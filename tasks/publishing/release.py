@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import get_task
 from tasks.errors import Interrupted, UserError
 from tasks.publishing.card import license_for, render_card
+from tasks.publishing.facts import ROOT
 from tasks.publishing.lint import lint_card
 from tasks.publishing.merge import merge_cards, owner_text
 from tasks.publishing.metadata import metrics_of
@@ -106,29 +107,33 @@ def dry_run(release: Release, repo_id: str) -> None:
         print(f"nothing was sent: this is what {repo_id} would get")
 
 
-def publish(release: Release, destination: Destination, hub: Hub) -> str:
+def publish(release: Release, destination: Destination, hub: Hub | None = None) -> str:
     """Send a run to the Hub in one commit, compare what arrived, set the tag. Returns and prints the address.
 
     Raises:
-        UserError: the Hub refuses, or what arrived is not what was sent. ``resume`` is the command that goes on: nothing
-            of the run's folder was changed, and what was sent is not sent again.
+        UserError: nobody is logged in, the Hub refuses, or what arrived is not what was sent. ``resume`` is the command
+            that goes on: nothing of the run's folder was changed, and what was sent is not sent again.
     """
+    from tasks.publishing.hub import Hub
     from tasks.publishing.refusals import Conflict
 
     try:
         license_for(release.report.base, release.report.data.license, release.publish_args)
+        hub = hub or Hub()
         destination, remote = hub.preflight(destination, release.report.config.task)
         for _ in range(ROUNDS):
             try:
                 return _send(release, destination, hub, remote)
             except Conflict:
                 print(f"{destination.repo_id} has changed in the meantime; reading it again", file=sys.stderr)
-                remote = hub.read(destination)
+                destination, remote = hub.preflight(destination, release.report.config.task)
         raise UserError(f"{destination.repo_id} is changed by others all the time; try again later")
     except UserError as error:
         raise UserError(str(error), resume=resume_command(release, destination)) from None
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; go on with: {resume_command(release, destination)}") from None
+        raise Interrupted(
+            "interrupted; the run's folder is as it was, and the last line goes on", resume_command(release, destination)
+        ) from None
 
 
 def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) -> str:
@@ -140,6 +145,8 @@ def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) 
         stale = stale_files(remote.files, names)
         before, revision = remote, remote.head
         if changed or stale:
+            if remote.exists:
+                hub.check_tag(destination, None)  # there will be a new commit, and a tag stays where it is
             check_loads(release.folder, place)  # before anything is made on the Hub
             remote = hub.prepare(destination, remote)
             info = hub.commit(destination, remote, place, changed, stale)
@@ -149,7 +156,8 @@ def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) 
                 raise UserError(f"{repo_id} does not hold what was sent: {', '.join(wrong)}; send it again")
         hub.finish(destination, before, revision)
         card = (place / CARD_FILE).read_text("utf-8")
-    _remember(release.folder, repo_id, card)
+    if not destination.create_pr:  # a pull request may be refused: main's card is as it was
+        _remember(release.folder, repo_id, card)
     done = [*changed, *(f"{name} (removed)" for name in stale)]
     print(
         f"sent and compared: {', '.join(done)}" if done else "nothing has changed since the last release: nothing was sent"
@@ -166,7 +174,7 @@ def headline(report: RunReport) -> str:
 
 
 def resume_command(release: Release, destination: Destination) -> str:
-    """The command line that publishes this folder, from wherever it was left."""
+    """The command line that publishes this folder, to be run where the one that stopped was."""
     import shlex
 
     args = release.publish_args
@@ -174,6 +182,7 @@ def resume_command(release: Release, destination: Destination) -> str:
         "--repo_id": destination.repo_id,
         "--revision": destination.revision,
         "--tag": destination.tag,
+        "--commit_message": destination.message if destination.message != headline(release.report) else None,
         "--keep_card": release.keep_card,
     }
     switches = {
@@ -185,20 +194,38 @@ def resume_command(release: Release, destination: Destination) -> str:
         (switches if value is True else flags)[f"--{name}"] = value if value is True else str(value)
     words = [word for flag, value in flags.items() if value for word in (flag, value)]
     words += [flag for flag, given in switches.items() if given]
-    return f"python scripts/publish.py {shlex.join([str(release.folder), *words])}"
+    script = "scripts/publish.py" if os.path.isfile("scripts/publish.py") else str(ROOT / "scripts" / "publish.py")
+    return shlex.join(["python", script, str(release.folder), *words])
 
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[Path]:
-    """A folder beside the files, where links are possible; the system's own place where that cannot be written to."""
+    """A folder beside the files, where links are possible; the system's own place where that cannot be written to.
+
+    Its name has the number of this process, so that what a killed one left behind can be told and taken away.
+    """
+    for left in folder.glob(".publish-*-*"):
+        if not _runs(left.name.split("-")[1]):
+            shutil.rmtree(left, ignore_errors=True)
     try:
-        place = Path(tempfile.mkdtemp(prefix=".publish-", dir=folder))
+        place = Path(tempfile.mkdtemp(prefix=f".publish-{os.getpid()}-", dir=folder))
     except OSError:
         place = Path(tempfile.mkdtemp(prefix="publish-"))
     try:
         yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _runs(process: str) -> bool:
+    """Whether there is a process of this number, on this machine; True where that cannot be told."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True
 
 
 def _own_tokens() -> list[str]:

@@ -95,7 +95,8 @@ class RunReport:
         config = RunConfig.load(folder)
         if config is None:
             raise UserError(f"{folder}: no task.json there, so it is not the folder of a finished run")
-        known = _read(folder / REPORT_FILE) or {"base": {"name": config.base_model}}
+        from_scratch = {"from_scratch": True} if config.task == "scratch" else {"name": config.base_model}
+        known = _read(folder / REPORT_FILE) or {"base": from_scratch}
         try:
             known |= {"base": Base(**known.get("base", {})), "data": Data(**known.get("data", {}))}
             report = cls(config=config, **known)
@@ -104,7 +105,7 @@ class RunReport:
                 f"{folder / REPORT_FILE}: not of this release ({error}); delete that file or run again"
             ) from None
         report.results = _read(folder / RESULTS_FILE)
-        report.log = _read(folder / STATE_FILE).get("log_history", [])
+        report.log = _read(folder / STATE_FILE).get("log_history") or []
         return report
 
 

@@ -29,17 +29,21 @@ def preflight_run(
     """
     if not publish_args.push_to_hub or int(os.environ.get("RANK", "0")) != 0:
         return
-    from tasks.publishing.card import license_for
-    from tasks.publishing.facts import base_of, data_license
-    from tasks.publishing.hub import Hub
-
     if not (training_args.do_train and training_args.do_eval):
         raise UserError(
             "--push_to_hub publishes a model that was trained and measured: leave --no_do_train, --no_do_eval out"
         )
+    from tasks.publishing.card import license_for
+    from tasks.publishing.facts import base_of, data_license
+    from tasks.publishing.hub import Hub
+
     license_for(base_of(model_args, publish_args), data_license(task, data_args), publish_args)
     _check_disk(getattr(model_args, "model", None), training_args)
-    Hub().preflight(_destination(training_args, publish_args, task.name), task.name)
+    try:
+        # Two more tries: who has just started a run would rather know than wait for four minutes.
+        Hub(pauses=(1.0, 2.0)).preflight(_destination(training_args, publish_args, task.name), task.name)
+    except UserError as error:
+        raise UserError(str(error).replace("--repo_id", "--hub_model_id")) from None
 
 
 def publish_run(trainer: CompletionTrainer, report: RunReport, publish_args: PublishArguments) -> None:
@@ -59,10 +63,8 @@ def publish_run(trainer: CompletionTrainer, report: RunReport, publish_args: Pub
     report.save(folder)
     write_card(folder, publish_args)
     if publish_args.push_to_hub:
-        from tasks.publishing.hub import Hub
-
         report = RunReport.load(folder)
-        publish(Release(folder, report, publish_args), _destination(trainer.args, publish_args, headline(report)), Hub())
+        publish(Release(folder, report, publish_args), _destination(trainer.args, publish_args, headline(report)))
 
 
 def _destination(training_args: TrainingArguments, publish_args: PublishArguments, message: str) -> Destination:
@@ -82,9 +84,7 @@ def _check_disk(model: str | None, training_args: TrainingArguments) -> None:
     A checkpoint holds the weights and AdamW's two moments of each; one more than ``save_total_limit`` exists for a moment.
     """
     weights = _weight_bytes(model)
-    kept = (
-        0 if str(training_args.save_strategy) == "no" else (training_args.save_total_limit or training_args.num_train_epochs)
-    )
+    kept = 0 if training_args.save_strategy == "no" else (training_args.save_total_limit or training_args.num_train_epochs)
     needed = int(weights * (2 + 3 * (kept + 1 if kept else 0)))
     place = Path(training_args.output_dir).resolve()
     while not place.exists():

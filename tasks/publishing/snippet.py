@@ -62,7 +62,7 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         lines.append(f"prompt = {' + '.join([*first, *code[:cut], source])} + rest")
     words = json.dumps(config.label_words, ensure_ascii=False)
     answer = _CHOOSE.format(words=words) if task.output_type == "multiple_choice" else _WRITE
-    return _LOAD.format(model_id=json.dumps(model_id)) + "\n".join(lines) + "\n" + answer
+    return _LOAD.format(model_id=json.dumps(model_id, ensure_ascii=False)) + "\n".join(lines) + "\n" + answer
 
 
 def _expression(part: Part, names: dict[str, str]) -> str:

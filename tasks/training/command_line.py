@@ -51,8 +51,9 @@ def parse_dataclasses(
         raise UserError(" ".join(str(error).split())) from None
     if unknown:
         known = [flag for action in parser._actions for flag in action.option_strings]
-        near = difflib.get_close_matches(unknown[0].split("=")[0], known, n=1)
-        raise UserError(f"unknown argument {unknown[0]}" + (f"; did you mean {near[0]}?" if near else "; see --help"))
+        flag = unknown[0].split("=")[0]  # its value may be a token
+        near = difflib.get_close_matches(flag, known, n=1)
+        raise UserError(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else "; see --help"))
     return (*parsed, getattr(rest, positional)) if positional else tuple(parsed)
 
 

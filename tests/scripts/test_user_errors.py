@@ -122,7 +122,7 @@ def test_too_few_rows_to_set_some_aside(refused, tmp_path):
         ("nli", {"max_new_tokens": 0}, "--max_new_tokens is 0; it must be 1 or more"),
         ("nli", {"max_length": 16}, "tokens that may not be cut, and 4 fit; shorten it, or change --max_length (now 16)"),
         ("qa", {"max_length": 16}, "row validation-0: the prompt has"),
-        ("nli", {"learning_rat": 1}, "unknown argument --learning_rat=1; did you mean --learning_rate?"),
+        ("nli", {"learning_rat": 1}, "unknown argument --learning_rat; did you mean --learning_rate?"),
         ("nli", {"learning_rate": "fast"}, "invalid float value: 'fast'; see --help"),
         ("nli", {"eval_strategy": "often"}, "often is not a valid IntervalStrategy"),
         ("nli", {"metric_for_best_model": "f1"}, "--metric_for_best_model f1: nli measures loss, accuracy, macro_f1"),

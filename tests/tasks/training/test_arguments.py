@@ -164,7 +164,7 @@ def test_early_stopping_without_what_it_needs_is_refused(argv):
     ("argv", "message"),
     [
         (("--learning_rat", "1"), "unknown argument --learning_rat; did you mean --learning_rate?"),
-        (("--num_beam=3",), "unknown argument --num_beam=3; did you mean --num_beams?"),
+        (("--num_beam=3",), "unknown argument --num_beam; did you mean --num_beams?"),
         (("--train_fil", "x"), "unknown argument --train_fil; did you mean --train_file?"),
         (("--qqqqqqqqqqqq",), "unknown argument --qqqqqqqqqqqq; see --help"),
         (("stray",), "unknown argument stray; see --help"),

@@ -1,0 +1,336 @@
+"""What a card knows of base model, data, machine and command, and what it must not know."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tasks import get_task
+from tasks.publishing import facts
+from tasks.publishing.recording import shown_arguments
+from tasks.publishing.report import Base, Data, RunReport
+from tasks.publishing.secrets import find_private, find_secrets
+from tasks.training.arguments import DataArguments, ModelArguments, PublishArguments, ScratchArguments, TrainingArguments
+from tests.conftest import write_rows
+from tests.full_report import ALL_TASKS, bare_report, card
+
+HF = "hf_" + "aB3" * 12
+KOGPT2 = Base("skt/kogpt2-base-v2", "skt/kogpt2-base-v2", license="cc-by-nc-sa-4.0")
+
+
+@pytest.fixture(autouse=True)
+def somebody(monkeypatch):
+    monkeypatch.setattr("getpass.getuser", lambda: "minsu")
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu-box-17.lab.example")
+
+
+class TestBase:
+    def test_kogpt2(self):
+        assert facts.base_facts("skt/kogpt2-base-v2") == KOGPT2
+        assert facts.base_facts("skt/kogpt2-base-v2", "v1") == dataclasses.replace(KOGPT2, revision="v1")
+        assert facts.base_of(ModelArguments(), PublishArguments()) == KOGPT2
+
+    def test_a_base_with_terms_of_its_own(self):
+        base = facts.base_facts("LGAI-EXAONE/EXAONE-3.5-2.4B-Instruct")
+        assert (base.license, base.license_name) == ("other", "exaone")
+        assert base.license_link == "https://huggingface.co/LGAI-EXAONE/EXAONE-3.5-2.4B-Instruct/blob/main/LICENSE"
+
+    def test_one_that_nobody_knows(self):
+        # The tests are offline: nothing is cached of it.
+        assert facts.base_facts("nobody/unknown-model") == Base("nobody/unknown-model", "nobody/unknown-model")
+        for name in ("./no-such-folder/x", "/no/such", "a/b/c"):  # loading the model says what is wrong with it
+            assert facts.base_facts(name).license is None
+
+    def test_the_card_of_one_that_the_table_does_not_have(self, tmp_path, monkeypatch):
+        (tmp_path / "README.md").write_text("---\nlicense: mit\nbase_model: a/b\n---\n", "utf-8")
+        monkeypatch.setattr(facts, "_cached_card", lambda hub_id, revision: tmp_path / "README.md")
+        assert facts.base_facts("nobody/unknown-model", "main") == Base(
+            "nobody/unknown-model", "nobody/unknown-model", "main", license="mit"
+        )
+
+    def test_from_nothing(self):
+        assert facts.base_of(ScratchArguments(), PublishArguments()) == Base(from_scratch=True)
+
+    def test_a_folder_that_nothing_is_known_of(self, tmp_path):
+        folder = tmp_path / "home" / "minsu" / "my-model"
+        folder.mkdir(parents=True)
+        assert facts.base_facts(str(folder)) == Base("my-model")
+        assert facts.base_facts(str(folder) + "/") == Base("my-model")
+
+    def test_a_folder_that_is_a_copy_of_a_hub_model(self, tmp_path):
+        folder = tmp_path / "kogpt2-copy"
+        folder.mkdir()
+        (folder / "README.md").write_text("---\nlicense: mit\n---\n", "utf-8")
+        arguments = ModelArguments(model=str(folder))
+        assert facts.base_of(arguments, PublishArguments(base_model="skt/kogpt2-base-v2")) == KOGPT2
+
+    def test_a_folder_with_a_card(self, tmp_path):
+        folder = tmp_path / "downloaded"
+        folder.mkdir()
+        for front, known in (
+            ("license: apache-2.0\nbase_model: a/b", {"license": "apache-2.0", "hub_id": "a/b"}),
+            ("license: other\nlicense_name: x\nlicense_link: https://x.example\nbase_model:\n- a/b\n- c/d",
+             {"license": "other", "license_name": "x", "license_link": "https://x.example", "hub_id": "a/b"}),
+            ("license: [mit]\nbase_model: 5", {}),
+            ("base_model: []", {}),
+            ("- a", {}),
+            ("a: [", {}),
+            ("a: 2024-13-45", {}),
+            ("", {}),
+        ):  # fmt: skip
+            (folder / "README.md").write_text(f"---\n{front}\n---\n# x\n", "utf-8")
+            assert facts.base_facts(str(folder)) == Base("downloaded", **known)
+        (folder / "README.md").write_bytes(b"\xff\xfe no card")
+        assert facts.base_facts(str(folder)) == Base("downloaded")
+
+    def test_a_folder_of_an_earlier_run_knows_where_it_came_from(self, tmp_path):
+        first, second = tmp_path / "generate-run", tmp_path / "summarize-run"
+        for folder, base in ((first, dataclasses.replace(KOGPT2, revision="v1")), (second, None)):
+            folder.mkdir()
+            report = dataclasses.replace(bare_report("generate"), base=base or facts.base_facts(str(first)))
+            report.config.save(folder)
+            report.save(folder)
+        assert facts.base_facts(str(first)) == dataclasses.replace(KOGPT2, name="generate-run", revision="v1")
+        assert facts.base_facts(str(second)) == dataclasses.replace(KOGPT2, name="summarize-run", revision="v1")
+        # What it was published under may be stricter than what its base asks for.
+        (second / "README.md").write_text("---\nlicense: cc-by-nc-nd-4.0\n---\n", "utf-8")
+        assert facts.base_facts(str(second)).license == "cc-by-nc-nd-4.0"
+
+    def test_a_folder_of_a_run_from_nothing(self, tmp_path):
+        report = dataclasses.replace(bare_report("scratch"), base=Base(from_scratch=True))
+        report.config.save(tmp_path)
+        report.save(tmp_path)
+        assert facts.base_facts(str(tmp_path)) == Base(tmp_path.name, from_scratch=True)
+
+
+class TestData:
+    def test_files(self, tmp_path, monkeypatch):
+        folder = tmp_path / "home" / "minsu"
+        folder.mkdir(parents=True)
+        for name, text in (("a.jsonl", '{"x": 1}\n'), ("b.jsonl", "\n"), ("val.csv", "가\n")):
+            (folder / name).write_bytes(text.encode())
+        arguments = DataArguments(train_file=str(folder / "*.jsonl"), validation_file=str(folder / "val.csv"))
+        expected = Data(
+            "files",
+            files=[
+                {"split": "train", "name": "a.jsonl", "bytes": 9,
+                 "sha256": "936353965b4ba9180e3acb781d81aa634390ac95fd2874a9cbc4c4846b49fbd4"},
+                {"split": "train", "name": "b.jsonl", "bytes": 1,
+                 "sha256": "01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b"},
+                {"split": "validation", "name": "val.csv", "bytes": 4,
+                 "sha256": "bd11c1e19b82e8495d553c142a6ba622cf4484df0781ed5ce6400fb67cd92d4d"},
+            ],
+        )  # fmt: skip
+        assert facts.data_facts(get_task("nli"), arguments) == expected
+        monkeypatch.setenv("HOME", str(folder))
+        assert facts.data_facts(get_task("nli"), dataclasses.replace(arguments, train_file="~/*.jsonl")) == expected
+
+    def test_a_large_file_is_hashed_whole(self, tmp_path):
+        content = bytes(range(256)) * 8192 + b"end"
+        (tmp_path / "x.txt").write_bytes(content)
+        data = facts.data_facts(get_task("generate"), DataArguments(train_file=str(tmp_path / "x.txt")))
+        assert data.files[0]["sha256"] == hashlib.sha256(content).hexdigest()
+        assert data.files[0]["bytes"] == len(content)
+
+    def test_the_share_that_was_set_aside(self, tmp_path):
+        path = write_rows(tmp_path / "x.jsonl", [{"text": "x"}])
+
+        def share(**arguments) -> float | None:
+            return facts.data_facts(get_task("generate"), DataArguments(validation_split=0.1, **arguments)).validation_share
+
+        assert share(train_file=path) == 0.1
+        assert share(train_file=path, test_file=path) == 0.1
+        assert share(train_file=path, validation_file=path) is None
+        assert share(test_file=path) is None
+        assert share() == 0.1  # wikipedia has no validation rows
+        assert facts.data_facts(get_task("nli"), DataArguments()).validation_share is None  # klue has
+
+    @pytest.mark.parametrize("task", ALL_TASKS)
+    def test_the_tasks_own_data_set(self, task):
+        own = get_task(task).default_dataset
+        data = facts.data_facts(get_task(task), DataArguments(dataset_revision="abc"))
+        assert (data.source, data.name, data.config, data.revision) == ("hub", own.id, own.config, "abc")
+        assert data.license == own.license
+
+    def test_another_data_set(self):
+        known = facts.data_facts(get_task("nli"), DataArguments(dataset="kakaobrain/kor_nli", dataset_config="multi_nli"))
+        assert known == Data("hub", "kakaobrain/kor_nli", "multi_nli", license="cc-by-sa-4.0")
+        assert facts.data_facts(get_task("nli"), DataArguments(dataset="me/rows")) == Data("hub", "me/rows")
+
+    def test_a_folder(self, tmp_path):
+        folder = tmp_path / "minsu" / "rows"
+        folder.mkdir(parents=True)
+        assert facts.data_facts(get_task("nli"), DataArguments(dataset=str(folder))) == Data("folder", "rows")
+
+    def test_the_sample(self):
+        for task in ALL_TASKS:
+            data = facts.data_facts(get_task(task), DataArguments(sample_data=True))
+            assert data == Data("sample", f"{task} sample", license="cc0-1.0")
+
+    def test_the_licence_before_anything_is_read(self, tmp_path):
+        assert facts.data_license(get_task("qa"), DataArguments()) == "cc-by-nd-4.0"
+        assert facts.data_license(get_task("qa"), DataArguments(sample_data=True)) == "cc0-1.0"
+        for split in ("train", "validation", "test"):
+            assert facts.data_license(get_task("qa"), DataArguments(**{f"{split}_file": "no-such-file"})) is None
+
+
+class TestGit:
+    @pytest.fixture
+    def repository(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(facts, "ROOT", tmp_path.resolve())
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+        (tmp_path / "a.py").write_text("1\n", "utf-8")
+        for arguments in (
+            ["init", "-q"],
+            ["add", "a.py"],
+            ["-c", "user.name=x", "-c", "user.email=x@example.com", "commit", "-q", "-m", "x"],
+        ):
+            subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
+        return tmp_path
+
+    def head(self, folder: Path) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    def test_commit(self, repository):
+        assert facts.git_commit() == self.head(repository)
+        assert len(facts.git_commit()) == 40
+
+    def test_changed_files_are_told_and_new_ones_are_not(self, repository):
+        (repository / "outputs").mkdir()
+        (repository / "outputs" / "x").touch()
+        assert facts.git_commit() == self.head(repository)
+        (repository / "a.py").write_text("2\n", "utf-8")
+        assert facts.git_commit() == self.head(repository) + "-dirty"
+
+    def test_inside_of_somebody_elses_repository(self, repository, monkeypatch):
+        (repository / "site-packages").mkdir()
+        monkeypatch.setattr(facts, "ROOT", (repository / "site-packages").resolve())
+        assert facts.git_commit() is None
+
+    def test_no_repository(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(facts, "ROOT", tmp_path.resolve())
+        assert facts.git_commit() is None
+
+    def test_a_repository_without_a_commit(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(facts, "ROOT", tmp_path.resolve())
+        subprocess.run(["git", "-C", str(tmp_path), "init", "-q"], check=True)
+        assert facts.git_commit() is None
+
+    def test_no_git(self, repository, monkeypatch):
+        monkeypatch.setenv("PATH", "")
+        assert facts.git_commit() is None
+
+
+def test_versions(monkeypatch):
+    versions = facts.versions()
+    assert versions["torch"] == torch.__version__
+    assert versions["transformers"] == metadata.version("transformers")
+    assert next(iter(versions)) == "python"
+    assert set(versions) <= {"python", *facts.PACKAGES}
+    monkeypatch.setattr(facts, "PACKAGES", ("torch", "no-such-package"))
+    assert list(facts.versions()) == ["python", "torch"]
+
+
+class TestHardware:
+    def test_a_processor(self):
+        found = facts.hardware(torch.device("cpu"), 1)
+        assert set(found) <= {"processes", "system", "processor", "cores"}
+        assert found["processes"] == 1
+        assert found["cores"] >= 1
+        assert not any("gpu-box" in str(value) for value in found.values())
+        assert find_private(str(found)) == []
+
+    def test_an_accelerator(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=85 * 10**9))
+        found = facts.hardware(torch.device("cuda", 0), 2)
+        assert (found["accelerator"], found["accelerator_memory_gib"], found["processes"]) == ("NVIDIA H100", 79, 2)
+        assert facts.hardware(torch.device("mps"), 1)["accelerator"] == "mps"
+
+    def test_in_words(self, tmp_path):
+        def words(language: str = "en", **known) -> str:
+            text = card(dataclasses.replace(bare_report("qa"), hardware=known), tmp_path, card_language=language)
+            return next((line for line in text.splitlines() if line.startswith(("- Machine", "- 장비"))), "")
+
+        assert words() == ""
+        assert words(processes=1, system="Linux", processor="AMD EPYC", cores=2) == "- Machine: AMD EPYC, 2 cores, Linux"
+        assert words(processes=2, cores=4) == "- Machine: 4 cores, 2 processes"
+        assert words(processes=2, accelerator="H100", accelerator_memory_gib=79) == "- Machine: 2 x H100 (79 GiB)"
+        assert words(accelerator="mps", system="Darwin") == "- Machine: 1 x mps, Darwin"
+        assert words("ko", processes=2, cores=4, system="Linux") == "- 장비: 코어 4개, 프로세스 2개, Linux"
+
+
+class TestCommand:
+    def test_without_folders(self):
+        assert facts.command(
+            [
+                "/home/minsu/work/scripts/run_nli.py", "--model", "~/models/kogpt2", "--train_file=/home/minsu/새 글.csv",
+                "--validation_file", r"C:\Users\minsu\val.csv", "--output_dir", "outputs/nli", "--config=/x/y.yaml",
+                "--dataset", "klue/klue", "--column_map", "premise=a,hypothesis=b",
+            ]
+        ) == (
+            "python scripts/run_nli.py --model kogpt2 '--train_file=새 글.csv' --validation_file val.csv --output_dir "
+            "outputs/nli --config=y.yaml --dataset klue/klue --column_map premise=a,hypothesis=b"
+        )  # fmt: skip
+
+    def test_without_the_users_name(self):
+        assert facts.command(["run_qa.py", "--output_dir", "../../home/minsu/qa", "--model=runs/minsu/base"]) == (
+            "python scripts/run_qa.py --output_dir qa --model=base"
+        )
+        assert facts.command(["run_qa.py", "--hub_model_id", "minsu/kogpt2-qa"]) == (
+            "python scripts/run_qa.py --hub_model_id minsu/kogpt2-qa"  # a repository is meant to be seen
+        )
+        assert "minsu" not in facts.command(["run_qa.py", "--run_name", "minsu", "--train_file", "minsu@lab.example/x.csv"])
+
+    def test_without_secrets(self):
+        words = ["run_qa.py", "--run_name", HF, f"--project=key-{HF}", "--config", f"https://minsu:{HF}@x.example/c.yaml"]
+        command = facts.command(words)
+        assert command == "python scripts/run_qa.py --run_name '***' '--project=***' --config '***'"
+        assert find_secrets(command) == find_private(command) == []
+
+    def test_processes_and_no_arguments(self):
+        assert facts.command(["scripts/run_qa.py"], 4) == "torchrun --nproc_per_node 4 scripts/run_qa.py"
+        assert facts.command(["scripts/run_qa.py"]) == "python scripts/run_qa.py"
+
+    def test_arguments(self, tmp_path):
+        arguments = TrainingArguments(
+            output_dir=str(tmp_path), run_name=HF, report_to="none", optim_args=f"x={HF}",
+            resume_from_checkpoint="/home/minsu/run/checkpoint-5", lr_scheduler_type="cosine", seed=7,
+            length_column_name="/home/x/y",
+        )  # fmt: skip
+        shown = shown_arguments(arguments)
+        assert find_secrets(str(shown)) == find_private(str(shown)) == []
+        assert str(tmp_path) not in str(shown)
+        assert (shown["seed"], shown["lr_scheduler_type"], shown["length_column_name"]) == (7, "cosine", "y")
+        assert not [name for name in shown if "dir" in name or "hub" in name or "token" in name.replace("tokens", "")]
+
+
+def test_a_whole_card_of_private_inputs(tmp_path):
+    """Everything that is known, from inputs full of what nobody else is to know."""
+    folder = tmp_path / "home" / "minsu" / "runs" / "qa-run"
+    folder.mkdir(parents=True)
+    rows = write_rows(folder / "rows.jsonl", [{"question": "비밀 질문", "context": "비밀 문맥", "answers": "비밀"}])
+    report: RunReport = dataclasses.replace(
+        bare_report("qa"),
+        base=facts.base_facts(str(folder)),
+        data=facts.data_facts(get_task("qa"), DataArguments(train_file=rows, test_file=rows)),
+        arguments=shown_arguments(TrainingArguments(output_dir=str(folder))),
+        hardware=facts.hardware(torch.device("cpu"), 1),
+        versions=facts.versions(),
+        command=facts.command(["/home/minsu/run_qa.py", "--train_file", rows, "--run_name", HF, "--model", str(folder)]),
+    )
+    for language in ("en", "ko"):
+        text = card(report, folder, card_language=language)
+        assert find_secrets(text) == find_private(text) == []
+        for private in ("minsu", "home", "gpu-box", HF, str(tmp_path), "비밀"):
+            assert private not in text
+        assert "--train_file rows.jsonl --run_name '***' --model qa-run" in text

@@ -1,0 +1,195 @@
+"""The program of a card, run as it is printed, gives what the project's own tools give."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from tasks import get_task
+from tasks.inference.generation import generation_config
+from tasks.inference.loading import load_predictor
+from tasks.inference.predicting import generation_settings
+from tasks.publishing.report import RunReport
+from tasks.publishing.snippet import usage_snippet
+from tasks.run_folder import RunConfig
+from tasks.training.arguments import DataArguments, GenerationArguments
+from tasks.training.encoding import Encoder, sequence_length
+from tasks.training.modeling import load_config, load_model
+from tasks.training.tokenization import add_separators, load_tokenizer, make_portable
+from tests.conftest import model_args
+from tests.full_report import ALL_TASKS, bare_report, card
+
+LAYOUTS = ("kogpt2", "gpt2", "llama", "neox")
+
+
+@pytest.fixture(scope="module")
+def bases(request, tmp_path_factory) -> dict[str, str]:
+    """The four layouts with 512 positions, in which the usage examples fit, and weights that depend on the whole prompt."""
+    found = {}
+    for layout in LAYOUTS:
+        source = request.getfixturevalue(f"{layout}_folder")
+        folder = tmp_path_factory.mktemp("bases") / layout
+        shutil.copytree(source, folder)
+        config = AutoConfig.from_pretrained(source)
+        setattr(config, "n_positions" if config.model_type == "gpt2" else "max_position_embeddings", 512)
+        model = AutoModelForCausalLM.from_config(config)
+        generator = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.ndim == 2:  # fresh weights repeat the last token, whatever stood before it
+                    parameter.normal_(0.0, 0.35, generator=generator)
+        model.save_pretrained(folder)
+        found[layout] = str(folder)
+    return found
+
+
+def make_run(base: str, folder: Path, task_name: str, **choices) -> RunReport:
+    """What a run leaves that was not trained: separators, model, tokenizer, generation_config, task.json; its report."""
+    task, arguments = get_task(task_name), model_args(base)
+    tokenizer, appended = add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)
+    data_args = DataArguments(max_length=choices.pop("max_length", None))
+    # Sampling is switched off, so that there is one answer.
+    settings = generation_settings(task, GenerationArguments(**({"max_new_tokens": 12, "do_sample": False} | choices)))
+    encoder = Encoder(tokenizer, sequence_length(data_args.max_length, tokenizer), settings["max_new_tokens"])
+    model = load_model(arguments, tokenizer, appended)
+    model.generation_config = generation_config(settings, tokenizer)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    make_portable(folder)
+    config = RunConfig.of(task, base, data_args, encoder, settings)
+    config.save(folder)
+    return dataclasses.replace(
+        bare_report(task_name), config=config, adds_bos=tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
+    )
+
+
+def printed(text: str) -> str:
+    """The program in a card."""
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return code
+
+
+def output_of(code: str, cwd: Path) -> str:
+    """What the program prints, run in this process: importing torch anew would take seconds."""
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), warnings.catch_warnings():
+        warnings.simplefilter("error", SyntaxWarning)
+        patch.chdir(cwd)
+        exec(compile(code, "snippet", "exec"), {"__name__": "__main__"})
+    return out.getvalue()
+
+
+def own_answer(folder: Path, row: dict[str, str]) -> str:
+    predictor = load_predictor(model_args(str(folder)), GenerationArguments())
+    ((prediction,),) = predictor.answer([predictor.task.input_example({"id": "x", **row})])
+    return prediction.text
+
+
+@pytest.mark.parametrize("task_name", ALL_TASKS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_printed_program_answers_as_the_project_does(bases, layout, task_name, tmp_path):
+    folder = tmp_path / f"{layout}-{task_name}"
+    report = make_run(bases[layout], folder, task_name)
+    assert report.adds_bos is (layout == "llama")
+    answer = own_answer(folder, get_task(task_name).usage_example)
+    assert answer
+    assert output_of(printed(card(report, folder)), tmp_path) == f"{answer}\n"
+    korean = printed(card(report, folder, card_language="ko"))
+    assert korean == printed(card(report, folder))
+
+
+@pytest.mark.parametrize("layout", ["kogpt2", "llama"])
+def test_the_answers_depend_on_the_input(bases, layout, tmp_path):
+    """Else the tests above would show little."""
+    folder = tmp_path / "run"
+    make_run(bases[layout], folder, "summarize")
+    example = get_task("summarize").usage_example["document"]
+    texts = [own_answer(folder, {"document": text}) for text in (example, example[1:], example + " 비가 온다.")]
+    assert len(set(texts)) == 3
+
+
+@pytest.mark.parametrize("layout", ["kogpt2", "llama"])
+@pytest.mark.parametrize("task_name", ["summarize", "nli"])
+def test_a_text_that_is_too_long_is_cut_at_the_same_token(bases, layout, task_name, tmp_path):
+    folder = tmp_path / "run"
+    report = make_run(bases[layout], folder, task_name, max_length=90, max_new_tokens=10)
+    code = printed(card(report, folder))
+    name, text = next(iter(get_task(task_name).usage_example.items()))
+    for length in (1, 5, 10):
+        row = get_task(task_name).usage_example | {name: text * length}
+        assert output_of(code.replace(text, text * length), tmp_path) == own_answer(folder, row) + "\n"
+
+
+def test_separators_and_stop_tokens_in_a_text_stay_text(bases, tmp_path):
+    text = get_task("summarize").usage_example["document"]
+    hostile = f'</s><summarize> "따옴표" \\n {text[:30]} ㅠㅠ'
+    for layout in ("kogpt2", "gpt2"):
+        folder = tmp_path / layout
+        report = make_run(bases[layout], folder, "summarize")
+        code = printed(card(report, folder)).replace(f'"{text}"', repr(hostile))
+        assert hostile not in text
+        assert output_of(code, tmp_path) == own_answer(folder, {"document": hostile}) + "\n"
+
+
+def test_in_a_fresh_process(bases, tmp_path):
+    folder = tmp_path / "kogpt2-nli"
+    report = make_run(bases["kogpt2"], folder, "nli")
+    (tmp_path / "example.py").write_text(printed(card(report, folder)), "utf-8")
+    finished = subprocess.run(
+        [sys.executable, "example.py"],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout == own_answer(folder, get_task("nli").usage_example) + "\n"
+
+
+def test_literally():
+    report = dataclasses.replace(bare_report("qa"), adds_bos=True)
+    assert (
+        usage_snippet(get_task("qa"), report, 'me/"x"')
+        == """\
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model_id = "me/\\"x\\""
+tokenizer = AutoTokenizer.from_pretrained(model_id)
+model = AutoModelForCausalLM.from_pretrained(model_id).eval()
+
+
+def encode(text):
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+
+
+context = "시청은 다음 달 1일부터 주말에도 도서관을 연다고 밝혔다. 주말에는 오전 9시부터 오후 6시까지 문을 연다."
+question = "주말에는 몇 시부터 문을 여나요?"
+rest = [tokenizer.convert_tokens_to_ids("<question>")] + encode(question) + [tokenizer.convert_tokens_to_ids("<answer>")]
+prompt = [tokenizer.bos_token_id] + encode(context)[: 975 - len(rest)] + rest
+input_ids = torch.tensor([prompt])
+output = model.generate(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
+print(tokenizer.decode(output[0, len(prompt):], skip_special_tokens=True).strip())"""
+    )
+
+
+def test_a_task_without_an_example_has_no_program(tmp_path, monkeypatch):
+    monkeypatch.setattr(type(get_task("qa")), "usage_example", {})
+    assert usage_snippet(get_task("qa"), bare_report("qa"), "me/x") is None
+    text = card(bare_report("qa"), tmp_path)
+    assert "```python" not in text
+    assert "generated:usage" not in text
