@@ -19,10 +19,10 @@ class TokenBudgetSampler(Sampler[list[int]]):
     The rows are shuffled, sorted by length within a window, cut into batches, and the batches are shuffled. The order
     follows from ``seed`` and the epoch alone, so a resumed run and every process know it without a word.
 
-    Each epoch has the same number of batches (a Trainer plans its steps by it), a multiple of ``world_size``; where an epoch
-    comes out shorter, its largest batches are halved, and where one beyond ``epochs`` comes out longer, its smallest are joined
-    (which may pass the budget). So every process takes as many steps, and each row is seen exactly
-    once an epoch, by one process. A row longer than the budget is a batch of its own.
+    Each epoch has the same number of batches (a Trainer plans its steps by it), a multiple of ``world_size``: where an epoch
+    comes out shorter, its largest batches are halved; where one beyond ``epochs`` comes out longer, its smallest are joined,
+    which may pass the budget. So every process takes as many steps, and each row is seen exactly once an epoch, by one
+    process. A row longer than the budget is a batch of its own.
 
     ``epochs`` are planned ahead: it costs a sort of the lengths each.
     """

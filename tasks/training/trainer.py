@@ -21,7 +21,7 @@ from tasks.errors import Interrupted, UserError
 from tasks.run_folder import RunConfig
 from tasks.training.batches import TokenBudgetSampler
 from tasks.training.encoding import IGNORE
-from tasks.training.engine import fuse_gelu, head_on_labels_only
+from tasks.training.engine import fuse_gelu, head_on_labels_only, keep_freed_memory
 from tasks.training.tokenization import make_portable
 
 
@@ -39,6 +39,8 @@ class CompletionTrainer(Trainer):
     def __init__(self, *args: Any, run_config: RunConfig, score_task: Callable[[], dict[str, Any]], **kwargs: Any) -> None:
         """``run_config`` is written beside each checkpoint; ``score_task`` is called at evaluations that need it."""
         model, engine = kwargs["model"], kwargs["args"]
+        if engine.use_cpu and engine.keep_freed_memory:
+            keep_freed_memory()
         if engine.fused_gelu:
             fuse_gelu(model)
         if engine.labelled_head:

@@ -11,12 +11,11 @@ from tasks import get_task
 from tasks.errors import UserError
 from tasks.training.arguments import (
     GenerationArguments,
-    ScratchArguments,
-    ScratchTrainingArguments,
     TrainingArguments,
     parse_arguments,
 )
 from tasks.training.command_line import parse_dataclasses
+from tasks.training.scratch_arguments import ScratchArguments, ScratchTrainingArguments
 
 TASK = get_task("summarize")
 
