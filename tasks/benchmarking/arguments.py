@@ -65,7 +65,7 @@ class BenchmarkArguments:
     max_memory_gb: float | None = field(
         default=None, metadata={"help": "A run that needs more fails; 90 %% of what is free at the start by default."}
     )
-    seed: int = field(default=42, metadata={"help": "Seed of batches and dropout."})
+    seed: int = field(default=42, metadata={"help": "Seed of batches and dropout; each repeat adds one to it."})
 
     def __post_init__(self) -> None:
         """Raises UserError on numbers that measure nothing."""
