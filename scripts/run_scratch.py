@@ -23,7 +23,7 @@ def main() -> None:
     preflight_run(task, scratch_args, data_args, training_args, publish_args)  # what the Hub would refuse after training
 
     # Imported now, so that --help and mistakes in the arguments answer at once.
-    from transformers import AutoModelForCausalLM, set_seed
+    from transformers import GPT2LMHeadModel, set_seed
 
     from tasks.inference.generation import generation_config
     from tasks.inference.predicting import Predictor, generation_settings
@@ -52,8 +52,7 @@ def main() -> None:
     encoder = Encoder(tokenizer, sequence_length(data_args.max_length, tokenizer), settings["max_new_tokens"])
     datasets = {split: encode(encoder, rows, split, counts) for split, rows in examples.items()}
 
-    config = gpt2_config(scratch_args.model_size, tokenizer, scratch_args.dropout)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=scratch_args.attn_implementation)
+    model = GPT2LMHeadModel(gpt2_config(scratch_args.model_size, tokenizer, scratch_args.dropout))
     align_special_tokens(model, tokenizer)
     model.generation_config = generation_config(settings, tokenizer)
     predictor = Predictor(task, model, encoder, settings, training_args.per_device_eval_batch_size, training_args.seed)

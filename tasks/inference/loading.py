@@ -12,6 +12,7 @@ from tasks.errors import UserError
 from tasks.inference.predicting import Predictor, generation_settings
 from tasks.run_folder import TASK_FILE, RunConfig
 from tasks.training.encoding import Encoder, sequence_length
+from tasks.training.engine import fuse_gelu
 from tasks.training.modeling import load_config, load_model
 from tasks.training.tokenization import add_separators, load_tokenizer
 
@@ -53,6 +54,7 @@ def load_predictor(
     length = sequence_length(max_length or (run.max_length if run else None), tokenizer)
     encoder = Encoder(tokenizer, length, settings["max_new_tokens"])
     model = load_model(model_args, tokenizer, appended_ids)
+    fuse_gelu(model)  # as in training: a run and its evaluation are to say the same
     device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     return Predictor(task, model.to(device), encoder, settings, batch_size, seed)
 

@@ -34,7 +34,7 @@ class ModelArguments:
     )
     attn_implementation: str | None = field(
         default=None,
-        metadata={"help": "eager, sdpa or flash_attention_2; eager to train on CPU, else what transformers chooses."},
+        metadata={"help": "eager, sdpa or flash_attention_2; transformers chooses by default (see --eager_on_cpu)."},
     )
     dropout: float | None = field(
         default=None, metadata={"help": "Dropout while training; what the model's config says by default."}
@@ -207,6 +207,10 @@ class TrainingArguments(HfTrainingArguments):
         default=True, metadata={"help": "Compute logits only where there is a label; the same loss, less work and memory."}
     )
     fused_gelu: bool = field(default=True, metadata={"help": "GPT-2's GELU in one operation; equal up to rounding."})
+    # Without dropout sdpa is the faster one there, too: it then has a fused kernel.
+    eager_on_cpu: bool = field(
+        default=True, metadata={"help": "On CPU, train a model that has dropout with eager attention."}
+    )
     keep_freed_memory: bool = field(
         default=True, metadata={"help": "On CPU: let the C library keep memory for the next step instead of giving it back."}
     )
@@ -271,9 +275,6 @@ def parse_arguments(
     if training_args.output_dir in (None, "trainer_output"):  # what transformers has for "not given"
         name = Path(model_args.model).name if isinstance(model_args, ModelArguments) else model_args.model_size
         training_args.output_dir = str(Path("outputs") / f"{task.name}-{name}")
-    if training_args.use_cpu and model_args.attn_implementation is None:
-        # With dropout torch's sdpa has no fused kernel on CPU: 41 ms a layer against 154 to 181 (short rows, two cores).
-        model_args.attn_implementation = "eager"
     publish_args.push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False
     publish_args.repo_id, publish_args.revision = training_args.hub_model_id, training_args.hub_revision
     return model_args, data_args, generation_args, training_args, publish_args

@@ -33,6 +33,15 @@ def keep_freed_memory() -> None:
         mallopt(m_trim_threshold, (1 << 31) - 1)
 
 
+def has_attention_dropout(model: PreTrainedModel) -> bool:
+    """Whether attention weights are dropped in training, for which torch's sdpa has no fused kernel on CPU.
+
+    It then falls back to a slower way of doing what eager attention does: 154 to 181 ms a layer against 41 (short rows, two
+    cores, bf16).
+    """
+    return any(getattr(model.config, name, 0) for name in ("attn_pdrop", "attention_dropout"))
+
+
 def fuse_gelu(model: PreTrainedModel) -> int:
     """Replace GELUs that are written out in seven operations by torch's one; returns how many were.
 

@@ -17,10 +17,6 @@ class ScratchArguments:
     model_size: Literal["mini", "small", "medium", "large", "xl"] = field(
         default="small", metadata={"help": "GPT-2's published sizes (124 M, 355 M, 774 M, 1.5 B), or a mini for two cores."}
     )
-    attn_implementation: str | None = field(
-        default=None,
-        metadata={"help": "eager, sdpa or flash_attention_2; eager to train on CPU, else what transformers chooses."},
-    )
     n_positions: int = field(default=1024, metadata={"help": "Longest sequence that the model can read, in tokens."})
     # GPT-2's own. A corpus that is seen many times needs it; a small model that has to learn to copy is better without.
     dropout: float = field(default=0.1, metadata={"help": "Dropout of the new model; its fine-tunes inherit it."})

@@ -21,7 +21,7 @@ from tasks.errors import Interrupted, UserError
 from tasks.run_folder import RunConfig
 from tasks.training.batches import TokenBudgetSampler
 from tasks.training.encoding import IGNORE
-from tasks.training.engine import fuse_gelu, head_on_labels_only, keep_freed_memory
+from tasks.training.engine import fuse_gelu, has_attention_dropout, head_on_labels_only, keep_freed_memory
 from tasks.training.tokenization import make_portable
 
 
@@ -52,6 +52,17 @@ class CompletionTrainer(Trainer):
         self.add_callback(SaveOnInterrupt())
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As the parent's; on CPU with eager attention where the model has dropout, as it was again afterwards."""
+        if not (self.args.use_cpu and self.args.eager_on_cpu and has_attention_dropout(self.model)):
+            return super().train(*args, **kwargs)
+        before = self.model.config._attn_implementation
+        self.model.set_attn_implementation("eager")
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            self.model.set_attn_implementation(before)
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches by tokens where ``tokens_per_batch`` asks for them, else the parent's.

@@ -398,3 +398,16 @@ def test_the_engine_learns_what_the_plain_trainer_learns(any_folder, tmp_path):
     plain = make(any_folder, tmp_path / "plain", max_steps=3, labelled_head=False, fused_gelu=False)
     assert fast.train().training_loss == pytest.approx(plain.train().training_loss, abs=1e-5)
     assert_same(weights(fast.model), weights(plain.model), tolerance=1e-4)
+
+
+def test_on_cpu_a_model_with_dropout_trains_with_eager_attention(kogpt2_folder, tmp_path):
+    seen = []
+    trainer = make(kogpt2_folder, tmp_path, dropout=0.1)
+    trainer.model.config.attn_pdrop = 0.1
+    trainer.add_callback(At(1, lambda: seen.append(trainer.model.config._attn_implementation)))
+    trainer.train()
+    assert (seen, trainer.model.config._attn_implementation) == (["eager"], "sdpa")
+    plain = make(kogpt2_folder, tmp_path / "plain")
+    plain.add_callback(At(1, lambda: seen.append(plain.model.config._attn_implementation)))
+    plain.train()
+    assert seen == ["eager", "sdpa"]
