@@ -124,13 +124,8 @@ def settings_of(command: str, args: BenchmarkArguments) -> dict[str, Any]:
 
 
 def job_of(common: dict[str, Any], variant: Variant) -> dict[str, Any]:
-    """The job of one variant. Ours attends eagerly on a CPU, where that is the fastest for rows of these lengths."""
-    from tasks.benchmarking.machine import device
-
-    job = common | {"way": variant.way} | variant.settings
-    if common["command"] == "train" and variant.way == "ours" and job["attn_implementation"] is None:
-        job["attn_implementation"] = "eager" if device().type == "cpu" else None
-    return job
+    """The job of one variant."""
+    return common | {"way": variant.way} | variant.settings
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ def _ours(work: Workspace, model: Any, meter: Meter, folder: str) -> None:
         tokens_per_batch=job["tokens_per_batch"],
         labelled_head=job.get("labelled_head", True),
         fused_gelu=job.get("fused_gelu", True),
+        eager_on_cpu=job.get("eager_on_cpu", True),
     )
     trainer = CompletionTrainer(
         model=model,

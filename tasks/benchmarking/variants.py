@@ -33,7 +33,7 @@ TRAIN = {
     "ours_rows": Variant("ours", "ours with 16 rows a batch", {"tokens_per_batch": None}),
     "ours_no_head": Variant("ours", "ours with the head on every position", {"labelled_head": False}),
     "ours_no_gelu": Variant("ours", "ours with the model's own GELU", {"fused_gelu": False}),
-    "ours_sdpa": Variant("ours", "ours with sdpa attention", {"attn_implementation": "sdpa"}),
+    "ours_sdpa": Variant("ours", "ours with sdpa attention", {"eager_on_cpu": False}),
     "trl": Variant("trl", "TRL's SFTTrainer on prompt and completion columns, its defaults"),
     "trl_no_checkpointing": Variant("trl", "the same, gradient checkpointing off", {"gradient_checkpointing": False}),
     "notebook": Variant(

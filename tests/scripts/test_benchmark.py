@@ -84,13 +84,12 @@ def test_the_parts_of_our_engine_are_switched_one_by_one(benchmark, monkeypatch)
     jobs = dict(zip(TRAINED, started))
     ours = jobs["ours"]
     changed = {name: {key: value for key, value in job.items() if ours.get(key) != value} for name, job in jobs.items()}
-    cpu = "eager" if machine.device().type == "cpu" else None
-    assert (ours["attn_implementation"], ours["tokens_per_batch"], ours["dropout"]) == (cpu, 4096, None)
+    assert (ours["attn_implementation"], ours["tokens_per_batch"], ours["dropout"]) == (None, 4096, None)
     assert changed["ours_dropout0"] == {"dropout": 0.0}
     assert changed["ours_rows"] == {"tokens_per_batch": None}
     assert changed["ours_no_head"] == {"labelled_head": False}
     assert changed["ours_no_gelu"] == {"fused_gelu": False}
-    assert changed["ours_sdpa"] == {"attn_implementation": "sdpa"}
+    assert changed["ours_sdpa"] == {"eager_on_cpu": False}
     assert jobs["group_by_length"]["attn_implementation"] is None
 
 
