@@ -68,6 +68,11 @@ class Decoded:
     logprobs: list[float] = field(default_factory=list)
 
 
+def keeps_keys(model: PreTrainedModel) -> bool:
+    """Whether the model goes on from keys and values, as ``decode`` does; state-space models have another memory."""
+    return "past_key_values" in inspect.signature(model.forward).parameters
+
+
 @torch.inference_mode()
 def decode(
     model: PreTrainedModel,
@@ -90,7 +95,8 @@ def decode(
     The result is that of ``generate`` row by row. Rows leave when they have ended, so the last long one is computed alone.
     """
     rows, width = input_ids.shape
-    positions = "position_ids" in inspect.signature(model.forward).parameters
+    parameters = inspect.signature(model.forward).parameters
+    last = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
     cache = roomy_cache(model, width + max_new_tokens)
     results = [Decoded() for _ in range(rows)]
     alive = torch.arange(rows, device=input_ids.device)  # the results that the rows of the batch belong to
@@ -98,8 +104,8 @@ def decode(
     ids, mask, step = input_ids, attention_mask, input_ids
     place = (mask.cumsum(-1) - 1).clamp(min=0)
     for count in range(max_new_tokens):
-        at = {"position_ids": place} if positions else {}
-        output = model(input_ids=step, attention_mask=mask, past_key_values=cache, use_cache=True, logits_to_keep=1, **at)
+        at = {"position_ids": place} if "position_ids" in parameters else {}
+        output = model(input_ids=step, attention_mask=mask, past_key_values=cache, use_cache=True, **last, **at)
         logits = output.logits[:, -1].float()
         chosen_from = processors(ids, logits) if processors else logits
         if allowed is not None:

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from tasks.inference.batching import batches_by_length, pad
-from tasks.inference.decoding import decode
+from tasks.inference.decoding import decode, keeps_keys
 from tasks.inference.extraction import Allowed
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def generate(
         for batch in batches_by_length(lengths, batch_size, max(1, MAX_TOKENS // copies)):
             input_ids, attention_mask = pad([prompts[i] for i in batch], tokenizer.pad_token_id, "left", model.device)
             width = input_ids.shape[1]
-            if config.num_beams > 1:
+            if config.num_beams > 1 or not keeps_keys(model):
                 output = model.generate(
                     input_ids=input_ids,
                     attention_mask=attention_mask,

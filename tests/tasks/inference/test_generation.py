@@ -166,3 +166,17 @@ def test_the_config_that_is_saved_names_every_setting_that_another_model_could_b
     assert (config.repetition_penalty, config.no_repeat_ngram_size) == (1.0, 0)
     sampled = generation_config(settings(do_sample=True, top_k=7, top_p=0.5, temperature=0.3), tokenizer)
     assert (sampled.top_k, sampled.top_p, sampled.temperature) == (7, 0.5, 0.3)
+
+
+def test_a_model_without_keys_and_values_is_left_to_transformers(make_predictor, tmp_path, kogpt2_folder):
+    from transformers import MambaConfig, MambaForCausalLM
+
+    predictor = make_predictor(kogpt2_folder, "generate")
+    torch.manual_seed(0)
+    tokenizer = predictor.encoder.tokenizer
+    model = MambaForCausalLM(
+        MambaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=1, state_size=4, pad_token_id=3)
+    ).eval()
+    found = generate(model, tokenizer, [[20, 31, 42]], settings(max_new_tokens=3), 1)
+    expected = greedy_by_hand(model, [20, 31, 42], 3, tokenizer.eos_token_id)
+    assert found == [[expected]]
