@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory() -> bool:
     """Let the C library keep what is freed instead of giving it back page by page (glibc's ``mallopt``, man page 3).
 
     A step frees and asks for the same hundreds of megabytes. glibc maps large blocks anew each time, and the kernel fills
-    every page with zeros when it is first touched. Does nothing where the C library is another one.
+    every page with zeros when it is first touched. Returns False, and does nothing, where the C library is another one.
     """
     if platform.system() != "Linux":
-        return
+        return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h
-        mallopt(m_mmap_threshold, 1 << 30)
-        mallopt(m_trim_threshold, (1 << 31) - 1)
+    if mallopt is None:
+        return False
+    m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h
+    return bool(mallopt(m_mmap_threshold, 1 << 30) and mallopt(m_trim_threshold, (1 << 31) - 1))
 
 
 def has_attention_dropout(model: PreTrainedModel) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import platform
 
 import pytest
 import torch
@@ -86,8 +87,10 @@ def test_the_fused_gelu_learns_the_same(kogpt2_folder):
     assert fast.config.activation_function == "gelu_new"
 
 
-def test_freed_memory_is_kept_without_complaint():
-    keep_freed_memory()
+def test_glibc_takes_the_settings_that_keep_freed_memory(monkeypatch):
+    assert keep_freed_memory() is (platform.libc_ver()[0] == "glibc")
+    monkeypatch.setattr(platform, "system", lambda: "Darwin")
+    assert keep_freed_memory() is False
 
 
 # Batches
