@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from transformers import (
 
 from tasks.training.tokenization import PROBE
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
 torch.set_num_threads(1)  # models this small only wait for a second thread
 
 ROOT = Path(__file__).parent.parent
