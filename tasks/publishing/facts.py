@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.publishing.license import base_license, dataset_license
+from tasks.publishing.merge import split_front
 from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport
 from tasks.publishing.secrets import find_private, find_secrets
 from tasks.run_folder import without_folders
@@ -81,9 +82,8 @@ def _card_facts(card: Path | None) -> dict[str, Any]:
         return {}
     import yaml
 
-    front = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", card.read_text("utf-8", errors="replace"), re.DOTALL)
     try:
-        values = yaml.safe_load(front.group(1)) if front else {}
+        values = yaml.safe_load(split_front(card.read_text("utf-8", errors="replace"))[0])
     except Exception:  # not YAML, or a value that its reader chokes on
         values = {}
     values = values if isinstance(values, dict) else {}
@@ -106,7 +106,7 @@ def data_license(task: Task, data_args: DataArguments) -> str | None:
 def data_facts(task: Task, data_args: DataArguments) -> Data:
     """Where the rows of a run came from; files by the hash of their bytes.
 
-    Call it when the rows are loaded: ``dataset_revision`` is the commit that was read from then on.
+    Call it when the rows are loaded: ``data_args.dataset_revision`` is the commit that was read from then on.
     """
     if data_args.sample_data:
         return Data(source="sample", name=f"{task.name} sample", license=data_license(task, data_args))

@@ -15,7 +15,7 @@ from tasks.base import Example, RowError, Task
 from tasks.errors import UserError
 from tasks.training.columns import Loaded, columns_of, load_rows, parse_column_map
 from tasks.training.files import Row, find_files, read_rows, suffix_of
-from tasks.training.hub_data import OTHER_SOURCES, find_split, load_hub, load_split
+from tasks.training.hub_data import OTHER_SOURCES, commit_of, find_split, load_hub, load_split
 
 if TYPE_CHECKING:
     import datasets
@@ -101,6 +101,7 @@ def _readers(task: Task, data_args: Any, splits: tuple[str, ...]) -> dict[str, R
             for split in ("train", "validation")
         }
     name, parts = load_hub(task, data_args.dataset, data_args.dataset_config, data_args.dataset_revision)
+    data_args.dataset_revision = commit_of(parts) or data_args.dataset_revision  # what was read, for the model card
     theirs = {split: find_split(task, name, parts, split) for split in ("train", "validation")}
     if theirs["train"] is None and ("train" in splits or theirs["validation"] is None):
         raise UserError(f"the dataset {name} has no split 'train'; it has {', '.join(parts)}; {OTHER_SOURCES}")

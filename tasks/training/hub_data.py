@@ -56,6 +56,12 @@ def load_hub(
     return name, dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
 
 
+def commit_of(splits: Mapping[str, datasets.Dataset]) -> str | None:
+    """The commit of the Hub that the splits were read at; None for a folder. datasets names their folder in its cache so."""
+    paths = [file["filename"] for split in splits.values() for file in split.cache_files]
+    return next((match[1] for path in paths if (match := re.search(r"[/\\]([0-9a-f]{40})[/\\]", path))), None)
+
+
 def find_split(task: Task, name: str, splits: Mapping[str, Any], split: str) -> str | None:
     """What ``split`` (``train`` or ``validation``) is called in the dataset ``name``; None where it has none.
 

@@ -16,6 +16,7 @@ import tasks
 from tasks.base import Column, Example, HubDataset, RowError, Task, text_of
 from tasks.errors import UserError
 from tasks.training.data import format_examples, load_raw_datasets, row_error
+from tasks.training.hub_data import commit_of
 
 
 class Pair(Task):
@@ -694,3 +695,12 @@ def test_format_examples_without_a_usable_row():
     with pytest.raises(UserError) as caught:
         format_examples(Pair(), data, True)
     assert str(caught.value) == "none of 3 rows can be used; the first problem: a.jsonl line 1: unknown label 'maybe'"
+
+
+def test_the_commit_that_was_read_is_told_by_the_cache(tmp_path):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    for name, expected in ((commit, commit), ("fe97b6a940c8ac31", None)):  # a data set of the Hub, and a folder's
+        folder = tmp_path / "klue___klue" / "nli" / "0.0.0" / name
+        datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(folder)
+        assert commit_of({"train": datasets.load_from_disk(folder)}) == expected
+    assert commit_of({"train": datasets.Dataset.from_dict({"text": ["a"]})}) is None
