@@ -30,6 +30,8 @@ TRAIN = {
         "ours", "batches by tokens, head on labelled positions, fused GELU, eager attention on CPU, the model's own dropout"
     ),
     "ours_dropout0": Variant("ours", "ours without dropout", {"dropout": 0.0}),
+    "ours_1024": Variant("ours", "ours with 1,024 tokens a batch", {"tokens_per_batch": 1024}),
+    "ours_512": Variant("ours", "ours with 512 tokens a batch", {"tokens_per_batch": 512}),
     "ours_rows": Variant("ours", "ours with 16 rows a batch", {"tokens_per_batch": None}),
     "ours_no_head": Variant("ours", "ours with the head on every position", {"labelled_head": False}),
     "ours_no_gelu": Variant("ours", "ours with the model's own GELU", {"fused_gelu": False}),
