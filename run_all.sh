@@ -30,7 +30,7 @@ fi
 
 # A model of 1 million parameters knows nothing but the sample: learning rates are higher and epochs more than for a
 # pretrained model, whose defaults the scripts carry.
-quiet=(--sample_data --overwrite_output_dir --disable_tqdm true --logging_steps 50 --train_sampling_strategy group_by_length)
+quiet=(--sample_data --overwrite_output_dir --disable_tqdm true --logging_steps 50)
 
 echo "== a tokenizer and a small GPT-2 from scratch"
 python scripts/run_scratch.py "${quiet[@]}" --output_dir "$out/scratch" --model_size mini --vocab_size 1500 --n_positions 256 \

@@ -30,7 +30,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from tasks.training.tokenization import PROBE
+from tasks.training.modeling import load_config
+from tasks.training.tokenization import PROBE, load_tokenizer
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
 torch.set_num_threads(1)  # models this small only wait for a second thread
@@ -160,6 +161,11 @@ def model_args(folder: str, **overrides) -> SimpleNamespace:
         "trust_remote_code": False,
     }
     return SimpleNamespace(**(defaults | overrides))
+
+
+def tokenizer_of(folder: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of a local folder, as the scripts load it."""
+    return load_tokenizer(model_args(folder), load_config(model_args(folder)))
 
 
 def write_rows(path: Path, rows: list[dict]) -> str:

@@ -114,7 +114,9 @@ class Meter:
         def training_step(model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
             ids, mask = inputs["input_ids"], inputs.get("attention_mask")
             useful = ids.numel() if mask is None else int(mask.sum())
-            self.batch(useful, int((inputs["labels"][:, 1:] != IGNORE).sum()), ids.numel(), len(ids))
+            # Without padding the rows stand one behind the other, and each begins at position 0.
+            rows = int((inputs["position_ids"] == 0).sum()) if "position_ids" in inputs else len(ids)
+            self.batch(useful, int((inputs["labels"][:, 1:] != IGNORE).sum()), ids.numel(), rows)
             self.loss = plain(model, inputs, *args, **kwargs)
             return self.loss
 

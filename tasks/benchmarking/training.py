@@ -72,11 +72,12 @@ def _ours(work: Workspace, model: Any, meter: Meter, folder: str) -> None:
     """The Trainer of scripts/run_<task>.py, its engine by the flags of the variant."""
     job = work.job
     settings = _settings(job, folder)
-    if job["tokens_per_batch"] is None:
+    if not job["tokens_per_batch"]:
         settings["per_device_train_batch_size"] = 16  # the scripts' default
     args = arguments.TrainingArguments(
         **settings,
         tokens_per_batch=job["tokens_per_batch"],
+        padding_free=job.get("padding_free"),
         labelled_head=job.get("labelled_head", True),
         fused_gelu=job.get("fused_gelu", True),
         eager_on_cpu=job.get("eager_on_cpu", True),

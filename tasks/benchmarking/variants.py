@@ -30,9 +30,11 @@ TRAIN = {
         "ours", "batches by tokens, head on labelled positions, fused GELU, eager attention on CPU, the model's own dropout"
     ),
     "ours_dropout0": Variant("ours", "ours without dropout", {"dropout": 0.0}),
-    "ours_1024": Variant("ours", "ours with 1,024 tokens a batch", {"tokens_per_batch": 1024}),
-    "ours_512": Variant("ours", "ours with 512 tokens a batch", {"tokens_per_batch": 512}),
-    "ours_rows": Variant("ours", "ours with 16 rows a batch", {"tokens_per_batch": None}),
+    "ours_default": Variant(
+        "ours", "ours as the scripts do it: as many tokens a batch as 16 rows have on average", {"tokens_per_batch": None}
+    ),
+    "ours_rows": Variant("ours", "ours with 16 rows a batch", {"tokens_per_batch": 0}),
+    "ours_padding_free": Variant("ours", "ours with the rows of a batch one behind the other", {"padding_free": True}),
     "ours_no_head": Variant("ours", "ours with the head on every position", {"labelled_head": False}),
     "ours_no_gelu": Variant("ours", "ours with the model's own GELU", {"fused_gelu": False}),
     "ours_sdpa": Variant("ours", "ours with sdpa attention", {"eager_on_cpu": False}),
@@ -50,11 +52,13 @@ TRAIN = {
 INFER = {
     "nli": {
         "ours": Variant("ours", "one forward pass, the label words' probabilities"),
+        "ours_64": Variant("ours", "the same, up to 64 rows a batch", {"rows_a_batch": 64}),
         "batched_generate": Variant("generate", "generate, sorted by length, 64 rows a batch", {"batch_size": 64}),
         "notebook": Variant("generate", "generate row by row, the text compared with the label words", {"batch_size": 1}),
     },
     "summarize": {
         "ours": Variant("ours", "greedy decoding of this project"),
+        "ours_64": Variant("ours", "the same, up to 64 rows a batch", {"rows_a_batch": 64}),
         "generate_batch_1": Variant("generate", "generate row by row", {"batch_size": 1}),
         "generate_batch_16": Variant("generate", "generate, sorted by length, 16 rows a batch", {"batch_size": 16}),
         "generate_batch": Variant("continuous", "transformers' generate_batch (continuous batching)"),

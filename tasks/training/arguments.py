@@ -199,9 +199,22 @@ class TrainingArguments(HfTrainingArguments):
     )
     greater_is_better: bool | None = field(default=None, metadata={"help": "Set by the metric."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept: the best and the last."})
+    # As many steps an epoch as with batches of rows, on as many labels, with next to no padding and no batch of long rows
+    # alone: measured 1.3 to 1.5 times as fast, see README.
     tokens_per_batch: int | None = field(
         default=None,
-        metadata={"help": "Batches of as many rows as fit into N tokens with padding, instead of a number of rows."},
+        metadata={
+            "help": "Batches of as many rows as fit into N tokens; as many as --per_device_train_batch_size rows have on "
+            "average by default. 0: batches of that many rows, whatever their length."
+        },
+    )
+    padding_free: bool | None = field(
+        default=None,
+        metadata={
+            "help": "The rows of a batch one behind the other, without padding; by default with FlashAttention.",
+            "nargs": "?",
+            "const": True,
+        },
     )
     labelled_head: bool = field(
         default=True, metadata={"help": "Compute logits only where there is a label; the same loss, less work and memory."}
@@ -234,6 +247,17 @@ class TrainingArguments(HfTrainingArguments):
                 "--early_stopping_patience needs evaluations and checkpoints; leave --eval_strategy, --save_strategy and "
                 "--load_best_model_at_end as they are"
             )
+        if self.tokens_per_batch is not None and self.tokens_per_batch < 0:
+            raise UserError(f"--tokens_per_batch is {self.tokens_per_batch}; it must be 0 (batches of rows) or more")
+        if self.train_sampling_strategy != "random":
+            if self.tokens_per_batch:
+                raise UserError(
+                    f"--train_sampling_strategy {self.train_sampling_strategy} makes batches of rows, --tokens_per_batch "
+                    "batches of tokens, in which rows of like length meet already: give one of them"
+                )
+            self.tokens_per_batch = 0
+        if self.padding_free and self.tokens_per_batch == 0:
+            raise UserError("--padding_free fills batches by tokens; leave out --tokens_per_batch 0")
         if self.hub_token is not None:
             raise UserError(
                 "--hub_token: a token on the command line ends up in shell histories, process lists and logs; set HF_TOKEN "

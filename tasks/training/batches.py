@@ -16,8 +16,9 @@ WINDOW = 64
 class TokenBudgetSampler(Sampler[list[int]]):
     """Batches of row numbers whose padded size, rows times the longest row, stays within ``tokens_per_batch``.
 
-    The rows are shuffled, sorted by length within a window, cut into batches, and the batches are shuffled. The order
-    follows from ``seed`` and the epoch alone, so a resumed run and every process know it without a word.
+    The rows are shuffled, sorted by length within a window, cut into batches, and the batches are shuffled. Where batches
+    are ``padding_free`` nothing is sorted, and the sum of the rows' lengths stays within the budget. The order follows from
+    ``seed`` and the epoch alone, so a resumed run and every process know it without a word.
 
     Each epoch has the same number of batches (a Trainer plans its steps by it), a multiple of ``world_size``: where an epoch
     comes out shorter, its largest batches are halved; where one beyond ``epochs`` comes out longer, its smallest are joined,
@@ -36,6 +37,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
         seed: int = 42,
         rank: int = 0,
         world_size: int = 1,
+        padding_free: bool = False,
     ) -> None:
         """``lengths`` are tokens a row."""
         self.lengths = torch.as_tensor(lengths, dtype=torch.long)
@@ -43,6 +45,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
+        self.padding_free = padding_free
         self.epoch = 0
         most = max((len(self._cut(epoch)) for epoch in range(max(1, epochs))), default=0)
         self.batches = math.ceil(most / world_size) * world_size
@@ -75,15 +78,22 @@ class TokenBudgetSampler(Sampler[list[int]]):
         generator = torch.Generator().manual_seed(self.seed + epoch)
         order = torch.randperm(len(batches), generator=generator).tolist()
         if epoch == 0:  # the largest comes first, so that what does not fit into memory fails at once
-            first = max(order, key=lambda i: len(batches[i]) * max(self.lengths[batches[i]].tolist()))
+            first = max(order, key=lambda i: self._size(batches[i]))
             order.remove(first)
             order.insert(0, first)
         return [batches[i] for i in order]
 
+    def _size(self, rows: list[int]) -> int:
+        """Tokens of a batch, its padding included."""
+        lengths = self.lengths[rows]
+        return int(lengths.sum() if self.padding_free else lengths.max() * len(rows))
+
     def _cut(self, epoch: int) -> list[list[int]]:
-        """Shuffled, sorted in windows, cut by the budget."""
+        """Shuffled, sorted in windows where there is padding, cut by the budget."""
         generator = torch.Generator().manual_seed(self.seed + epoch)
         shuffled = torch.randperm(len(self.lengths), generator=generator)
+        if self.padding_free:
+            return self._cut_by_sum(shuffled.tolist())
         mean = max(1.0, self.lengths.double().mean().item()) if len(self.lengths) else 1.0
         window = max(1, round(WINDOW * self.tokens_per_batch / mean))
         batches: list[list[int]] = []
@@ -95,4 +105,16 @@ class TokenBudgetSampler(Sampler[list[int]]):
                 size = max(1, self.tokens_per_batch // max(1, int(self.lengths[rows[place]])))
                 batches.append(rows[place : place + size])
                 place += size
+        return batches
+
+    def _cut_by_sum(self, rows: list[int]) -> list[list[int]]:
+        """``rows`` in their order, each batch as many as fit."""
+        batches: list[list[int]] = []
+        room = 0
+        for row, length in zip(rows, self.lengths[rows].tolist()):
+            if length > room:
+                batches.append([])
+                room = self.tokens_per_batch
+            batches[-1].append(row)
+            room -= length
         return batches

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import shlex
 import signal
@@ -16,10 +17,12 @@ from safetensors import SafetensorError
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
+from transformers.utils.generic import is_flash_attention_requested
 
 from tasks.errors import Interrupted, UserError
 from tasks.run_folder import RunConfig
 from tasks.training.batches import TokenBudgetSampler
+from tasks.training.collator import PaddingFreeCollator
 from tasks.training.encoding import IGNORE
 from tasks.training.engine import fuse_gelu, has_attention_dropout, head_on_labels_only, keep_freed_memory
 from tasks.training.tokenization import make_portable
@@ -65,30 +68,49 @@ class CompletionTrainer(Trainer):
             self.model.set_attn_implementation(before)
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches by tokens where ``tokens_per_batch`` asks for them, else the parent's.
+        """Batches by tokens; the parent's where ``tokens_per_batch`` is 0.
 
         Not through accelerate's ``prepare``: its sharding repeats rows to even out batches, and after a resume in a later
         epoch its wrapper hides the sampler from ``set_epoch``. This sampler shares its batches out by itself.
         """
         args = self.args
-        if args.tokens_per_batch is None:
+        if args.tokens_per_batch == 0:
             return super().get_train_dataloader()
+        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+        mean = sum(lengths) / len(lengths)
+        padding_free = self._padding_free()
         sampler = TokenBudgetSampler(
-            [len(ids) for ids in self.train_dataset["input_ids"]],
-            args.tokens_per_batch,
+            lengths,
+            # The batch size of the moment: --auto_find_batch_size lowers it.
+            args.tokens_per_batch or math.ceil(self._train_batch_size * mean),
             epochs=math.ceil(args.num_train_epochs),
             seed=args.seed if args.data_seed is None else args.data_seed,
             rank=args.process_index,
             world_size=args.world_size,
+            padding_free=padding_free,
         )
         return DataLoaderShard(
             self._remove_unused_columns(self.train_dataset, description="training"),
             device=args.device,
             batch_sampler=sampler,
-            collate_fn=self.data_collator,
+            collate_fn=PaddingFreeCollator(self.processing_class) if padding_free else self.data_collator,
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
         )
+
+    def _padding_free(self) -> bool:
+        """Whether batches are without padding: where asked for, else where FlashAttention reads such rows at no cost.
+
+        Other attention makes a mask of tokens x tokens of them.
+        """
+        takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
+        if self.args.padding_free is None:
+            return takes_positions and is_flash_attention_requested(self.model.config)
+        if self.args.padding_free and not takes_positions:
+            raise UserError(f"--padding_free: {type(self.model).__name__} takes no positions to tell the rows apart by")
+        return self.args.padding_free
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
         """As the parent's, with a token-weighted loss, and the task's metrics where they choose the best checkpoint."""

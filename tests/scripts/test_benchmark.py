@@ -86,7 +86,9 @@ def test_the_parts_of_our_engine_are_switched_one_by_one(benchmark, monkeypatch)
     changed = {name: {key: value for key, value in job.items() if ours.get(key) != value} for name, job in jobs.items()}
     assert (ours["attn_implementation"], ours["tokens_per_batch"], ours["dropout"]) == (None, 4096, None)
     assert changed["ours_dropout0"] == {"dropout": 0.0}
-    assert changed["ours_rows"] == {"tokens_per_batch": None}
+    assert changed["ours_default"] == {"tokens_per_batch": None}
+    assert changed["ours_rows"] == {"tokens_per_batch": 0}
+    assert changed["ours_padding_free"] == {"padding_free": True}
     assert changed["ours_no_head"] == {"labelled_head": False}
     assert changed["ours_no_gelu"] == {"fused_gelu": False}
     assert changed["ours_sdpa"] == {"eager_on_cpu": False}

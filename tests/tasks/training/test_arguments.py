@@ -94,6 +94,15 @@ def test_every_flag_of_transformers_training_arguments_is_ours_too():
     assert (read.max_steps, read.logging_steps, read.train_sampling_strategy) == (5, 3, "group_by_length")
 
 
+def test_batches_are_of_tokens_unless_another_way_of_sampling_is_asked_for():
+    assert (training().tokens_per_batch, training("--tokens_per_batch", "0").tokens_per_batch) == (None, 0)
+    assert training("--train_sampling_strategy", "group_by_length").tokens_per_batch == 0
+    with pytest.raises(UserError, match=r"group_by_length makes batches of rows, .* give one of them"):
+        training("--train_sampling_strategy", "group_by_length", "--tokens_per_batch", "4096")
+    with pytest.raises(UserError, match="--tokens_per_batch is -1; it must be 0 "):
+        training("--tokens_per_batch", "-1")
+
+
 @pytest.mark.parametrize("flag", ["--model", "--model_name_or_path"])
 @pytest.mark.parametrize("joined", [True, False])
 def test_model_has_the_name_of_the_hugging_face_examples_too(flag, joined):

@@ -6,19 +6,13 @@ import pytest
 import torch
 from transformers import DataCollatorForLanguageModeling
 
-from tasks.training.collator import CompletionCollator
-from tasks.training.modeling import load_config
-from tasks.training.tokenization import load_tokenizer
-from tests.conftest import model_args
+from tasks.training.collator import CompletionCollator, PaddingFreeCollator
+from tests.conftest import tokenizer_of
 
 ROWS = [
     {"input_ids": [20, 21, 22, 1], "labels": [-100, -100, 22, 1]},
     {"input_ids": [30, 1], "labels": [-100, 1]},
 ]
-
-
-def tokenizer_of(folder: str):
-    return load_tokenizer(model_args(folder), load_config(model_args(folder)))
 
 
 def test_rows_are_padded_on_the_right_with_pad_zero_and_minus_100(kogpt2_folder):
@@ -30,7 +24,8 @@ def test_rows_are_padded_on_the_right_with_pad_zero_and_minus_100(kogpt2_folder)
 
 
 @pytest.mark.parametrize(("length", "width"), [(1, 8), (7, 8), (8, 8), (9, 16), (16, 16), (17, 24)])
-def test_the_width_is_the_next_multiple_of_8(kogpt2_folder, length, width):
+def test_on_a_gpu_the_width_is_the_next_multiple_of_8(kogpt2_folder, monkeypatch, length, width):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     batch = CompletionCollator(tokenizer_of(kogpt2_folder))([{"input_ids": [20] * length, "labels": [20] * length}])
     assert {tuple(tensor.shape) for tensor in batch.values()} == {(1, width)}
     assert batch["attention_mask"].sum() == length
@@ -66,3 +61,12 @@ def test_the_rows_that_come_in_are_not_changed(kogpt2_folder):
     rows = [{"input_ids": [20, 1], "labels": [-100, 1]}, {"input_ids": [20, 21, 1], "labels": [-100, 21, 1]}]
     CompletionCollator(tokenizer_of(kogpt2_folder))(rows)
     assert rows[0] == {"input_ids": [20, 1], "labels": [-100, 1]}
+
+
+def test_padding_free_rows_stand_one_behind_the_other_and_count_from_zero(kogpt2_folder):
+    rows = [*ROWS, {"input_ids": [40, 41], "labels": [40, 41]}]  # the first token of a row has nothing to be guessed from
+    batch = PaddingFreeCollator(tokenizer_of(kogpt2_folder))(rows)
+    assert batch["input_ids"].tolist() == [[20, 21, 22, 1, 30, 1, 40, 41]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 0, 1, 0, 1]]
+    assert batch["labels"].tolist() == [[-100, -100, 22, 1, -100, 1, -100, 41]]
+    assert rows[2]["labels"] == [40, 41]

@@ -10,7 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
 from tasks.training.batches import TokenBudgetSampler
+from tasks.training.collator import CompletionCollator, PaddingFreeCollator
 from tasks.training.engine import fuse_gelu, head_on_labels_only, keep_freed_memory
+from tests.conftest import tokenizer_of
 
 
 def batch(vocabulary: int) -> dict[str, torch.Tensor]:
@@ -87,6 +89,39 @@ def test_the_fused_gelu_learns_the_same(kogpt2_folder):
     assert fast.config.activation_function == "gelu_new"
 
 
+ROWS = [
+    {"input_ids": [20, 21, 22, 23, 24, 1], "labels": [-100, -100, 22, 23, 24, 1]},
+    {"input_ids": [30, 1], "labels": [-100, 1]},
+    {"input_ids": [40, 41, 42, 1], "labels": [-100, 41, 42, 1]},
+]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_rows_without_padding_learn_what_padded_rows_learn(any_folder, attention):
+    model = AutoModelForCausalLM.from_pretrained(any_folder, attn_implementation=attention, dtype=torch.float32).train()
+    model.config.use_cache = False  # as the Trainer sets it
+    tokenizer = tokenizer_of(any_folder)
+    padded, free = CompletionCollator(tokenizer)(ROWS), PaddingFreeCollator(tokenizer)(ROWS)
+    expected = loss_and_gradients(model, padded)
+    check_same(loss_and_gradients(model, free), expected)
+    head_on_labels_only(model)
+    check_same(loss_and_gradients(model, free), expected)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("collator", [CompletionCollator, PaddingFreeCollator])
+def test_neighbours_in_a_batch_cannot_see_each_other(any_folder, attention, collator):
+    model = AutoModelForCausalLM.from_pretrained(any_folder, attn_implementation=attention, dtype=torch.float32).eval()
+    make = collator(tokenizer_of(any_folder))
+    last = {"input_ids": ROWS[2]["input_ids"], "labels": ROWS[2]["labels"]}
+    losses = []
+    for neighbour in (ROWS[0]["input_ids"], [70, 71, 72, 73, 74, 1]):
+        batch = make([{"input_ids": neighbour, "labels": [-100] * 6}, last])
+        with torch.no_grad():
+            losses.append(model(**batch, use_cache=False).loss.item())
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+
+
 def test_glibc_takes_the_settings_that_keep_freed_memory(monkeypatch):
     assert keep_freed_memory() is (platform.libc_ver()[0] == "glibc")
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
@@ -112,6 +147,23 @@ def test_little_is_padding():
     batches = TokenBudgetSampler(LENGTHS, 1024).plan(0)
     padded = sum(len(rows) * max(LENGTHS[row] for row in rows) for rows in batches)
     assert sum(LENGTHS) / padded > 0.9
+
+
+def test_without_padding_batches_are_filled_by_the_sum_in_shuffled_order():
+    sampler = TokenBudgetSampler(LENGTHS, 256, epochs=2, padding_free=True)
+    batches = sampler.plan(1)
+    assert sorted(row for rows in batches for row in rows) == list(range(500))
+    sizes = [sum(LENGTHS[row] for row in rows) for rows in batches]
+    assert max(sizes) <= 256
+    assert sum(sizes) / len(sizes) > 200
+    spread = [max(LENGTHS[row] for row in rows) - min(LENGTHS[row] for row in rows) for rows in batches]
+    assert sum(spread) / len(spread) > 20  # short rows beside long ones
+
+
+def test_a_row_longer_than_the_budget_stands_alone_without_padding_too():
+    batches = TokenBudgetSampler([3, 100, 3, 3], 10, padding_free=True).plan(0)
+    assert batches[0] == [1]
+    assert sorted(row for rows in batches[1:] for row in rows) == [0, 2, 3]
 
 
 def test_epochs_differ_and_seeds_differ_and_a_plan_comes_again():

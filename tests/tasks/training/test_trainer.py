@@ -62,7 +62,7 @@ def make(folder: str, output_dir: Path, score_task=None, dropout: float = 0.0, *
     settings = {
         "output_dir": str(output_dir), "per_device_train_batch_size": 2, "per_device_eval_batch_size": 2, "max_steps": 4,
         "learning_rate": 1e-2, "eval_strategy": "no", "save_strategy": "no", "report_to": "none", "use_cpu": True,
-        "disable_tqdm": True, "logging_strategy": "no",
+        "disable_tqdm": True, "logging_strategy": "no", "tokens_per_batch": 0,
     }  # fmt: skip
     rows = Dataset.from_list(encoder.training_rows([TASK.format(row) for row in ROWS]))
     config = RunConfig(
@@ -378,6 +378,34 @@ def test_batches_by_tokens_see_every_row_once_an_epoch(kogpt2_folder, tmp_path):
         assert sorted(row for batch in epoch for row in batch) == rows
     assert max(len(batch) * max(map(len, batch)) for batch in steps) <= 64
     assert trainer.state.epoch == 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
+def test_by_default_a_batch_holds_the_tokens_of_its_rows_on_average(kogpt2_folder, tmp_path, batch_size):
+    trainer = make(kogpt2_folder, tmp_path, tokens_per_batch=None, per_device_train_batch_size=batch_size)
+    lengths = [len(ids) for ids in trainer.train_dataset["input_ids"]]
+    sampler = trainer.get_train_dataloader().batch_sampler
+    assert sampler.tokens_per_batch == math.ceil(batch_size * sum(lengths) / 8)
+    assert not sampler.padding_free
+
+
+def test_a_run_without_padding_learns_what_a_padded_one_learns(any_folder, tmp_path):
+    # Every row in each step, whatever their order. Plain gradient descent: Adam's first steps blow rounding up.
+    settings = {"tokens_per_batch": 10_000, "max_steps": 3, "optim": "sgd"}
+    free = make(any_folder, tmp_path / "free", padding_free=True, **settings)
+    assert free.get_train_dataloader().batch_sampler.padding_free
+    padded = make(any_folder, tmp_path / "padded", **settings)
+    assert free.train().training_loss == pytest.approx(padded.train().training_loss, abs=1e-5)
+    assert_same(weights(free.model), weights(padded.model), tolerance=1e-5)
+
+
+def test_rows_are_told_apart_by_positions_or_not_at_all(kogpt2_folder, tmp_path):
+    trainer = make(kogpt2_folder, tmp_path, tokens_per_batch=64, padding_free=True)
+    trainer.model.forward = lambda input_ids, attention_mask=None, labels=None: None
+    with pytest.raises(UserError, match=r"--padding_free: GPT2LMHeadModel takes no positions"):
+        trainer.get_train_dataloader()
+    with pytest.raises(UserError, match="leave out --tokens_per_batch 0"):
+        make(kogpt2_folder, tmp_path, padding_free=True)
 
 
 def test_a_run_resumed_in_the_middle_of_its_second_epoch_sees_the_rest_once(kogpt2_folder, tmp_path):
