@@ -21,12 +21,12 @@ class EvaluateArguments:
 
     task: str | None = field(default=None, metadata={"help": "generate, summarize, nli, qa; the model's own by default."})
     output_dir: str | None = field(default=None, metadata={"help": "Default: outputs/evaluate-<task>-<model name>."})
-    batch_size: int = field(default=16, metadata={"help": "Rows at a time."})
+    batch_size: int | None = field(default=None, metadata={"help": "Rows at a time; as many as memory allows by default."})
     seed: int = field(default=42, metadata={"help": "Seed of sampling, and of the share of train that is measured on."})
 
     def __post_init__(self) -> None:
         """Raises UserError on a batch of nothing."""
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise UserError(f"--batch_size is {self.batch_size}; it must be 1 or more")
 
 

@@ -35,14 +35,15 @@ class PredictArguments:
     task: str | None = field(default=None, metadata={"help": "The task, for a model without a task.json."})
     num_return_sequences: int = field(default=1, metadata={"help": "Several texts for each input; use --do_sample."})
     max_length: int | None = field(default=None, metadata={"help": "Tokens of a whole sequence; the run's by default."})
-    batch_size: int = field(default=16, metadata={"help": "Rows at a time."})
+    batch_size: int | None = field(default=None, metadata={"help": "Rows at a time; as many as memory allows by default."})
     seed: int = field(default=42, metadata={"help": "Seed of sampling."})
 
     def __post_init__(self) -> None:
         """Raises UserError on counts below one."""
         for name in ("num_return_sequences", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} is {getattr(self, name)}; it must be 1 or more")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name} is {value}; it must be 1 or more")
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def main() -> None:
 
     model = load_model(model_args, tokenizer, appended_ids)
     model.generation_config = generation_config(settings, tokenizer)
-    predictor = Predictor(task, model, encoder, settings, training_args.per_device_eval_batch_size, training_args.seed)
+    predictor = Predictor(task, model, encoder, settings, training_args.generation_batch_size, training_args.seed)
     run_config = RunConfig.of(task, model_args.model, data_args, encoder, settings)
     recorder = RunRecorder(task, run_config, model_args, data_args, publish_args)
     trainer = CompletionTrainer(

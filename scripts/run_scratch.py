@@ -55,7 +55,7 @@ def main() -> None:
     model = GPT2LMHeadModel(gpt2_config(scratch_args.model_size, tokenizer, scratch_args.dropout))
     align_special_tokens(model, tokenizer)
     model.generation_config = generation_config(settings, tokenizer)
-    predictor = Predictor(task, model, encoder, settings, training_args.per_device_eval_batch_size, training_args.seed)
+    predictor = Predictor(task, model, encoder, settings, training_args.generation_batch_size, training_args.seed)
     run_config = RunConfig.of(task, f"GPT-2 {scratch_args.model_size} from scratch", data_args, encoder, settings)
     recorder = RunRecorder(task, run_config, scratch_args, data_args, publish_args)
     trainer = CompletionTrainer(

@@ -32,7 +32,7 @@ class Ways:
         settings = generation_settings(task, GenerationArguments(max_new_tokens=job["max_new_tokens"]))
         self.config = generation_config(settings, self.tokenizer)
         self.model.generation_config = self.config
-        self.predictor = Predictor(task, self.model, self.encoder, settings, job.get("rows_a_batch", 16))
+        self.predictor = Predictor(task, self.model, self.encoder, settings, job.get("rows_a_batch"))
         self.words = self.encoder.tokenize(list(task.label_words.values()))[0]
 
     def ours(self, examples: Sequence[Example]) -> list[str | None]:

@@ -52,13 +52,13 @@ TRAIN = {
 INFER = {
     "nli": {
         "ours": Variant("ours", "one forward pass, the label words' probabilities"),
-        "ours_64": Variant("ours", "the same, up to 64 rows a batch", {"rows_a_batch": 64}),
+        "ours_16": Variant("ours", "the same, up to 16 rows a batch", {"rows_a_batch": 16}),
         "batched_generate": Variant("generate", "generate, sorted by length, 64 rows a batch", {"batch_size": 64}),
         "notebook": Variant("generate", "generate row by row, the text compared with the label words", {"batch_size": 1}),
     },
     "summarize": {
         "ours": Variant("ours", "greedy decoding of this project"),
-        "ours_64": Variant("ours", "the same, up to 64 rows a batch", {"rows_a_batch": 64}),
+        "ours_16": Variant("ours", "the same, up to 16 rows a batch", {"rows_a_batch": 16}),
         "generate_batch_1": Variant("generate", "generate row by row", {"batch_size": 1}),
         "generate_batch_16": Variant("generate", "generate, sorted by length, 16 rows a batch", {"batch_size": 16}),
         "generate_batch": Variant("continuous", "transformers' generate_batch (continuous batching)"),

@@ -1,10 +1,20 @@
-"""Batches of sequences of like length, so that little is padding and memory has a bound."""
+"""Batches of sequences of like length, so that little is padding, as large as memory allows."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+import psutil
 import torch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: Rows that are written together where memory allows: measured 1.6 times as fast as 16 on two cores. The step of a few rows
+#: reads all weights just the same; more than these wait for the longest of them.
+ROWS = 64
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int, max_tokens: int) -> Iterator[list[int]]:
@@ -36,3 +46,25 @@ def pad(
         ids[row, place] = torch.as_tensor(sequence, dtype=torch.long)
         mask[row, place] = 1
     return ids.to(device), mask.to(device)
+
+
+def tokens_that_fit(model: PreTrainedModel) -> int:
+    """Tokens of a batch, prompts and completions with their padding, that fit into half of the memory that is free.
+
+    Each has its keys and values in every layer, counted twice, since rows that leave a batch copy the others'; and while
+    the prompt is read, the activations of one layer: about 16 times the hidden width.
+    """
+    config = model.config.get_text_config(decoder=True)
+    heads = getattr(config, "num_attention_heads", 1)  # a state-space model has none, and needs less
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    keys = config.num_hidden_layers * (getattr(config, "num_key_value_heads", None) or heads) * width
+    values = 2 * 2 * keys + 16 * config.hidden_size
+    return max(1, int(free_memory(model.device) / 2 / (values * model.dtype.itemsize)))
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that this process may still take on ``device``; of the machine's memory its part of what is free."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # freed, but not given back
+        return torch.cuda.mem_get_info(device)[0] + kept
+    return psutil.virtual_memory().available / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -18,15 +18,12 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from tasks.inference.batching import batches_by_length, pad
+from tasks.inference.batching import ROWS, batches_by_length, pad, tokens_that_fit
 from tasks.inference.decoding import decode, keeps_keys
 from tasks.inference.extraction import Allowed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-#: Tokens of a batch, prompt and completion. GPT-2 small keeps 72 KiB a token for the layers to come back to: 1.1 GB.
-MAX_TOKENS = 16384
 
 
 class CompletionOnly(LogitsProcessor):
@@ -72,13 +69,14 @@ def generate(
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[Sequence[int]],
     settings: dict[str, Any],
-    batch_size: int,
+    batch_size: int | None = None,
     seed: int = 42,
     constraint: Callable[[Sequence[int]], Allowed] | None = None,
 ) -> list[list[list[int]]]:
     """The completions of each prompt as ids without eos and padding, ``num_return_sequences`` of them.
 
-    ``settings`` are the fields of GenerationArguments, with ``max_new_tokens`` and ``do_sample`` filled in. Prompts are
+    ``settings`` are the fields of GenerationArguments, with ``max_new_tokens`` and ``do_sample`` filled in. A batch has at
+    most ``batch_size`` prompts, and no more than fit into memory. Prompts are
     sorted by length for the work and put back in order. With sampling the draws follow ``seed`` and the batches.
     ``constraint``, for one greedy completion a prompt, gives ``decode`` what may follow in a batch of these prompts.
     """
@@ -87,12 +85,13 @@ def generate(
     results: list[list[list[int]]] = [[] for _ in prompts]
     lengths = [len(prompt) + settings["max_new_tokens"] for prompt in prompts]
     copies = max(config.num_beams, config.num_return_sequences)
+    rows = batch_size or max(1, ROWS // copies)
     # A generator of its own: called between epochs, a new seed would give every epoch the dropout of the first.
     devices = [model.device] if model.device.type == "cuda" else []
     bar = tqdm(total=len(prompts), desc="generate", unit="row", disable=len(prompts) < 2)
     with torch.random.fork_rng(devices), bar:
         torch.manual_seed(seed)
-        for batch in batches_by_length(lengths, batch_size, max(1, MAX_TOKENS // copies)):
+        for batch in batches_by_length(lengths, rows, max(1, tokens_that_fit(model) // copies)):
             input_ids, attention_mask = pad([prompts[i] for i in batch], tokenizer.pad_token_id, "left", model.device)
             width = input_ids.shape[1]
             if config.num_beams > 1 or not keeps_keys(model):

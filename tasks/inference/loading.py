@@ -26,7 +26,7 @@ def load_predictor(
     *,
     task_name: str | None = None,
     max_length: int | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     seed: int = 42,
 ) -> Predictor:
     """The model with its tokenizer, its task and the settings it was measured with, on the best device there is.

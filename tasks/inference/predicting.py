@@ -60,14 +60,15 @@ def generation_settings(
 class Predictor:
     """A model that is ready to answer the examples of a task.
 
-    ``settings`` are the fields of GenerationArguments, completed by ``generation_settings``. ``batch_size`` counts rows.
+    ``settings`` are the fields of GenerationArguments, completed by ``generation_settings``. ``batch_size`` counts rows;
+    without it a batch is as large as memory allows.
     """
 
     task: Task
     model: PreTrainedModel
     encoder: Encoder
     settings: dict[str, Any]
-    batch_size: int = 16
+    batch_size: int | None = None
     seed: int = 42
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:

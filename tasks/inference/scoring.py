@@ -23,7 +23,7 @@ def token_logprobs(
     model: PreTrainedModel,
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
     pad_token_id: int,
-    batch_size: int,
+    batch_size: int | None = None,
     description: str = "score",
 ) -> list[list[float]]:
     """log P(token | all before it), in nats, of every token of each pair's second half, given its first.
@@ -37,7 +37,7 @@ def token_logprobs(
     results: list[list[float]] = [[] for _ in pairs]
     lengths = [len(context) + len(target) - 1 for context, target in pairs]
     with tqdm(total=len(pairs), desc=description, unit="row", disable=len(pairs) < 2) as bar:
-        for batch in batches_by_length(lengths, batch_size, MAX_TOKENS):
+        for batch in batches_by_length(lengths, batch_size or MAX_TOKENS, MAX_TOKENS):
             sequences = [[*pairs[i][0], *pairs[i][1]][:-1] for i in batch]  # the last token predicts nothing we ask for
             input_ids, attention_mask = pad(sequences, pad_token_id, "right", model.device)
             first = min(len(pairs[i][0]) for i in batch) - 1
@@ -60,7 +60,7 @@ def choice_logprobs(
     prompts: Sequence[Sequence[int]],
     choices: Sequence[Sequence[int]],
     pad_token_id: int,
-    batch_size: int,
+    batch_size: int | None = None,
 ) -> list[list[float]]:
     """log P(choice | prompt) in nats, summed over the choice's tokens: for each prompt one value a choice.
 
@@ -73,7 +73,7 @@ def choice_logprobs(
     longest = max(map(len, choices))
     first = torch.tensor([choice[0] for choice in choices], device=model.device)
     with tqdm(total=len(prompts), desc="score", unit="row", disable=len(prompts) < 2) as bar:
-        for batch in batches_by_length([len(prompt) + longest for prompt in prompts], batch_size, MAX_TOKENS):
+        for batch in batches_by_length([len(prompt) + longest for prompt in prompts], batch_size or MAX_TOKENS, MAX_TOKENS):
             ids, mask = pad([prompts[i] for i in batch], pad_token_id, "left", model.device)
             # Left-padded, so that the last position is the same column in every row; positions count from the first token.
             place = (mask.cumsum(-1) - 1).clamp(min=0)

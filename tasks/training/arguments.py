@@ -188,7 +188,10 @@ class TrainingArguments(HfTrainingArguments):
     warmup_steps: float = field(default=0.1, metadata={"help": "Steps of warm-up; below 1 a share of all steps."})
     num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
     per_device_train_batch_size: int = field(default=16, metadata={"help": "Rows a device and step."})
-    per_device_eval_batch_size: int = field(default=16, metadata={"help": "Rows a device when measuring and generating."})
+    per_device_eval_batch_size: int = field(default=16, metadata={"help": "Rows a device when measuring the loss."})
+    generation_batch_size: int | None = field(
+        default=None, metadata={"help": "Rows a device when predicting; as many as memory allows by default."}
+    )
     # Measured, saved and compared once an epoch: over two or three epochs more would cost more than it tells.
     eval_strategy: str = field(default="epoch", metadata={"help": "When to measure: no, steps, epoch."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint: no, steps, epoch, best."})
@@ -247,6 +250,8 @@ class TrainingArguments(HfTrainingArguments):
                 "--early_stopping_patience needs evaluations and checkpoints; leave --eval_strategy, --save_strategy and "
                 "--load_best_model_at_end as they are"
             )
+        if self.generation_batch_size is not None and self.generation_batch_size < 1:
+            raise UserError(f"--generation_batch_size is {self.generation_batch_size}; it must be 1 or more")
         if self.tokens_per_batch is not None and self.tokens_per_batch < 0:
             raise UserError(f"--tokens_per_batch is {self.tokens_per_batch}; it must be 0 (batches of rows) or more")
         if self.train_sampling_strategy != "random":

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from types import SimpleNamespace
 
-from tasks.inference.batching import batches_by_length, pad
+import psutil
+import torch
+from transformers import AutoModelForCausalLM
+
+from tasks.inference.batching import batches_by_length, pad, tokens_that_fit
+from tasks.inference.generation import generate
 
 
 def test_the_longest_come_first_and_equals_keep_their_order():
@@ -37,3 +42,29 @@ def test_the_mask_goes_by_place_and_not_by_value():
     # A token equal to pad is text where it stands in the sequence: many models pad with eos.
     _, mask = pad([[3, 3], [3]], 3, "right", torch.device("cpu"))
     assert mask.tolist() == [[1, 1], [1, 0]]
+
+
+def test_memory_bounds_a_batch_by_what_its_tokens_keep(kogpt2_folder, monkeypatch):
+    # 2 layers, 2 heads of 16, 32 wide, float32: (2 * 2 * 64 + 16 * 32) * 4 bytes a token, in half of 30,720.
+    model = AutoModelForCausalLM.from_pretrained(kogpt2_folder, dtype=torch.float32)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=30_720))
+    assert tokens_that_fit(model) == 5
+    assert tokens_that_fit(model.to(torch.bfloat16)) == 10
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert tokens_that_fit(model) == 5
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
+    assert tokens_that_fit(model) == 1
+
+
+def test_fewer_rows_are_written_together_where_memory_is_short(kogpt2_folder, make_predictor, monkeypatch):
+    predictor = make_predictor(kogpt2_folder, "summarize", batch_size=None)
+    rows: list[int] = []
+    predictor.model.register_forward_pre_hook(lambda model, _, given: rows.append(len(given["input_ids"])), with_kwargs=True)
+    prompts = [[20 + i, 21, 22] for i in range(6)]
+    settings = predictor.settings | {"max_new_tokens": 2}
+    together = generate(predictor.model, predictor.encoder.tokenizer, prompts, settings)
+    assert rows[0] == 6
+    monkeypatch.setattr("tasks.inference.generation.tokens_that_fit", lambda model: 10)  # two rows of three and two tokens
+    rows.clear()
+    assert generate(predictor.model, predictor.encoder.tokenizer, prompts, settings) == together
+    assert max(rows) == 2

@@ -122,7 +122,7 @@ def test_beams_and_copies_count_against_the_tokens_of_a_batch(kogpt2_folder, mak
     monkeypatch.setattr(predictor.model, "generate", stub)
     monkeypatch.setattr(generation, "decode", decoded)
     # 12 tokens a sequence: 4 copies of 2 prompts fit into 100 tokens, of 3 do not.
-    monkeypatch.setattr(generation, "MAX_TOKENS", 100)
+    monkeypatch.setattr(generation, "tokens_that_fit", lambda model: 100)
     generate(predictor.model, predictor.encoder.tokenizer, [[20, 21]] * 4, settings(**wanted), batch_size=4)
     assert rows == [2, 2], copies
 
