@@ -3,6 +3,7 @@
 python scripts/evaluate_model.py outputs/qa-kogpt2-base-v2 --validation_file KorQuAD_v1.0_dev.json
 python scripts/evaluate_model.py skt/kogpt2-base-v2 --task generate --validation_file texts.txt
 python scripts/evaluate_model.py outputs/nli-mini --sample_data
+torchrun --nproc_per_node 4 scripts/evaluate_model.py outputs/qa-kogpt2-base-v2
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def main() -> None:
         types, __doc__, positional="model_folder"
     )
 
+    from tasks.distributed import is_first
     from tasks.inference.loading import load_predictor
     from tasks.run_folder import RESULTS_FILE, TASK_FILE, make_writable, write_json
     from tasks.training.examples import load_examples
@@ -59,6 +61,8 @@ def main() -> None:
     examples, counts = load_examples(task, data_args, seed=args.seed, splits=("validation",))
     results = {"task": task.name, "base_model": model_args.model, "seed": args.seed}
     results |= measure(predictor, examples["validation"], folder)
+    if not is_first():
+        return
     results["counts"] = counts
     write_json(folder / RESULTS_FILE, results)
     print(format_results(task, results))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tasks.base import Prediction, Task
+from tasks.distributed import is_first, world_size
 from tasks.errors import UserError, user_errors
 from tasks.training.arguments import GenerationArguments, ModelArguments
 from tasks.training.command_line import parse_dataclasses
@@ -39,7 +40,9 @@ class PredictArguments:
     seed: int = field(default=42, metadata={"help": "Seed of sampling."})
 
     def __post_init__(self) -> None:
-        """Raises UserError on counts below one."""
+        """Raises UserError on counts below one, and where several processes would read one standard input."""
+        if self.prompt is None and self.input_file is None and world_size() > 1:
+            raise UserError("several processes cannot share standard input; give --input_file")
         for name in ("num_return_sequences", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -89,6 +92,8 @@ def main() -> None:
         origin, lines = ("--prompt", [args.prompt]) if args.prompt is not None else ("standard input", sys.stdin)
         rows = read_inputs(task, rows_of_lines(task, lines, origin), origin, args.column_map)
     answers = predictor.answer(input_examples(task, rows))
+    if not is_first():
+        return
     shape = as_text if wants_text(args) else as_json
     lines = [line + "\n" for row, predictions in zip(rows, answers) for line in shape(task, row, predictions)]
     if args.output_file:

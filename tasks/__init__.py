@@ -1,5 +1,6 @@
 """Korean fine-tuning tasks for causal language models. A new task is one file here and one line in ``TASKS``."""
 
+from tasks import distributed
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.generate import Generate
@@ -7,6 +8,8 @@ from tasks.nli import NLI
 from tasks.qa import QA
 from tasks.scratch import Scratch
 from tasks.summarize import Summarize
+
+distributed.silence_all_but_first()  # here, before any library is imported that reads its switches then
 
 TASKS: dict[str, Task] = {task.name: task for task in (Generate(), Summarize(), NLI(), QA(), Scratch())}
 

@@ -8,8 +8,13 @@ import re
 import sys
 from collections.abc import Iterator
 
+from tasks import distributed
+
 #: What libraries say that write files from other languages and raise no OSError.
 FULL_DISK = r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing file|unexpected pos \d+ vs"
+
+#: What a disk says that is full, over its quota, or closed to us.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class UserError(Exception):
@@ -35,10 +40,12 @@ class Interrupted(KeyboardInterrupt):
 def user_errors() -> Iterator[None]:
     """Turn what a user can cause into one line and an exit code: 2 for a mistake, 130 for Ctrl-C.
 
-    Used once around the body of every script. Anything else is a defect of this project and keeps its traceback.
+    Used once around the body of every script. Anything else is a defect of this project and keeps its traceback. Of several
+    processes one speaks.
     """
     try:
-        yield
+        with distributed.one_voice():
+            yield
     except UserError as error:
         stop(str(error), 2, error.resume)
     except KeyboardInterrupt as interrupt:
@@ -47,20 +54,36 @@ def user_errors() -> Iterator[None]:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left (`predict.py ... | head`): nothing is wrong
         raise SystemExit(0) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        stop(f"{where}{error.strerror}; free some space or choose another --output_dir, and run again", 2)
-    except Exception as error:  # safetensors and torch.save have errors of their own for a full disk
-        reason = next((line for line in str(error).splitlines() if re.search(FULL_DISK, line)), None)
+    except Exception as error:
+        if lost := distributed.lost_process(error):
+            stop(lost, 1)
+        reason = write_failure(error)
         if reason is None:
+            if not distributed.tells_error():
+                distributed.leave_silently(1)
             raise
-        stop(f"a file could not be written ({reason}); free some space or choose another --output_dir, and run again", 2)
+        stop(f"{reason}; free some space or choose another --output_dir, and run again", 2)
+
+
+def write_failure(error: Exception) -> str | None:
+    """Which file could not be written and why; None where the error is another one.
+
+    safetensors and torch.save have errors of their own for a full disk.
+    """
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}" if error.errno in DISK_ERRORS else None
+    reason = next((line for line in str(error).splitlines() if re.search(FULL_DISK, line)), None)
+    return f"a file could not be written ({reason})" if reason else None
 
 
 def stop(message: str, exit_code: int, resume: str | None = None) -> None:
     """Print ``message`` as the one ``error:`` line, and the command that goes on, and leave with ``exit_code``."""
+    if not distributed.tells_error():
+        distributed.leave_silently(exit_code)
+    bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    if getattr(bars, "_instances", None) or distributed.world_size() > 1:
+        print(file=sys.stderr)  # a progress bar, of this process or another, leaves its line open
     print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
     if resume:
         print(resume, file=sys.stderr, flush=True)

@@ -83,12 +83,15 @@ def decode(
     eos_token_id: int,
     processors: LogitsProcessorList | None = None,
     warpers: LogitsProcessorList | None = None,
+    draws: torch.Tensor | None = None,
     scores: bool = False,
     allowed: Callable[[int, list[int]], Sequence[int]] | None = None,
 ) -> list[Decoded]:
-    """The completion of each left-padded prompt [rows, width]: greedy, or sampled where ``warpers`` are given.
+    """The completion of each left-padded prompt [rows, width]: greedy, or sampled where ``draws`` are given.
 
-    ``processors`` change the logits [rows, vocabulary] given the ids so far, as in transformers' ``generate``. ``allowed``
+    ``processors`` change the logits [rows, vocabulary] given the ids so far, as in transformers' ``generate``, and when
+    sampling ``warpers`` do so afterwards. ``draws`` [rows, max_new_tokens] are uniform random numbers from 0 to below 1, one
+    a token: a row with the same draws gets the same text in every batch. ``allowed``
     names the tokens that may follow for (row, its completion so far); every other one is out. With ``scores`` each token's
     log-probability, before any of these, is kept.
 
@@ -110,10 +113,10 @@ def decode(
         chosen_from = processors(ids, logits) if processors else logits
         if allowed is not None:
             chosen_from = _restricted(chosen_from, alive, ended, results, allowed)
-        if warpers is None:
+        if draws is None:
             chosen = chosen_from.argmax(-1)
         else:
-            chosen = torch.multinomial(warpers(ids, chosen_from).softmax(-1), 1)[:, 0]
+            chosen = drawn(warpers(ids, chosen_from) if warpers else chosen_from, draws[alive.to(draws.device), count])
         logprobs = (logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).tolist() if scores else None
         for row, (result, token) in enumerate(zip(alive.tolist(), chosen.tolist())):
             if not ended[row]:
@@ -133,6 +136,17 @@ def decode(
             ids, step, mask, place, alive = ids[stay], step[stay], mask[stay], place[stay], alive[stay]
             ended = torch.zeros(len(stay), dtype=torch.bool, device=ended.device)
     return results
+
+
+def drawn(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """One token [rows] a row of ``logits`` [rows, vocabulary]: the one in whose share of 0 to 1 the number of the row lies.
+
+    That is sampling by the inverse of the distribution function. A token of probability 0 is never drawn.
+    """
+    reached = logits.softmax(-1).cumsum(-1)
+    wanted = uniform.to(reached.device) * reached[:, -1]
+    last = reached.argmax(-1)  # the first place where all is reached: what lies behind has probability 0
+    return torch.searchsorted(reached, wanted[:, None], right=True)[:, 0].minimum(last)
 
 
 def _restricted(logits: torch.Tensor, alive: Any, ended: Any, results: Any, allowed: Any) -> torch.Tensor:

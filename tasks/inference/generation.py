@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from tasks.distributed import is_first
 from tasks.inference.batching import ROWS, batches_by_length, pad, tokens_that_fit
 from tasks.inference.decoding import decode, keeps_keys
 from tasks.inference.extraction import Allowed
@@ -72,12 +74,15 @@ def generate(
     batch_size: int | None = None,
     seed: int = 42,
     constraint: Callable[[Sequence[int]], Allowed] | None = None,
+    names: Sequence[Any] | None = None,
 ) -> list[list[list[int]]]:
     """The completions of each prompt as ids without eos and padding, ``num_return_sequences`` of them.
 
     ``settings`` are the fields of GenerationArguments, with ``max_new_tokens`` and ``do_sample`` filled in. A batch has at
-    most ``batch_size`` prompts, and no more than fit into memory. Prompts are
-    sorted by length for the work and put back in order. With sampling the draws follow ``seed`` and the batches.
+    most ``batch_size`` prompts, and no more than fit into memory. Prompts are sorted by length for the work and put back in
+    order. With sampling the draws of a prompt follow ``seed`` and its name (its number by default), whatever is in the batch
+    and whichever process does it; where transformers' ``generate`` has to draw (sampled beams, models without keys and
+    values), they follow ``seed`` and the batches.
     ``constraint``, for one greedy completion a prompt, gives ``decode`` what may follow in a batch of these prompts.
     """
     config = generation_config(settings, tokenizer)
@@ -88,7 +93,8 @@ def generate(
     rows = batch_size or max(1, ROWS // copies)
     # A generator of its own: called between epochs, a new seed would give every epoch the dropout of the first.
     devices = [model.device] if model.device.type == "cuda" else []
-    bar = tqdm(total=len(prompts), desc="generate", unit="row", disable=len(prompts) < 2)
+    bar = tqdm(total=len(prompts), desc="generate", unit="row", disable=len(prompts) < 2 or not is_first())
+    names = range(len(prompts)) if names is None else names
     with torch.random.fork_rng(devices), bar:
         torch.manual_seed(seed)
         for batch in batches_by_length(lengths, rows, max(1, tokens_that_fit(model) // copies)):
@@ -103,6 +109,10 @@ def generate(
                 )
                 completions = [_until_eos(ids, tokenizer.eos_token_id) for ids in output[:, width:].tolist()]
             else:
+                draws = None
+                if settings["do_sample"]:
+                    sources = [(seed, names[i], copy) for i in batch for copy in range(config.num_return_sequences)]
+                    draws = torch.stack([uniform(source, settings["max_new_tokens"]) for source in sources])
                 decoded = decode(
                     model,
                     input_ids.repeat_interleave(config.num_return_sequences, dim=0),
@@ -111,6 +121,7 @@ def generate(
                     eos_token_id=tokenizer.eos_token_id,
                     processors=_processors(settings, width),
                     warpers=_warpers(settings) if settings["do_sample"] else None,
+                    draws=draws,
                     allowed=constraint(batch) if constraint else None,
                 )
                 completions = [result.ids for result in decoded]
@@ -118,6 +129,13 @@ def generate(
                 results[batch[row // config.num_return_sequences]].append(completion)
             bar.update(len(batch))
     return results
+
+
+def uniform(source: Any, count: int) -> torch.Tensor:
+    """``count`` random numbers from 0 to below 1 that follow from ``source``, the same on every device."""
+    digest = hashlib.blake2b(repr(source).encode(), digest_size=8).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest, "big"))
+    return torch.rand(count, generator=generator)
 
 
 def _processors(settings: dict[str, Any], prompt_length: int) -> LogitsProcessorList:

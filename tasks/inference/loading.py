@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from tasks import get_task
+from tasks.distributed import processes
 from tasks.errors import UserError
 from tasks.inference.predicting import Predictor, generation_settings
 from tasks.run_folder import TASK_FILE, RunConfig
@@ -29,7 +28,7 @@ def load_predictor(
     batch_size: int | None = None,
     seed: int = 42,
 ) -> Predictor:
-    """The model with its tokenizer, its task and the settings it was measured with, on the best device there is.
+    """The model with its tokenizer, its task and the settings it was measured with, on the best device of this process.
 
     The task is the one of its task.json unless ``task_name`` says otherwise; a model without a task.json, such as a base
     model, needs it, and gets the task's separators untrained.
@@ -37,6 +36,7 @@ def load_predictor(
     Raises:
         UserError: the model cannot be loaded, names no task, or was made for another version of its task's prompt.
     """
+    device = processes().device
     config = load_config(model_args)
     run = _run_config(model_args)
     if run is None and task_name is None:
@@ -55,7 +55,6 @@ def load_predictor(
     encoder = Encoder(tokenizer, length, settings["max_new_tokens"])
     model = load_model(model_args, tokenizer, appended_ids)
     fuse_gelu(model)  # as in training: a run and its evaluation are to say the same
-    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     return Predictor(task, model.to(device), encoder, settings, batch_size, seed)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tasks import distributed
 from tasks.base import Example, Prediction, Task
 from tasks.errors import UserError
 from tasks.inference.extraction import Allowed, Extractor
@@ -61,7 +62,8 @@ class Predictor:
     """A model that is ready to answer the examples of a task.
 
     ``settings`` are the fields of GenerationArguments, completed by ``generation_settings``. ``batch_size`` counts rows;
-    without it a batch is as large as memory allows.
+    without it a batch is as large as memory allows. Of several processes each answers its share of the rows, and all of
+    them get all answers: every process has to ask.
     """
 
     task: Task
@@ -78,16 +80,21 @@ class Predictor:
             UserError: a prompt does not fit into the model.
         """
         output_types = {"generate_until": self._write, "multiple_choice": self._choose, "loglikelihood": self._measure}
-        return output_types[self.task.output_type](examples)
+        return self._shared(output_types[self.task.output_type], examples)
 
     def answer(self, examples: Sequence[Example]) -> list[list[Prediction]]:
         """What a user asks for: each row's predictions, several where ``num_return_sequences`` asks for them."""
         if self.task.output_type == "multiple_choice":
-            return [[prediction] for prediction in self._choose(examples)]
-        return self.complete(examples)
+            return [[prediction] for prediction in self._shared(self._choose, examples)]
+        return self._shared(self.complete, examples)
 
-    def complete(self, examples: Sequence[Example]) -> list[list[Prediction]]:
-        """``num_return_sequences`` completions of each example's prompt.
+    def _shared(self, answer: Callable[..., list[Any]], examples: Sequence[Example]) -> list[Any]:
+        """What ``answer(examples, numbers)`` gives for each example, a share of them done by each process."""
+        numbers = distributed.share([len(example.prompt_text) + len(example.completion or "") for example in examples])
+        return distributed.gather(numbers, answer([examples[i] for i in numbers], numbers))
+
+    def complete(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[Prediction]]:
+        """``num_return_sequences`` completions of each example's prompt. What is sampled follows the examples' numbers.
 
         Where a long context was read through windows, each window has an answer; the one whose tokens are most probable on
         average (eos included) is taken. The average, because a sum would favour the shortest.
@@ -102,8 +109,9 @@ class Predictor:
             def constraint(batch: Sequence[int]) -> Allowed:
                 return self.extractor.allowed([sources[i] for i in batch])
 
+        names = [(number, window) for number, row in zip(numbers, windows) for window in range(len(row))]
         model, tokenizer = self.model, self.encoder.tokenizer
-        written = iter(generate(model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint))
+        written = iter(generate(model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint, names))
         # For each example, (prompt, completion) of every window.
         candidates = [[(prompt, ids) for prompt in row for ids in next(written)] for row in windows]
         scores: list[list[dict[str, Any]]] = [[{} for _ in row] for row in candidates]
@@ -144,10 +152,10 @@ class Predictor:
         """The text of generated ids. White space at its ends belongs to the join with the prompt and is dropped."""
         return self.encoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
 
-    def _write(self, examples: Sequence[Example]) -> list[Prediction]:
-        return [row[0] for row in self.complete(examples)]
+    def _write(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
+        return [row[0] for row in self.complete(examples, numbers)]
 
-    def _choose(self, examples: Sequence[Example]) -> list[Prediction]:
+    def _choose(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
         """The label whose word has the highest sum of log-probabilities, as lm-evaluation-harness's ``acc``."""
         labels = list(self.task.label_words)
         words = self.encoder.tokenize(list(self.task.label_words.values()))[0]
@@ -160,7 +168,7 @@ class Predictor:
             predictions.append(Prediction(example.id, example.prompt_text, best, example.references, scores))
         return predictions
 
-    def _measure(self, examples: Sequence[Example]) -> list[Prediction]:
+    def _measure(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
         """How probable each text is (nats, tokens, characters), and what the model makes of the first ones' beginnings."""
         tokenizer = self.encoder.tokenizer
         texts = [example.references[0] for example in examples]
@@ -169,8 +177,9 @@ class Predictor:
             text_windows([tokenizer.bos_token_id], [*row, tokenizer.eos_token_id], self.encoder.max_length) for row in ids
         ]
         logprobs = iter(self._logprobs([pair for row in windows for pair in row]))
-        beginnings = [self.task.sample_example(example) for example in examples[: self.settings["num_samples"]]]
-        samples = self._write(beginnings)
+        sampled = [i for i, number in enumerate(numbers) if number < self.settings["num_samples"]]
+        beginnings = [self.task.sample_example(examples[i]) for i in sampled]
+        samples = dict(zip(sampled, self._write(beginnings, [numbers[i] for i in sampled])))
         predictions = []
         for i, (example, row) in enumerate(zip(examples, windows)):
             values = [value for _ in row for value in next(logprobs)]
@@ -180,6 +189,6 @@ class Predictor:
                 "characters": len(texts[i]),
                 "unknown_tokens": ids[i].count(tokenizer.unk_token_id),
             }
-            prompt, text = (samples[i].prompt, samples[i].text) if i < len(samples) else (example.prompt_text, None)
+            prompt, text = (samples[i].prompt, samples[i].text) if i in samples else (example.prompt_text, None)
             predictions.append(Prediction(example.id, prompt, text, example.references, scores))
         return predictions

@@ -12,6 +12,7 @@ from transformers import TrainingArguments as HfTrainingArguments
 from transformers.hf_argparser import HfArg
 
 from tasks.base import Task
+from tasks.distributed import processes, world_size
 from tasks.errors import UserError
 from tasks.training.command_line import parse_dataclasses
 
@@ -277,6 +278,8 @@ class TrainingArguments(HfTrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = False  # every weight of a causal LM takes part: no need to search each step
+        if self.use_cpu and world_size() > 1:
+            processes(self.ddp_timeout)  # on CPU transformers leaves the time-out at gloo's own
         super().__post_init__()
 
 

@@ -1,7 +1,8 @@
-"""Training batches of like cost: as many rows as fit into a number of tokens, instead of a number of rows."""
+"""Which rows are a batch: as many as fit into a number of tokens, and the share of each process in batches of rows."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -20,10 +21,11 @@ class TokenBudgetSampler(Sampler[list[int]]):
     are ``padding_free`` nothing is sorted, and the sum of the rows' lengths stays within the budget. The order follows from
     ``seed`` and the epoch alone, so a resumed run and every process know it without a word.
 
-    Each epoch has the same number of batches (a Trainer plans its steps by it), a multiple of ``world_size``: where an epoch
-    comes out shorter, its largest batches are halved; where one beyond ``epochs`` comes out longer, its smallest are joined,
-    which may pass the budget. So every process takes as many steps, and each row is seen exactly once an epoch, by one
-    process. A row longer than the budget is a batch of its own.
+    Each epoch has the same number of batches (a Trainer plans its steps by it), a multiple of ``world_size *
+    accumulation``: where an epoch comes out shorter, its largest batches are halved; where one beyond ``epochs`` comes out
+    longer, its smallest are joined, which may pass the budget. So every process takes as many steps, and each row is seen
+    exactly once an epoch, by one process. A row longer than the budget is a batch of its own. With fewer rows than batches
+    some are empty. One process that accumulates over four batches takes the steps of two that accumulate over two.
 
     ``epochs`` are planned ahead: it costs a sort of the lengths each.
     """
@@ -37,9 +39,10 @@ class TokenBudgetSampler(Sampler[list[int]]):
         seed: int = 42,
         rank: int = 0,
         world_size: int = 1,
+        accumulation: int = 1,
         padding_free: bool = False,
     ) -> None:
-        """``lengths`` are tokens a row."""
+        """``lengths`` are tokens a row, ``accumulation`` the batches of a process in one optimizer step."""
         self.lengths = torch.as_tensor(lengths, dtype=torch.long)
         self.tokens_per_batch = tokens_per_batch
         self.seed = seed
@@ -48,7 +51,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
         self.padding_free = padding_free
         self.epoch = 0
         most = max((len(self._cut(epoch)) for epoch in range(max(1, epochs))), default=0)
-        self.batches = math.ceil(most / world_size) * world_size
+        self.batches = math.ceil(most / (world_size * accumulation)) * world_size * accumulation
 
     def __len__(self) -> int:
         """Batches of this process in one epoch."""
@@ -70,8 +73,8 @@ class TokenBudgetSampler(Sampler[list[int]]):
         while len(batches) < self.batches:
             largest = max(range(len(batches)), key=lambda i: len(batches[i]))
             rows = batches[largest]
-            if len(rows) == 1:  # fewer rows than processes: somebody has to repeat one
-                batches.append(list(rows))
+            if len(rows) == 1:  # fewer rows than processes: somebody has none
+                batches.append([])
                 continue
             batches[largest] = rows[: len(rows) // 2]
             batches.append(rows[len(rows) // 2 :])
@@ -85,8 +88,8 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
     def _size(self, rows: list[int]) -> int:
         """Tokens of a batch, its padding included."""
-        lengths = self.lengths[rows]
-        return int(lengths.sum() if self.padding_free else lengths.max() * len(rows))
+        lengths = self.lengths[rows].tolist()
+        return sum(lengths) if self.padding_free else max(lengths, default=0) * len(rows)
 
     def _cut(self, epoch: int) -> list[list[int]]:
         """Shuffled, sorted in windows where there is padding, cut by the budget."""
@@ -118,3 +121,54 @@ class TokenBudgetSampler(Sampler[list[int]]):
             batches[-1].append(row)
             room -= length
         return batches
+
+
+class SharedBatchSampler(Sampler[list[int]]):
+    """Batches of row numbers for one process of several: what one process would take as a batch is dealt out to all.
+
+    ``world_size`` processes of ``batch_size`` rows see in each step the rows that one process of ``world_size *
+    batch_size`` sees, and none twice. Where the last rows do not fill the batches, these are smaller, or empty.
+    accelerate's own sharding repeats rows there, so that they count twice in the loss, and forgets the epoch after a resume.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler[int],
+        batch_size: int,
+        *,
+        seed: int = 42,
+        rank: int = 0,
+        world_size: int = 1,
+        drop_last: bool = False,
+    ) -> None:
+        """``sampler`` gives the order of all rows; one that shuffles does so by ``seed`` and the epoch."""
+        self.sampler = sampler
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.drop_last = drop_last
+        self.set_epoch(0)
+
+    def __len__(self) -> int:
+        """Batches of this process in one epoch: as many as every other one has."""
+        rows, together = len(self.sampler), self.batch_size * self.world_size
+        return rows // together if self.drop_last else math.ceil(rows / together)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch the next iteration is; the Trainer calls it.
+
+        A sampler without a generator of its own draws from the random state of the process, which dropout moves on
+        differently in each. The seeds are those of accelerate in one process.
+        """
+        if hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(epoch)
+        elif hasattr(self.sampler, "generator"):
+            self.sampler.generator = torch.Generator().manual_seed(self.seed + epoch)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """The batches of this process."""
+        rows = iter(self.sampler)
+        for _ in range(len(self)):
+            together = list(itertools.islice(rows, self.batch_size * self.world_size))
+            yield together[self.rank :: self.world_size]

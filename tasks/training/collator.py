@@ -27,7 +27,12 @@ class CompletionCollator(DataCollatorForLanguageModeling):
         super().__init__(tokenizer=tokenizer, mlm=False, pad_to_multiple_of=pad_to_multiple_of)
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """``input_ids``, ``attention_mask`` and ``labels``, each [rows, longest row], right-padded."""
+        """``input_ids``, ``attention_mask`` and ``labels``, each [rows, longest row], right-padded.
+
+        Of several processes one may have no row in an uneven last batch. It has to take part in the step all the same, and
+        does so with a row that has no label.
+        """
+        examples = examples or _nothing(self.tokenizer)
         longest = max(len(example["input_ids"]) for example in examples)
         multiple = self.pad_to_multiple_of or 1
         width = -(-longest // multiple) * multiple
@@ -57,7 +62,8 @@ class PaddingFreeCollator(DataCollatorForLanguageModeling):
         super().__init__(tokenizer=tokenizer, mlm=False)
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """The batch of ``examples``, in their order."""
+        """The batch of ``examples``, in their order; without any, as in ``CompletionCollator``."""
+        examples = examples or _nothing(self.tokenizer)
         input_ids = [torch.as_tensor(example["input_ids"]) for example in examples]
         labels = [torch.as_tensor(example["labels"]).clone() for example in examples]
         for row in labels:
@@ -65,3 +71,8 @@ class PaddingFreeCollator(DataCollatorForLanguageModeling):
         positions = [torch.arange(len(row)) for row in input_ids]
         rows = {"input_ids": input_ids, "labels": labels, "position_ids": positions}
         return {name: torch.cat(parts).long().unsqueeze(0) for name, parts in rows.items()}
+
+
+def _nothing(tokenizer: PreTrainedTokenizerFast) -> list[dict[str, list[int]]]:
+    """A row without a label."""
+    return [{"input_ids": [tokenizer.pad_token_id], "labels": [IGNORE]}]

@@ -82,7 +82,7 @@ def head_on_labels_only(model: PreTrainedModel) -> bool:
         labelled = targets != IGNORE
         logits = head(hidden[:, :-1][labelled])  # [labels, vocabulary]
         total = cross_entropy(logits.float(), targets[labelled], reduction="sum")
-        count = labelled.sum() if num_items_in_batch is None else num_items_in_batch
+        count = labelled.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
         if torch.is_tensor(count):
             count = count.to(total.device)
         return CausalLMOutput(loss=total / count)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Example, Task
+from tasks.distributed import is_first
 from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, write_json, write_jsonl
 
 if TYPE_CHECKING:
@@ -70,17 +71,20 @@ def finish(
     counts: Mapping[str, Mapping[str, int]],
     train_metrics: Mapping[str, Any],
 ) -> None:
-    """Measure the rows that training never saw, write predictions, all_results.json and loss.png, and print the figures."""
+    """Measure the rows that training never saw, write predictions, all_results.json and loss.png, and print the figures.
+
+    Every process takes part; the first one writes and prints.
+    """
     args, task = trainer.args, predictor.task
     results: dict[str, Any] = {"task": task.name, "base_model": trainer.run_config.base_model, "seed": args.seed}
     if args.do_eval:
         results["eval_loss"] = trainer.evaluate_loss()
-    if not trainer.is_world_process_zero():
-        return
     folder = Path(args.output_dir)
     for split, prefix in (("validation", ""), ("test", "test_")):
         if split in examples and (args.do_eval or args.do_predict):
             results |= measure(predictor, examples[split], folder, prefix)
+    if not is_first():
+        return
     results |= train_metrics
     if train_metrics and not args.resume_from_checkpoint:  # a resumed run has the seconds of its last part alone
         seen = counts["train"]["tokens"] * train_metrics["epoch"]
@@ -99,6 +103,8 @@ def measure(predictor: Predictor, examples: Sequence[Example], folder: Path, pre
     are then is ``<prefix>free_<metric>``.
 
     ``<prefix>intervals`` are {metric: [low, high]}, the 95 % interval over the rows of each metric that is pooled.
+
+    Of several processes each predicts a share of the rows; the first one writes and scores them, the others return nothing.
     """
     from tasks.metrics import bootstrap
 
@@ -106,11 +112,16 @@ def measure(predictor: Predictor, examples: Sequence[Example], folder: Path, pre
     started = time.perf_counter()
     predictions = predictor.predict(examples)
     seconds = time.perf_counter() - started
-    write_jsonl(folder / f"{prefix}{PREDICTIONS_FILE}", (prediction.as_row() for prediction in predictions))
-    metrics = {"rows": len(examples), **task.score(predictions)}
+    free = None
     if predictor.settings["extractive"]:
         freely = dataclasses.replace(predictor, settings=predictor.settings | {"extractive": False})
-        metrics |= {f"free_{name}": value for name, value in task.score(freely.predict(examples)).items()}
+        free = freely.predict(examples)
+    if not is_first():
+        return {}
+    write_jsonl(folder / f"{prefix}{PREDICTIONS_FILE}", (prediction.as_row() for prediction in predictions))
+    metrics = {"rows": len(examples), **task.score(predictions)}
+    if free is not None:
+        metrics |= {f"free_{name}": value for name, value in task.score(free).items()}
     metrics["intervals"] = bootstrap.intervals(task.row_statistics(predictions), task.pooled, predictor.seed)
     metrics |= task.baseline(examples)
     metrics |= {"predict_runtime": seconds, "predict_rows_per_second": len(examples) / seconds}

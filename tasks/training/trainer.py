@@ -13,15 +13,17 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import DataLoaderShard
+from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, SequentialSampler
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput
 from transformers.utils.generic import is_flash_attention_requested
 
+from tasks.distributed import gather_lists
 from tasks.errors import Interrupted, UserError
 from tasks.run_folder import RunConfig
-from tasks.training.batches import TokenBudgetSampler
+from tasks.training.batches import SharedBatchSampler, TokenBudgetSampler
 from tasks.training.collator import PaddingFreeCollator
 from tasks.training.encoding import IGNORE
 from tasks.training.engine import fuse_gelu, has_attention_dropout, head_on_labels_only, keep_freed_memory
@@ -33,6 +35,7 @@ class CompletionTrainer(Trainer):
 
     - ``eval_loss`` is the mean over labelled tokens. The plain Trainer averages the means of batches, so its figure moves
       with the batch size and a row with one label token weighs as much as one with a hundred.
+    - Several processes learn and report what one process with their batches together would: no row counts twice.
     - ``score_task()`` gives the task's own metrics where ``metric_for_best_model`` asks for one.
     - A resumed and a best model have all of their weights back.
     - What is saved loads elsewhere: ``use_cache`` on (the plain Trainer saves it as False, which makes generation crawl), a
@@ -68,32 +71,57 @@ class CompletionTrainer(Trainer):
             self.model.set_attn_implementation(before)
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches by tokens; the parent's where ``tokens_per_batch`` is 0.
+        """Batches by tokens; where ``tokens_per_batch`` is 0 of rows, which are the parent's in one process."""
+        args = self.args
+        seed = args.seed if args.data_seed is None else args.data_seed
+        ranks = {"seed": seed, "rank": args.process_index, "world_size": args.world_size}
+        if args.tokens_per_batch != 0:
+            lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+            padding_free = self._padding_free()
+            batches: Sampler[list[int]] = TokenBudgetSampler(
+                lengths,
+                # The batch size of the moment: --auto_find_batch_size lowers it.
+                args.tokens_per_batch or math.ceil(self._train_batch_size * sum(lengths) / len(lengths)),
+                epochs=math.ceil(args.num_train_epochs),
+                accumulation=args.gradient_accumulation_steps,
+                padding_free=padding_free,
+                **ranks,
+            )
+            collator = PaddingFreeCollator(self.processing_class) if padding_free else self.data_collator
+            return self._dataloader(self.train_dataset, batches, collator, "training")
+        if self._is_shared(self.train_dataset) and args.train_sampling_strategy != "batch_rebalance":  # shares by itself
+            size, drop_last = self._train_batch_size, args.dataloader_drop_last
+            batches = SharedBatchSampler(self._get_train_sampler(), size, drop_last=drop_last, **ranks)
+            return self._dataloader(self.train_dataset, batches, self.data_collator, "training")
+        return super().get_train_dataloader()
+
+    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
+        """Shared out among several processes, else the parent's."""
+        args, dataset = self.args, self.eval_dataset if eval_dataset is None else eval_dataset
+        if not self._is_shared(dataset):
+            return super().get_eval_dataloader(eval_dataset)
+        rows = self._get_eval_sampler(dataset) or SequentialSampler(dataset)
+        batches = SharedBatchSampler(rows, args.eval_batch_size, rank=args.process_index, world_size=args.world_size)
+        return self._dataloader(dataset, batches, self.data_collator, "evaluation")
+
+    def _is_shared(self, dataset: Dataset) -> bool:
+        """Whether several processes share a data set whose rows can be named."""
+        return self.args.world_size > 1 and not isinstance(dataset, IterableDataset)
+
+    def _dataloader(
+        self, dataset: Dataset, batches: Sampler[list[int]], collator: Callable[..., Any], description: str
+    ) -> DataLoader:
+        """A loader of ``batches`` that are this process's own.
 
         Not through accelerate's ``prepare``: its sharding repeats rows to even out batches, and after a resume in a later
-        epoch its wrapper hides the sampler from ``set_epoch``. This sampler shares its batches out by itself.
+        epoch its wrapper hides the sampler from ``set_epoch``.
         """
         args = self.args
-        if args.tokens_per_batch == 0:
-            return super().get_train_dataloader()
-        lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
-        mean = sum(lengths) / len(lengths)
-        padding_free = self._padding_free()
-        sampler = TokenBudgetSampler(
-            lengths,
-            # The batch size of the moment: --auto_find_batch_size lowers it.
-            args.tokens_per_batch or math.ceil(self._train_batch_size * mean),
-            epochs=math.ceil(args.num_train_epochs),
-            seed=args.seed if args.data_seed is None else args.data_seed,
-            rank=args.process_index,
-            world_size=args.world_size,
-            padding_free=padding_free,
-        )
         return DataLoaderShard(
-            self._remove_unused_columns(self.train_dataset, description="training"),
+            self._remove_unused_columns(dataset, description=description),
             device=args.device,
-            batch_sampler=sampler,
-            collate_fn=PaddingFreeCollator(self.processing_class) if padding_free else self.data_collator,
+            batch_sampler=batches,
+            collate_fn=collator,
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory,
             persistent_workers=args.dataloader_persistent_workers,
@@ -112,15 +140,23 @@ class CompletionTrainer(Trainer):
             raise UserError(f"--padding_free: {type(self.model).__name__} takes no positions to tell the rows apart by")
         return self.args.padding_free
 
+    def _finalize_training(self, *args: Any) -> Any:
+        # What was lost since the last line of the log is this process's own loss. The plain Trainer adds it to the total of
+        # all, so that train_loss of a run shorter than logging_steps is that of the first process's rows.
+        self._tr_loss = self.accelerator.reduce(self._tr_loss, reduction="mean")
+        return super()._finalize_training(*args)
+
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
         """As the parent's, with a token-weighted loss, and the task's metrics where they choose the best checkpoint."""
-        self._loss_sum = torch.zeros(2, dtype=torch.float64)
+        self._eval_losses: list[tuple[float, int]] = []
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        nll, tokens = self.accelerator.reduce(self._loss_sum.to(self.args.device, torch.float32)).tolist()
-        output.metrics[f"{metric_key_prefix}_loss"] = nll / tokens if tokens else math.nan
+        losses = gather_lists(self._eval_losses)
+        tokens = sum(count for _, count in losses)
+        output.metrics[f"{metric_key_prefix}_loss"] = math.fsum(nll for nll, _ in losses) / tokens if tokens else math.nan
         wanted = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
         if wanted != "loss" and not self._loss_only:
-            scores = self.score_task()
+            # The processes share the rows and decide by the same figures: those of the first.
+            (scores,) = broadcast_object_list([self.score_task()])
             output.metrics.update(
                 {f"{metric_key_prefix}_{name}": value for name, value in scores.items() if isinstance(value, float)}
             )
@@ -134,12 +170,18 @@ class CompletionTrainer(Trainer):
         finally:
             self._loss_only = False
 
+    @torch.no_grad()
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
-        """The loss of a batch, added up by tokens on the way; logits are never kept."""
+        """The loss of a batch, added up by tokens on the way; logits are never kept.
+
+        The parent would divide by the labels of all processes' batches together; this is the mean over this one's.
+        """
+        inputs = self._prepare_inputs(inputs)
         tokens = (inputs["labels"][:, 1:] != IGNORE).sum().item()
-        loss, _, _ = super().prediction_step(model, inputs, prediction_loss_only=True)
+        with self.compute_loss_context_manager():
+            loss = self.compute_loss(model, inputs).mean()
         if tokens:
-            self._loss_sum += torch.tensor([loss.item() * tokens, tokens], dtype=torch.float64)
+            self._eval_losses.append((loss.item() * tokens, tokens))
         return loss, None, None
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -147,6 +189,7 @@ class CompletionTrainer(Trainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_best_model(self) -> None:
+        self.accelerator.wait_for_everyone()  # the first process may still be writing it
         if not self._restore(self.state.best_model_checkpoint):
             super()._load_best_model()
 

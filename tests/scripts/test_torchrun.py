@@ -1,29 +1,223 @@
-"""Two processes under torchrun, as on two GPUs, with gloo in place of nccl."""
+"""Scripts under torchrun, as on two GPUs and on two machines, and what ends them."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+import textwrap
+import time
+from pathlib import Path
 
-from tests.conftest import ROOT
+import pytest
+
+from tests.conftest import ROOT, Finished, write_rows
+from tests.ranks import finish_torchrun, free_port, start_torchrun, torchrun
+from tests.scripts.conftest import ROWS, read_json, read_jsonl
+
+TWO = ("--standalone", "--nproc_per_node", 2)
+SCRIPTS = ROOT / "scripts"
 
 
-def test_two_processes_train_one_model_and_write_its_results_once(kogpt2_folder, tmp_path):
+def error_of(done: Finished) -> str:
+    """The one ``error:`` line of all processes. torchrun's own report has a traceback of torchrun."""
+    assert done.code == 1, done.stderr  # whatever the worker's own code was
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert 'File "/' not in done.stderr.split("torch/distributed/")[0], done.stderr
+    return lines[0].removeprefix("error: ")
+
+
+def nli(model: str, output: Path, *more: object) -> tuple[object, ...]:
+    """A short run of nli: 13 rows, which two processes of 3 rows take in 3 steps."""
+    return (
+        SCRIPTS / "run_nli.py", "--model", model, "--sample_data", "--max_train_samples", 13, "--max_eval_samples", 5,
+        "--per_device_train_batch_size", 3, "--num_train_epochs", 1, "--tokens_per_batch", 0, "--output_dir", output,
+        *more,
+    )  # fmt: skip
+
+
+def test_two_processes_train_one_model_and_speak_with_one_voice(kogpt2_folder, tmp_path):
     done = subprocess.run(
         [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "scripts/run_nli.py",
-            "--model", kogpt2_folder, "--sample_data", "--max_train_samples", "12", "--max_eval_samples", "5",
-            "--per_device_train_batch_size", "3", "--num_train_epochs", "1", "--tokens_per_batch", "0",
-            "--output_dir", str(tmp_path / "run"),
+            sys.executable, "-m", "torch.distributed.run", *map(str, TWO),
+            *map(str, nli(kogpt2_folder, tmp_path / "run", "--metric_for_best_model", "accuracy", "--logging_steps", 1)),
         ],
-        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        timeout=300, check=False,
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        timeout=500, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("everything is in") == 1
-    assert len((tmp_path / "run" / "predictions.jsonl").read_text("utf-8").splitlines()) == 5
-    state = json.loads((tmp_path / "run" / "trainer_state.json").read_text("utf-8"))
-    # 12 rows in batches of 3 on each of two processes: two steps together, where one process would take four.
-    assert state["global_step"] == 2
+    assert done.stdout.count("everything is in") == done.stdout.count("'train_loss'") == 1
+    assert done.stdout.count("'loss'") == 3
+    # One bar of each kind: the base, the best checkpoint; one evaluation and the last one, each with its predictions.
+    assert len(re.findall(r"Loading weights: +0%", done.stderr)) == 2
+    assert len(re.findall(r"score: +0%", done.stderr)) == 2
+    rows = read_jsonl(tmp_path / "run" / "predictions.jsonl")
+    assert [row["id"] for row in rows] == [f"validation-{n}" for n in range(5)]
+    assert read_json(tmp_path / "run" / "trainer_state.json")["global_step"] == 3
+    assert read_json(tmp_path / "run" / "all_results.json")["rows"] == 5
+
+
+def test_a_mistake_that_every_process_finds_is_told_once(tmp_path, kogpt2_folder):
+    done = torchrun(tmp_path, *TWO, *nli(kogpt2_folder, "run", "--train_file", "nowhere.jsonl"))
+    assert error_of(done).startswith("--sample_data and --train_file cannot go together")
+
+
+#: {what goes wrong in one process: (code that runs before the script, how the one line begins)}
+FAULTS = {
+    "killed while training": (
+        """
+        from tasks.training.trainer import CompletionTrainer as Trainer
+        def fault(self, *args, before=Trainer.training_step):
+            if self.state.global_step == 1 and self.args.process_index == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return before(self, *args)
+        Trainer.training_step = fault
+        """,
+        "another process of this run has ended or hangs (",
+    ),
+    "killed while the first reads": (
+        """
+        import time
+        from tasks.training import examples
+        def fault(*args, before=examples.load_examples, **kwargs):
+            if os.environ["RANK"] == "1":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(100)
+        examples.load_examples = fault
+        """,
+        "SIGTERM: either torchrun was stopped, or another process of this run has ended",
+    ),
+    "a full disk while the other waits": (
+        """
+        import errno
+        from tasks.training.trainer import CompletionTrainer as Trainer
+        def fault(self, *args):
+            raise OSError(errno.ENOSPC, "No space left on device", "run/model.safetensors")
+        if os.environ["RANK"] == "0":
+            Trainer._save = fault
+        """,
+        "run/model.safetensors: No space left on device; ",
+    ),
+    "a mistake that only the second finds": (
+        """
+        from tasks.inference.predicting import Predictor
+        from tasks.errors import UserError
+        def fault(self, *args):
+            raise UserError("row 7: the prompt does not fit")
+        if os.environ["RANK"] == "1":
+            Predictor._choose = fault
+        """,
+        "row 7: the prompt does not fit",
+    ),
+    "one that hangs": (
+        """
+        import time
+        from tasks.inference.predicting import Predictor
+        if os.environ["RANK"] == "1":
+            Predictor._choose = lambda self, *args: time.sleep(600)
+        """,
+        "another process of this run has ended or hangs (",
+    ),
+}
+
+
+def faulty(folder: Path, fault: str) -> Path:
+    """run_nli.py in a process that something happens to."""
+    script = folder / "faulty.py"
+    script.write_text(
+        f"import os, runpy, signal, sys\n{textwrap.dedent(fault)}\n"
+        f"runpy.run_path({str(SCRIPTS / 'run_nli.py')!r}, run_name='__main__')\n",
+        "utf-8",
+    )
+    return script
+
+
+SLOW = ("killed while the first reads", "one that hangs")
+
+
+@pytest.mark.parametrize("what", [pytest.param(what, marks=pytest.mark.slow if what in SLOW else ()) for what in FAULTS])
+def test_what_ends_one_process_ends_all_with_one_line(kogpt2_folder, tmp_path, what):
+    fault, message = FAULTS[what]
+    started = time.monotonic()
+    arguments = nli(kogpt2_folder, "run", "--ddp_timeout", 15)[1:]
+    done = torchrun(tmp_path, *TWO, faulty(tmp_path, fault), *arguments)
+    assert error_of(done).startswith(message)
+    assert not (tmp_path / "run" / "all_results.json").exists()
+    assert time.monotonic() - started < 200  # seconds on a busy machine; no time-out of half an hour is waited for
+
+
+def test_a_defect_in_one_process_keeps_its_traceback_and_the_others_are_silent(kogpt2_folder, tmp_path):
+    fault = """
+        from tasks.inference.predicting import Predictor
+        def fault(self, *args):
+            raise ZeroDivisionError("a defect")
+        if os.environ["RANK"] == "1":
+            Predictor._choose = fault
+    """
+    done = torchrun(tmp_path, *TWO, faulty(tmp_path, fault), *nli(kogpt2_folder, "run")[1:])
+    assert done.code == 1
+    assert "ZeroDivisionError: a defect" in done.stderr
+    assert "by peer" not in done.stderr
+    assert not [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+
+
+def test_several_processes_do_not_share_standard_input(kogpt2_folder, tmp_path):
+    done = torchrun(tmp_path, *TWO, SCRIPTS / "predict.py", kogpt2_folder, "--task", "nli")
+    assert error_of(done) == "several processes cannot share standard input; give --input_file"
+
+
+# The commands of README.md
+
+
+def commands(section: str) -> list[list[str]]:
+    """The torchrun commands of a section, word by word."""
+    text = (ROOT / "README.md").read_text("utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    code = "".join(re.findall(r"```bash\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
+    return [shlex.split(line)[1:] for line in code.splitlines() if line.startswith("torchrun")]
+
+
+def adapted(words: list[str], **values: object) -> list[object]:
+    """The command with the values of this test in place of its own, by flag; a short run with the scripts of this clone."""
+    found: list[object] = []
+    for word in words:
+        flag = str(found[-1]).removeprefix("--") if found else ""
+        found.append(values.get(flag, ROOT / word if word.startswith("scripts/") else word))
+    if SCRIPTS / "run_summarize.py" in found:
+        found += ["--num_train_epochs", 1, "--max_new_tokens", 6, "--validation_split", 0.3]
+    return found
+
+
+def test_both_readmes_have_the_same_commands():
+    blocks = [re.findall(r"torchrun [^`]*", (ROOT / name).read_text("utf-8")) for name in ("README.md", "README.ko.md")]
+    assert blocks[0] == blocks[1]
+
+
+@pytest.mark.slow
+def test_the_commands_for_several_gpus(kogpt2_folder, tmp_path):
+    write_rows(tmp_path / "news.jsonl", ROWS["summarize"])
+    write_rows(tmp_path / "articles.jsonl", [{"document": row["document"]} for row in ROWS["summarize"]])
+    for words in commands("Several GPUs"):
+        done = torchrun(tmp_path, "--standalone", *adapted(words, model=kogpt2_folder, nproc_per_node=2))
+        assert done.code == 0, done.stderr
+    run = tmp_path / "outputs" / "news"
+    assert len(read_jsonl(run / "predictions.jsonl")) == read_json(run / "all_results.json")["rows"] == 2
+    assert read_json(tmp_path / "outputs" / "evaluate-summarize-news" / "all_results.json")["rows"] == 8
+    answers = read_jsonl(tmp_path / "summaries.jsonl")
+    assert [row["document"] for row in answers] == [row["document"] for row in ROWS["summarize"]]
+
+
+@pytest.mark.slow
+def test_the_commands_for_several_machines(kogpt2_folder, tmp_path):
+    write_rows(tmp_path / "news.jsonl", ROWS["summarize"])
+    (command,) = commands("Several machines")
+    values = {"model": kogpt2_folder, "nproc_per_node": 1, "rdzv_endpoint": f"127.0.0.1:{free_port()}"}
+    words = adapted(command, train_file=tmp_path / "news.jsonl", output_dir=tmp_path / "run", **values)
+    machines = [tmp_path / "first", tmp_path / "second"]
+    running = [(start_torchrun(folder, "--local_addr", "127.0.0.1", *words), folder) for folder in machines]
+    done = [finish_torchrun(*machine) for machine in running]
+    assert [machine.code for machine in done] == [0, 0], done[0].stderr + done[1].stderr
+    assert sum(machine.stdout.count("everything is in") for machine in done) == 1
+    assert read_json(tmp_path / "run" / "all_results.json")["rows"] == 2

@@ -7,7 +7,7 @@ import torch
 from transformers import LogitsProcessorList, TopKLogitsWarper
 
 from tasks.inference.batching import pad
-from tasks.inference.decoding import RoomyLayer, decode
+from tasks.inference.decoding import RoomyLayer, decode, drawn
 
 PROMPTS = [[20, 31, 42], [60], [22, 33, 44, 55, 66], [90, 21], [23, 24, 25, 26, 27, 28, 29], [71, 72]]
 
@@ -81,6 +81,29 @@ def test_only_allowed_tokens_are_written(kogpt2_folder, make_predictor):
 
 def test_sampling_takes_from_the_best(kogpt2_folder, make_predictor):
     predictor = make_predictor(kogpt2_folder, "summarize")
-    torch.manual_seed(0)
-    best = run(predictor, PROMPTS, 1, warpers=LogitsProcessorList([TopKLogitsWarper(1)]))
+    draws = torch.rand(6, 8, generator=torch.Generator().manual_seed(0))
+    best = run(predictor, PROMPTS, 1, warpers=LogitsProcessorList([TopKLogitsWarper(1)]), draws=draws)
     assert [result.ids for result in best] == [result.ids for result in run(predictor, PROMPTS, 1)]
+    assert [result.ids for result in run(predictor, PROMPTS, 1, draws=draws)] != [result.ids for result in best]
+
+
+def test_a_token_is_drawn_where_the_number_lies():
+    # Probabilities 0.5, 0, 0.25, 0.25, 0.
+    logits = torch.tensor([0.5, 0.0, 0.25, 0.25, 0.0]).log()
+    numbers = torch.tensor([0.0, 0.49, 0.5, 0.74, 0.75, 1 - 2**-24])
+    assert drawn(logits.expand(6, 5), numbers).tolist() == [0, 0, 2, 2, 3, 3]
+
+
+def test_draws_follow_the_distribution():
+    logits = torch.randn(50, generator=torch.Generator().manual_seed(1)) * 2
+    found = drawn(logits.expand(20_000, 50), torch.rand(20_000, generator=torch.Generator().manual_seed(2)))
+    shares = torch.bincount(found, minlength=50) / 20_000
+    assert (shares - logits.softmax(-1)).abs().max() < 0.015
+
+
+def test_a_row_has_the_same_text_in_every_batch(kogpt2_folder, make_predictor):
+    predictor = make_predictor(kogpt2_folder, "summarize")
+    draws = torch.rand(6, 8, generator=torch.Generator().manual_seed(0))
+    together = run(predictor, PROMPTS, 1, draws=draws)
+    for row, prompt in enumerate(PROMPTS):
+        assert run(predictor, [prompt], 1, draws=draws[row : row + 1])[0].ids == together[row].ids

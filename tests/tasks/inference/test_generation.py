@@ -65,6 +65,16 @@ def test_sampling_follows_its_seed(kogpt2_folder, make_predictor):
     assert len({tuple(text) for text in first[0]}) > 1
 
 
+def test_a_sampled_text_follows_its_name_and_not_its_batch(kogpt2_folder, make_predictor):
+    predictor = make_predictor(kogpt2_folder, "generate")
+    wanted = settings(do_sample=True, num_return_sequences=2, temperature=2.0, top_k=0, top_p=1.0)
+    model, tokenizer = predictor.model, predictor.encoder.tokenizer
+    whole = generate(model, tokenizer, PROMPTS, wanted, 5)
+    assert generate(model, tokenizer, PROMPTS, wanted, 2) == whole
+    assert generate(model, tokenizer, PROMPTS[1::2], wanted, 2, names=[1, 3]) == whole[1::2]
+    assert generate(model, tokenizer, PROMPTS[1::2], wanted, 2) != whole[1::2]
+
+
 def test_generation_leaves_the_random_state_of_training_alone(kogpt2_folder, make_predictor):
     # It runs between epochs where a task's metric chooses the best checkpoint; seeding there would repeat the dropout.
     predictor = make_predictor(kogpt2_folder, "generate")

@@ -7,9 +7,11 @@ import platform
 
 import pytest
 import torch
+from accelerate.data_loader import SeedableRandomSampler
+from torch.utils.data import RandomSampler
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
-from tasks.training.batches import TokenBudgetSampler
+from tasks.training.batches import SharedBatchSampler, TokenBudgetSampler
 from tasks.training.collator import CompletionCollator, PaddingFreeCollator
 from tasks.training.engine import fuse_gelu, head_on_labels_only, keep_freed_memory
 from tests.conftest import tokenizer_of
@@ -199,5 +201,36 @@ def test_the_largest_batch_comes_first():
     assert rows == [1]
 
 
-def test_one_row_for_two_processes_is_repeated():
-    assert TokenBudgetSampler([4], 16, world_size=2).plan(0) == [[0], [0]]
+def test_one_row_for_two_processes_leaves_one_of_them_without():
+    assert TokenBudgetSampler([4], 16, world_size=2).plan(0) == [[0], []]
+
+
+def test_two_processes_take_the_steps_of_one_that_accumulates():
+    one = TokenBudgetSampler(LENGTHS, 256, epochs=2, accumulation=2)
+    two = [TokenBudgetSampler(LENGTHS, 256, epochs=2, rank=rank, world_size=2) for rank in range(2)]
+    for epoch in (0, 1):
+        one.set_epoch(epoch)
+        for sampler in two:
+            sampler.set_epoch(epoch)
+        batches = list(one)
+        assert len(batches) % 2 == 0
+        assert batches == [rows for step in zip(*two) for rows in step]
+
+
+@pytest.mark.parametrize(("rows", "shares"), [(8, [[0, 2], [4, 6]]), (5, [[0, 2], [4]]), (1, [[0]])])
+def test_batches_of_rows_are_dealt_out(rows, shares):
+    first, second = (SharedBatchSampler(range(rows), 2, rank=rank, world_size=2) for rank in range(2))
+    assert list(first) == shares and len(first) == len(second) == len(shares)
+    assert [row for batch in second for row in batch] == list(range(1, rows, 2))
+    whole = SharedBatchSampler(range(rows), 2, world_size=2, drop_last=True)
+    assert len(whole) == len(list(whole)) == rows // 4
+
+
+def test_batches_of_rows_are_shuffled_by_seed_and_epoch_as_accelerate_shuffles():
+    batches = SharedBatchSampler(RandomSampler(range(20)), 20, seed=7)
+    torch.manual_seed(0)  # of no account
+    expected = SeedableRandomSampler(range(20), data_seed=7)
+    for epoch in (0, 1):
+        batches.set_epoch(epoch)
+        expected.set_epoch(epoch)
+        assert list(batches) == [list(expected)]

@@ -40,7 +40,6 @@ def fake_trainer(folder, **overrides) -> SimpleNamespace:
         args=args,
         run_config=SimpleNamespace(base_model="me/base"),
         evaluate_loss=lambda: 1.25,
-        is_world_process_zero=lambda: True,
         state=SimpleNamespace(log_history=[{"step": 1, "loss": 2.0}, {"step": 2, "eval_loss": 1.25}]),
     )
 
@@ -153,8 +152,11 @@ def test_without_evaluation_and_prediction_nothing_is_measured(tmp_path):
     assert not (tmp_path / "predictions.jsonl").exists()
 
 
-def test_other_processes_than_the_first_write_nothing(tmp_path):
-    trainer = fake_trainer(tmp_path)
-    trainer.is_world_process_zero = lambda: False
-    finish(trainer, Always(), {"validation": nli_examples("entailment")}, {}, {})
+def test_other_processes_than_the_first_answer_their_share_and_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.training.results.is_first", lambda: False)
+    asked = []
+    monkeypatch.setattr(Always, "predict", lambda self, examples: asked.append(len(examples)))
+    examples = {"validation": nli_examples("entailment"), "test": nli_examples("entailment", "neutral")}
+    finish(fake_trainer(tmp_path), Always(), examples, {}, {})
+    assert asked == [1, 2]
     assert list(tmp_path.iterdir()) == []
