@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -184,16 +185,35 @@ class RowError(UserError):
     """Something is wrong with one row. Whoever reads the rows adds the file and the row number."""
 
 
+def unusable_character(text: str) -> str | None:
+    """What stands in ``text`` that later stages cannot write, and where; None where all is well.
+
+    NUL ends strings in C code further down; half of a surrogate pair cannot be written as UTF-8.
+    """
+    if "\0" not in text:
+        try:
+            text.encode()  # much faster than a search
+            return None
+        except UnicodeEncodeError:
+            pass
+    found = re.search("[\0\ud800-\udfff]", text)
+    what = "a NUL character" if found.group() == "\0" else "half of a surrogate pair (such as \\ud83d)"
+    return f"{what}, as character {found.start() + 1}"
+
+
 def text_of(row: dict[str, Any], column: str) -> str:
     """The text in ``row[column]``.
 
     Raises:
-        RowError: the value is missing, empty or not text. Numbers are not turned into text silently: a column that mixes
-            the two is usually a spreadsheet that has eaten the text.
+        RowError: the value is missing, empty, not text, or cannot be written again. Numbers are not turned into text
+            silently: a column that mixes the two is usually a spreadsheet that has eaten the text.
     """
     value = row.get(column)
     if value is None or (isinstance(value, str) and not value.strip()):
         raise RowError(f"column {column!r} is empty; fill it, or drop such rows with --skip_bad_rows")
     if not isinstance(value, str):
         raise RowError(f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; put it in quotes")
+    found = unusable_character(value)
+    if found:
+        raise RowError(f"column {column!r} holds {found}; remove it")
     return value

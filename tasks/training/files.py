@@ -1,34 +1,22 @@
-"""Data files of the user -> rows: csv, tsv, json, jsonl, txt and parquet, found by path or glob."""
+"""Data files of the user -> rows: found by path or glob, each read by its type."""
 
 from __future__ import annotations
 
 import csv
 import difflib
 import glob
-import json
 import os
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
+from tasks.base import unusable_character
 from tasks.errors import UserError
-from tasks.training import nested_qa
-from tasks.training.charset import encoding_of
+from tasks.training.charset import encoding_of, lines_of
+from tasks.training.json_rows import read_json, read_jsonl
+from tasks.training.parquet_rows import read_parquet
+from tasks.training.rows import Row, checked, listed, shown
 
 #: Characters in one cell. Far above any article, low enough that a quote that is never closed cannot fill the memory.
 CELL_LIMIT = 1 << 24
-
-# NUL ends strings in C code further down; half of a surrogate pair cannot be written as UTF-8.
-_UNUSABLE = re.compile("[\0\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a file. ``where`` says where a human finds it: ``train.csv line 12``, counted from 1."""
-
-    values: dict[str, Any]
-    where: str
 
 
 def read_rows(pattern: str) -> Iterator[Row]:
@@ -37,32 +25,47 @@ def read_rows(pattern: str) -> Iterator[Row]:
     Text is left as it is written: no stripping, no Unicode normalisation.
 
     Raises:
-        UserError: no such file, an unknown type, an empty or unreadable file, a damaged row, or files whose columns
-            differ.
+        UserError: no such file, an unknown type, an empty or unreadable file, a damaged row, a file that changes while it
+            is read, or files whose columns differ.
     """
     first: tuple[str, set[str]] | None = None
     for path in find_files(pattern):
         reader = READERS[suffix_of(path)]
         columns: set[str] = set()
         try:
-            if os.path.getsize(path) == 0:
+            before = _version(path)
+            if before[0] == 0:
                 raise UserError(f"{path} is empty; give a file that has rows")
             for row in reader(path):
                 columns.update(row.values)
-                for name, value in row.values.items():
-                    _check_text(name, value, name, row.where)
-                yield row
+                yield checked(row)
+            if _version(path) != before:
+                raise _changed(path)
+        except UnicodeDecodeError:  # the whole file could be decoded a moment ago
+            raise _changed(path) from None
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror or error}; check the file") from None
+        except MemoryError:
+            raise UserError(f"{path} needs more memory than there is; split it into several files") from None
         if not columns:
             raise UserError(f"{path} holds no rows; give a file that has some")
         if first is None:
             first = (path, columns)
         elif columns != first[1]:
             raise UserError(
-                f"{path} has the columns {', '.join(sorted(columns))}, but {first[0]} has "
-                f"{', '.join(sorted(first[1]))}; give files that have the same columns"
+                f"{path} has the columns {listed(sorted(columns))}, but {first[0]} has {listed(sorted(first[1]))}; give "
+                "files that have the same columns"
             )
+
+
+def _version(path: str) -> tuple[int, int]:
+    """Size and time of the last change: another process may still be writing the file."""
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
+
+
+def _changed(path: str) -> UserError:
+    return UserError(f"{path} was changed while it was read; run again when it is written")
 
 
 def find_files(pattern: str) -> list[str]:
@@ -77,7 +80,7 @@ def find_files(pattern: str) -> list[str]:
     if os.path.lexists(pattern):  # before the glob: a real name may hold brackets
         paths = [pattern]
     elif glob.has_magic(pattern):
-        paths = sorted(path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path))
+        paths = sorted(path for path in set(_matches(pattern)) if not os.path.isdir(path))
         if not paths:
             raise UserError(f"no file matches {pattern}; check the name and the folder (now in {os.getcwd()})")
     else:
@@ -87,7 +90,29 @@ def find_files(pattern: str) -> list[str]:
             raise UserError(f"{path}: the file type is not known; those that are read: {', '.join(READERS)}")
         if not os.path.isfile(path):
             raise UserError(f"{path} is not a regular file; save the data to one first")
+        if unusable_character(path):  # as in archives that were packed under Korean Windows
+            raise UserError(f"{path!a}: the name of the file is not UTF-8; rename it")
     return paths
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """``glob.glob(pattern, recursive=True)``, which enters no folder twice: links in a circle would have no end."""
+    if pattern == "**" or pattern.endswith("/**"):
+        pattern += "/*"
+    base, recursive, rest = ("/" + pattern).partition("/**/")
+    if not recursive:
+        yield from glob.iglob(pattern)
+        return
+    seen: set[tuple[int, int]] = set()
+    start = base[1:] or ("/" if pattern.startswith("/") else ".")
+    for top in glob.iglob(start):
+        for folder, names, _ in os.walk(top, followlinks=True):
+            status = os.stat(folder)
+            place = (status.st_dev, status.st_ino)
+            names[:] = [] if place in seen else sorted(name for name in names if not name.startswith("."))
+            if place not in seen:
+                seen.add(place)
+                yield from (path.removeprefix("./") for path in _matches(os.path.join(glob.escape(folder), rest)))
 
 
 def suffix_of(path: str) -> str:
@@ -100,29 +125,12 @@ def _neighbours(path: str) -> str:
     folder, name = os.path.split(path)
     try:
         names = os.listdir(folder or ".")
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the name holds a NUL
         return f"; there is no folder {folder} either"
     close = difflib.get_close_matches(name, names, n=3)
     if close:
         return "; did you mean " + " or ".join(os.path.join(folder, other) for other in close) + "?"
     return f"; nothing in {os.path.abspath(folder or '.')} has a similar name"
-
-
-def _check_text(name: str, value: Any, column: str, where: str) -> None:
-    """Refuse text that later stages cannot write: a NUL or half of a surrogate pair, however deep it is nested."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_text(key, item, column, where)
-    elif isinstance(value, list):
-        for item in value:
-            _check_text("", item, column, where)
-    for text in (name, value):
-        if isinstance(text, str) and not (text.isascii() and "\0" not in text):
-            found = _UNUSABLE.search(text)
-            if found:
-                what = "a NUL character" if found.group() == "\0" else "half of a surrogate pair (such as \\ud83d)"
-                shown = ascii(column) if _UNUSABLE.search(column) else repr(column)
-                raise UserError(f"{where}: column {shown} holds {what}, as character {found.start() + 1}; remove it")
 
 
 def _read_csv(path: str) -> Iterator[Row]:
@@ -137,138 +145,85 @@ def _read_tsv(path: str) -> Iterator[Row]:
     try:
         for _ in _read_cells(path, encoding, delimiter="\t", quoting=quoting):
             pass
+    except _Ambiguous:
+        raise
     except UserError:
         quoting = csv.QUOTE_NONE
     yield from _read_cells(path, encoding, delimiter="\t", quoting=quoting)
 
 
+class _Ambiguous(UserError):
+    """Quotation marks may hold lines together or be text, and the file makes sense either way."""
+
+
 def _read_cells(path: str, encoding: str, delimiter: str, quoting: int) -> Iterator[Row]:
     """Rows of a table with a header. ``where`` is the line of the file where the row begins: cells may span several."""
     csv.field_size_limit(CELL_LIMIT)  # of the whole process; the default, 131,072, is shorter than some articles
-    with open(path, encoding=encoding, newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True)
-        header: list[str] = []
-        line = 1
-        try:
-            for cells in reader:
-                where, line = f"{path} line {line}", reader.line_num + 1
-                if not cells:  # a blank line
-                    continue
-                if not header:
-                    header = _header(cells, where)
-                elif len(cells) != len(header):
-                    raise UserError(
-                        f"{where}: {len(cells)} cells, but the header has {len(header)} ({', '.join(header)}); put "
-                        "cells that hold a separator or a line break in double quotes"
-                    )
-                else:
-                    yield Row(dict(zip(header, cells, strict=True)), where)
-        except csv.Error as error:
-            raise UserError(f"{path} line {line}: {error}; inside a quoted cell write a double quote twice") from None
+    widths: set[int] = set()  # cells of each line if quotation marks meant nothing
+
+    def lines() -> Iterator[str]:
+        for text in lines_of(path, encoding, newline=""):
+            if not text.isspace():
+                widths.add(text.count(delimiter) + 1)
+            yield text
+
+    reader = csv.reader(lines(), delimiter=delimiter, quoting=quoting, strict=True)
+    header: list[str] = []
+    spanning = ""
+    line = 1
+    try:
+        for cells in reader:
+            where = f"{path} line {line}"
+            if reader.line_num > line:
+                spanning = spanning or where
+            line = reader.line_num + 1
+            if not cells:  # a blank line
+                continue
+            if not header:
+                header = _header(cells, where)
+            elif len(cells) != len(header):
+                raise UserError(
+                    f"{where}: {len(cells)} cells, but the header has {len(header)} ({listed(header)}); put cells that hold "
+                    "a separator or a line break in double quotes"
+                )
+            elif len(cells) > 1 and cells == header:
+                raise UserError(f"{where}: the header stands here once more, as where files were joined; remove it")
+            else:
+                yield Row(dict(zip(header, cells, strict=True)), where)
+    except csv.Error as error:
+        raise UserError(f"{path} line {line}: {error}; inside a quoted cell write a double quote twice") from None
+    # Lines of one cell say nothing: in csv, where quoting is the rule, a text of several lines is quoted and no more.
+    if spanning and widths == {len(header)} and (len(header) > 1 or delimiter == "\t"):
+        raise _Ambiguous(
+            f"{spanning}: quotation marks hold lines together here, but every line of the file has {len(header)} cells "
+            "without them, too; write a quotation mark that is text twice, in quotes, or save the file as jsonl"
+        )
 
 
 def _header(cells: list[str], where: str) -> list[str]:
     """Column names. Space around them is never meant; inside cells it is left alone."""
     names = [cell.strip() for cell in cells]
+    seen: set[str] = set()
     for position, name in enumerate(names, 1):
         if not name:
             raise UserError(f"{where}: column {position} of the header has no name; give it one (pandas: index=False)")
-        if names.index(name) != position - 1:
-            raise UserError(f"{where}: two columns of the header are called {name!r}; rename one")
+        if name in seen:
+            raise UserError(f"{where}: two columns of the header are called {shown(name)}; rename one")
+        seen.add(name)
     return names
 
 
-def _read_jsonl(path: str) -> Iterator[Row]:
-    # Only \n ends a line: text may hold U+2028 and the like.
-    with open(path, encoding=encoding_of(path), newline="\n") as file:
-        for number, line in enumerate(file, 1):
-            if not line.isspace():
-                where = f"{path} line {number}"
-                yield Row(_object(_parse(line.rstrip("\r\n"), path, number), where), where)
-
-
-def _read_json(path: str) -> Iterator[Row]:
-    """A list of objects, {"data": [objects]}, the nested layout of SQuAD, or JSON Lines under the wrong name."""
-    with open(path, encoding=encoding_of(path)) as file:
-        text = file.read()
-    if not text.strip():
-        return
-    try:
-        content = _parse(text, path, 1)
-    except UserError as error:
-        if not isinstance(error.__cause__, json.JSONDecodeError) or error.__cause__.msg != "Extra data":
-            raise
-        yield from _read_jsonl(path)  # a second value after the first: one object a line
-        return
-    del text
-    items = content
-    if isinstance(content, dict):
-        items = content.get("data", [content])  # a single object is JSON Lines with one line
-    if not isinstance(items, list):
-        raise UserError(f"{path}: a list of objects is expected, or an object with such a list under 'data'")
-    if nested_qa.is_nested(items):
-        for values, place in nested_qa.flatten(items, path):
-            yield Row(values, f"{path} {place}")
-    else:
-        for number, item in enumerate(items, 1):
-            where = f"{path} row {number}"
-            yield Row(_object(item, where), where)
-
-
-def _parse(text: str, path: str, first_line: int) -> Any:
-    """The value of ``text``, which begins on ``first_line`` of the file; NaN is allowed."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"{path} line {first_line + error.lineno - 1}"
-        raise UserError(f"{where}: not valid JSON ({error.msg} at column {error.colno}); mend it") from error
-    except RecursionError:
-        raise UserError(f"{path} line {first_line}: the JSON is nested too deeply; flatten it") from None
-    except ValueError as error:  # a number of thousands of digits
-        reason = str(error).split(";")[0]
-        raise UserError(f"{path} line {first_line}: JSON that cannot be read ({reason}); mend it") from None
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict) or not value:
-        kind = "an empty object" if value == {} else type(value).__name__
-        raise UserError(f'{where}: {kind} where an object with the columns is expected, such as {{"text": "..."}}')
-    return value
-
-
 def _read_txt(path: str) -> Iterator[Row]:
-    with open(path, encoding=encoding_of(path)) as file:
-        for number, line in enumerate(file, 1):
-            if not line.isspace():
-                yield Row({"text": line.removesuffix("\n")}, f"{path} line {number}")
-
-
-def _read_parquet(path: str) -> Iterator[Row]:
-    import pyarrow
-    import pyarrow.parquet
-
-    number = 0
-    try:
-        with open(path, "rb") as source, pyarrow.parquet.ParquetFile(source) as file:
-            names = file.schema_arrow.names
-            if len(set(names)) < len(names):
-                raise UserError(f"{path}: two columns have the same name; rename one")
-            for batch in file.iter_batches(batch_size=1000):
-                for values in batch.to_pylist():
-                    number += 1
-                    yield Row(values, f"{path} row {number}")
-    except PermissionError:
-        raise
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} cannot be read as parquet after row {number}: {reason}; write it again") from None
+    for number, line in enumerate(lines_of(path, encoding_of(path)), 1):
+        if not line.isspace():
+            yield Row({"text": line.removesuffix("\n")}, f"{path} line {number}")
 
 
 READERS = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
-    ".json": _read_json,
-    ".jsonl": _read_jsonl,
+    ".json": read_json,
+    ".jsonl": read_jsonl,
     ".txt": _read_txt,
-    ".parquet": _read_parquet,
+    ".parquet": read_parquet,
 }

@@ -1,0 +1,59 @@
+"""One row of data, and what its text may hold, whichever file or stream it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from tasks.base import unusable_character
+from tasks.errors import UserError
+
+#: Lists and objects within each other in one column; answers need three. What walks a value need not fear for its stack.
+DEPTH_LIMIT = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a file. ``where`` says where a human finds it: ``train.csv line 12``, counted from 1."""
+
+    values: dict[str, Any]
+    where: str
+
+
+def checked(row: Row) -> Row:
+    """``row`` itself, where all of its text can be written again and nothing is nested deeper than ``DEPTH_LIMIT``.
+
+    Raises:
+        UserError: text holds a NUL or half of a surrogate pair, however deep it is nested, or the nesting has no end.
+    """
+    for name, value in row.values.items():
+        _check(name, name, row.where, 0)
+        _check(value, name, row.where, 0)
+    return row
+
+
+def _check(value: Any, column: str, where: str, depth: int) -> None:
+    if isinstance(value, str):
+        found = unusable_character(value)
+        if found:
+            raise UserError(f"{where}: column {shown(column)} holds {found}; remove it")
+    elif isinstance(value, (dict, list)):
+        if depth == DEPTH_LIMIT:
+            raise UserError(f"{where}: column {shown(column)} is nested more than {DEPTH_LIMIT} deep; flatten it")
+        for item in chain(value, value.values()) if isinstance(value, dict) else value:
+            _check(item, column, where, depth + 1)
+
+
+def shown(name: str) -> str:
+    """A name of the data for a message: in quotes, short, and with signs that would not be seen spelled out."""
+    name = name if len(name) <= 60 else name[:60] + "..."
+    return repr(name) if name.isprintable() else ascii(name)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names of columns for a message: the first twenty, each without what cannot be printed."""
+    first = list(islice(names, 21))
+    parts = [name if name.isprintable() and len(name) <= 60 else shown(name) for name in first[:20]]
+    return ", ".join(parts) + (", ..." if len(first) > 20 else "")
