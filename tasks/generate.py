@@ -62,7 +62,7 @@ class Generate(Task):
 
     def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
         """``<bos>`` and the beginning that the model is to continue, which may be empty."""
-        return (BOS, text_of(row, "text")) if row.get("text") else (BOS,)
+        return (BOS,) if row.get("text") in (None, "") else (BOS, text_of(row, "text"))
 
     def format(self, row: dict[str, Any]) -> Example:
         """The whole text is the completion. The one reference is the text."""

@@ -109,8 +109,8 @@ class NLI(Task):
         label = LABEL_ALIASES.get(str(given).strip().lower())
         if label is None:
             raise RowError(
-                f"unknown label {row.get('label')!r}; known are {', '.join(LABELS)} (any case), 0, 1, 2 in that order, and "
-                "함의, 중립, 모순; drop rows without a label with --skip_bad_rows"
+                f"unknown label {row.get('label')!r:.60}; known are {', '.join(LABELS)} (any case), 0, 1, 2 in that order, "
+                "and 함의, 중립, 모순; drop rows without a label with --skip_bad_rows"
             )
         return Example(row["id"], self.prompt(row), self.label_words[label], (label,))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -137,23 +137,37 @@ def _answers_of(row: dict[str, Any]) -> tuple[list[str], list[int | None]]:
         texts, starts = answers.get("text"), answers.get("answer_start")
     else:
         texts, starts = answers, None
-    texts = [texts] if isinstance(texts, str) else list(texts or [])
-    starts = [starts] if isinstance(starts, int) else list(starts or [])
+    texts = texts if isinstance(texts, list) else [texts]
+    starts = starts if isinstance(starts, list) else [starts]
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise RowError("the row has no answer; drop such rows with --skip_bad_rows")
     if len(starts) != len(texts):
         starts = [None] * len(texts)
     # Space around an answer is an accident of annotation; the offset moves along with what is stripped in front.
-    offsets = [start if start is None else start + len(text) - len(text.lstrip()) for text, start in zip(texts, starts)]
+    offsets = [
+        start if start is None else start + len(text) - len(text.lstrip())
+        for text, start in zip(texts, map(_offset, starts))
+    ]
     return [text.strip() for text in texts], offsets
+
+
+def _offset(start: Any) -> int | None:
+    """An ``answer_start``. pandas writes 5.0, and NaN for none, where another row has no offset."""
+    if start is None or (isinstance(start, float) and math.isnan(start)):
+        return None
+    if isinstance(start, bool) or not isinstance(start, (int, float)) or start != start // 1:
+        raise RowError(f"answer_start is {start!r:.40}, not a number of characters; mend it, or leave it out")
+    return int(start)
 
 
 def _span(context: str, answer: str, start: int | None) -> tuple[int, int]:
     """Where ``answer`` stands in ``context``: at ``start``, or else the occurrence that is nearest to it."""
-    places = [match.start() for match in re.finditer(re.escape(answer), context)]
+    start = max(start or 0, 0)
+    found = (context.rfind(answer, 0, start + len(answer)), context.find(answer, start))
+    places = [place for place in found if place >= 0]
     if not places:
         raise RowError(f"the answer {answer[:40]!r} is not in its context; mend the row, or drop it with --skip_bad_rows")
-    place = min(places, key=lambda place: abs(place - (start or 0)))
+    place = min(places, key=lambda place: abs(place - start))
     return place, place + len(answer)
 
 

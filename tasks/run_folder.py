@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from tasks.base import Task
 from tasks.errors import UserError
@@ -65,9 +65,14 @@ class RunConfig:
         if not path.is_file():
             return None
         try:
-            return cls(**json.loads(path.read_text("utf-8")))
-        except (ValueError, TypeError) as error:
+            run = cls(**json.loads(path.read_text("utf-8")))
+            for name, kind in get_type_hints(cls).items():
+                value = getattr(run, name)
+                if isinstance(value, bool) or not isinstance(value, get_origin(kind) if get_origin(kind) is dict else kind):
+                    raise TypeError(f"{name} is {value!r:.40}")
+        except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: not a task.json of this project ({error}); name the task with --task") from None
+        return run
 
 
 def without_folders(argument: str) -> str:

@@ -10,7 +10,9 @@ from tasks.base import Example, RowError, Task
 from tasks.errors import UserError
 from tasks.training.columns import load_rows, parse_column_map
 from tasks.training.data import row_error
-from tasks.training.files import Row, read_rows
+from tasks.training.files import read_rows
+from tasks.training.json_rows import parse
+from tasks.training.rows import Row, checked
 
 
 def read_inputs(task: Task, rows: Iterable[Row], origin: str, column_map: str | None = None) -> list[dict[str, Any]]:
@@ -30,25 +32,34 @@ def rows_of_lines(task: Task, lines: Iterable[str], origin: str) -> Iterator[Row
     """One row a line: a JSON object, or the input columns in their order with tabs between them. Blank lines are skipped.
 
     Raises:
-        UserError: a line is neither.
+        UserError: a line is neither, or not UTF-8.
     """
+    number = 0
+    try:
+        for number, line in enumerate(lines, 1):
+            # Bytes that are not UTF-8 arrive as \udc80 to \udcff from the command line, and in some locales here, too.
+            line.encode()
+            if line.strip():
+                yield checked(_row_of_line(task, line.rstrip("\r\n"), origin, number))
+    except UnicodeEncodeError:
+        raise UserError(f"{origin} line {number}: not UTF-8; convert it first: iconv -f CP949 -t UTF-8") from None
+    except UnicodeDecodeError:  # input is decoded by the block
+        raise UserError(f"{origin}: not UTF-8 after line {number}; convert it first: iconv -f CP949 -t UTF-8") from None
+
+
+def _row_of_line(task: Task, text: str, origin: str, number: int) -> Row:
     names = [column.name for column in task.input_columns]
-    for number, line in enumerate(lines, 1):
-        text = line.rstrip("\r\n")
-        where = f"{origin} line {number}"
-        if not text.strip():
-            continue
-        if text.lstrip().startswith("{"):
-            try:
-                yield Row(json.loads(text), where)
-                continue
-            except ValueError as error:
-                if len(names) > 1:
-                    raise UserError(f"{where}: not valid JSON ({error})") from None
-        cells = text.split("\t") if len(names) > 1 else [text]
-        if len(cells) != len(names):
-            raise UserError(f"{where}: {task.name} needs {' TAB '.join(names)}, or a JSON object with these names")
-        yield Row(dict(zip(names, cells)), where)
+    where = f"{origin} line {number}"
+    if text.lstrip().startswith("{"):
+        try:
+            return Row(parse(text, origin, number), where)
+        except UserError as error:
+            if len(names) > 1 or not isinstance(error.__cause__, json.JSONDecodeError):
+                raise
+    cells = text.split("\t") if len(names) > 1 else [text]
+    if len(cells) != len(names):
+        raise UserError(f"{where}: {task.name} needs {' TAB '.join(names)}, or a JSON object with these names")
+    return Row(dict(zip(names, cells)), where)
 
 
 def input_examples(task: Task, rows: Iterable[dict[str, Any]]) -> list[Example]:

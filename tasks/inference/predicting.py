@@ -46,7 +46,13 @@ def generation_settings(
     """
     given = {name: value for name, value in vars(arguments).items() if value is not None}
     defaults = DECODING_DEFAULTS | {"max_new_tokens": task.max_new_tokens, "do_sample": task.do_sample}
-    settings = defaults | (measured_with or {}) | given
+    measured = {name: value for name, value in (measured_with or {}).items() if name in defaults}
+    for name, value in measured.items():
+        kinds = (float, int) if isinstance(defaults[name], float) else (type(defaults[name]),)
+        if type(value) not in kinds:
+            raise UserError(f"task.json: the decoding setting {name} is {value!r:.40}; train again, or mend the file")
+    type(arguments)(**measured)  # sees whether a decoder takes these values
+    settings = defaults | measured | given
     if settings["extractive"] and not task.extractive:
         raise UserError(f"--extractive: {task.name} does not take its answers from a text; leave it out")
     if settings["extractive"] and (settings["num_beams"] > 1 or settings["do_sample"] or settings["no_repeat_ngram_size"]):

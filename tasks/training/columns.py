@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Column, Task
 from tasks.errors import UserError
-from tasks.training.files import Row
+from tasks.training.rows import Row, listed
 
 if TYPE_CHECKING:
     import datasets
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 #: Columns that name a row, by preference. The first that exists becomes ``id``.
 ID_COLUMNS = ("id", "guid")
+
+#: Keys, by their place, in the objects of one column. A table holds all of them in every row: a new key a row would fill
+#: the memory with a small file.
+KEY_LIMIT = 1000
 
 #: Types as a message calls them. 3 and 3.5 go together, "3" and 3 do not.
 KINDS = {
@@ -82,7 +86,7 @@ def resolve_columns(
     Raises:
         UserError: a column is missing; names those that are there.
     """
-    there = ", ".join(available)
+    there = listed(available)
     result: dict[str, str] = {}
     for ours, theirs in column_map.items():
         if theirs in available:
@@ -168,6 +172,8 @@ def _array(values: list[Any], name: str, where: list[str]) -> pyarrow.Array:
                     f"{where[number]}: column {name!r} holds {other} ({str(value)[:40]!r}), but {kind} in "
                     f"{where[place]}; write the column in one type"
                 )
+    if kinds.keys() & {"a list", "an object"}:
+        _check_keys(values, name, where)
     errors = (pyarrow.ArrowException, TypeError, ValueError, OverflowError)
     try:
         return pyarrow.array(values)
@@ -186,3 +192,20 @@ def _array(values: list[Any], name: str, where: list[str]) -> pyarrow.Array:
         f"{where[bad - 1]}: column {name!r} is not of the type that it has in the rows before ({reason}); write the "
         "column in one type"
     )
+
+
+def _check_keys(values: list[Any], name: str, where: list[str]) -> None:
+    """Raises UserError where the objects of a column have more than KEY_LIMIT keys between them."""
+    keys: set[tuple[Any, ...]] = set()
+
+    def collect(value: Any, place: tuple[Any, ...]) -> None:
+        for key, item in value.items() if isinstance(value, dict) else [(None, item) for item in value]:
+            keys.add(inner := (place, key))
+            if isinstance(item, (dict, list)):
+                collect(item, inner)
+
+    for value, row in zip(values, where):
+        if value is not None:
+            collect(value, ())
+        if len(keys) > KEY_LIMIT:
+            raise UserError(f"{row}: the objects of column {name!r} have over {KEY_LIMIT:,} different keys; make them alike")

@@ -6,13 +6,20 @@ import argparse
 import difflib
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from transformers import HfArgumentParser
 
+from tasks.base import unusable_character
 from tasks.errors import UserError
+from tasks.training.charset import encoding_of
+from tasks.training.json_rows import parse
+
+#: Bytes of a --config file: ten times what all flags there are would take.
+CONFIG_LIMIT = 1 << 16
 
 
 class _Parser(HfArgumentParser):
@@ -67,26 +74,56 @@ def _with_config(argv: list[str]) -> list[str]:
         if not path.is_file():
             raise UserError(f"--config {value}: no such file")
         try:
-            text = path.read_text("utf-8-sig")
-            if path.suffix in (".yaml", ".yml", ".json"):
-                arguments += _flags(path, text)
-            else:
-                import shlex
-
-                arguments += shlex.split(text, comments=True)
-        except (ValueError, UnicodeDecodeError) as error:
+            if path.stat().st_size > CONFIG_LIMIT:
+                raise ValueError(f"larger than {CONFIG_LIMIT:,} bytes; it must hold `name: value` lines")
+            arguments += _arguments_of(path, path.read_text(encoding_of(value)))
+        except OSError as error:
+            raise UserError(f"--config {value} cannot be read: {error.strerror}; check the file") from None
+        except (ValueError, UserError) as error:
             raise UserError(f"--config {value}: {error}") from None
+        except RecursionError:
+            raise UserError(f"--config {value}: nested too deeply; it must hold `name: value` lines") from None
     return arguments + argv
 
 
-def _flags(path: Path, text: str) -> list[str]:
-    """The command line of a mapping in yaml or json."""
+def _arguments_of(path: Path, text: str) -> list[str]:
+    """The command line that the ``text`` of a config file stands for. Raises ValueError where it stands for none."""
+    if path.suffix in (".yaml", ".yml"):
+        arguments = _flags(_load_yaml(text))
+    elif path.suffix == ".json":
+        arguments = _flags(parse(text, path.name))
+    else:
+        import shlex
+
+        arguments = shlex.split(text, comments=True)
+    for argument in arguments:
+        found = unusable_character(argument)
+        if found:
+            raise ValueError(f"{argument[:40]!a} holds {found}; remove it")
+    return arguments
+
+
+def _load_yaml(text: str) -> Any:
+    """The value of a yaml file without aliases: a few lines of them can stand for more than any memory holds."""
     import yaml
 
     try:
-        settings = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError(f"line {event.start_mark.line + 1}: write the value instead of the alias *{event.anchor}")
+        node = yaml.compose(text, yaml.SafeLoader)
+        if isinstance(node, yaml.MappingNode):
+            names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            repeated = next((name for name, count in names.items() if count > 1), None)
+            if repeated is not None:
+                raise ValueError(f"{repeated!r} stands there twice; leave one out")
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
+
+
+def _flags(settings: Any) -> list[str]:
+    """The command line of a mapping."""
     if not isinstance(settings, dict):
         raise ValueError("it must hold `name: value` lines")
     flags: list[str] = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.base import BOS, Example, Separator, Source
 from tasks.errors import UserError
+from tasks.training.spelling import spell_out, spellings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,6 +52,7 @@ class Encoder:
         self.max_new_tokens = max_new_tokens
         self.counts: Counter[str] = Counter()
         self._added = tokenizer.get_added_vocab()
+        self._spellings = spellings(tokenizer)
         # What the tokenizer itself puts in front of every text (Llama's bos): the model has never seen a text without it.
         self.prefix = tokenizer("").input_ids[:1]
         if self.prefix not in ([], [tokenizer.bos_token_id]):
@@ -66,7 +68,12 @@ class Encoder:
             encoded = run(list(texts), add_special_tokens=False)
         finally:
             backend.encode_special_tokens = before
-        return [text.ids for text in encoded], [text.offsets for text in encoded] if offsets else []
+        ids, spans = [text.ids for text in encoded], [text.offsets for text in encoded] if offsets else []
+        for i, row in enumerate(ids):
+            if not self._spellings.keys().isdisjoint(row):
+                ids[i], spread = spell_out(row, self._spellings, spans[i] if offsets else None)
+                spans[i : i + 1] = [spread] if offsets else []
+        return ids, spans
 
     def parts(self, examples: Sequence[Example]) -> list[list[Tokens]]:
         """The tokenised parts of each example's prompt. All texts of the batch go through the tokenizer in two calls."""

@@ -83,7 +83,7 @@ def load_split(task: Task, data: datasets.Dataset, column_map: dict[str, str], o
     Integers of a ClassLabel become its names, which mean the same everywhere; -1, which is no label, becomes "-1".
 
     Raises:
-        UserError: a column is missing, or the split is empty.
+        UserError: a column is missing, the split is empty, or its text is not UTF-8.
     """
     import datasets
 
@@ -93,6 +93,7 @@ def load_split(task: Task, data: datasets.Dataset, column_map: dict[str, str], o
     id_column = next((name for name in ID_COLUMNS if name in data.column_names), None)
     ids = [None] * len(data) if id_column is None else [row_id(value) for value in data[id_column][:]]
     data = data.select_columns(list(names.values()))
+    _check_utf8(data, origin)
     data = data.rename_columns({theirs: ours for ours, theirs in names.items() if ours != theirs})
     for column in columns_of(task):
         feature = data.features[column.name]
@@ -100,6 +101,17 @@ def load_split(task: Task, data: datasets.Dataset, column_map: dict[str, str], o
             labels = [_label(feature.names, value) for value in data[column.name][:]]
             data = data.remove_columns(column.name).add_column(column.name, labels)
     return Loaded(data.add_column("where", [f"{origin} row {number}" for number in range(1, len(data) + 1)]), ids)
+
+
+def _check_utf8(data: datasets.Dataset, origin: str) -> None:
+    """Raises UserError where text of the table cannot be decoded: Arrow and parquet store bytes and check nothing."""
+    import pyarrow
+
+    for column in data.data.columns:
+        try:
+            column.validate(full=True)
+        except pyarrow.ArrowInvalid as error:
+            raise UserError(f"{origin}: damaged text ({' '.join(str(error).split())[:200]}); {OTHER_SOURCES}") from None
 
 
 def _label(names: list[str], value: int | None) -> str | None:

@@ -77,6 +77,7 @@ def load_model(
             output_loading_info=True,
             dtype=getattr(torch, model_args.dtype),
             attn_implementation=model_args.attn_implementation,
+            use_safetensors=True,  # never a pickle
             **hub_options(model_args),
         )
     except (OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError, EOFError) as error:

@@ -74,6 +74,8 @@ def train_tokenizer(
     # The bytes were handed in as special tokens to get their ids; listed as such, a "<0x41>" in a text would be read as A.
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] not in set(BYTES)]
+    # A corpus in which they stand as text (a dump of the web does) teaches merges that build them: text would become them.
+    state["model"]["merges"] = [pair for pair in state["model"]["merges"] if "".join(pair) not in {*special, *BYTES}]
     if len(state["model"]["vocab"]) == reserved:
         raise UserError("the corpus has no text to train a tokenizer on; look at --train_file")
     return PreTrainedTokenizerFast(

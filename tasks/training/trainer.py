@@ -203,7 +203,7 @@ class CompletionTrainer(Trainer):
         if self.is_fsdp_enabled or self.is_deepspeed_enabled or not isinstance(self.model, PreTrainedModel):
             return False
         try:
-            saved = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype)
+            saved = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype, use_safetensors=True)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(f"{checkpoint}: the checkpoint cannot be read ({error}); resume from an earlier one") from None
         self.model.load_state_dict(saved.state_dict())

@@ -42,7 +42,7 @@ def test_a_text_that_only_begins_like_json_is_a_text():
     [
         ("비가 온다.", "standard input line 2: nli needs premise TAB hypothesis, or a JSON object with these names"),
         ("a\tb\tc", "standard input line 2: nli needs premise TAB hypothesis, or a JSON object with these names"),
-        ('{"premise": }', "standard input line 2: not valid JSON (Expecting value: line 1 column 13 (char 12))"),
+        ('{"premise": }', "standard input line 2: not valid JSON (Expecting value at column 13); mend it"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(line, message):
