@@ -136,6 +136,6 @@ def _foreign_letters(path: str, codec: str) -> Counter[str]:
     """How often each letter outside ASCII occurs; what ``codec`` cannot decode is left out."""
     letters: Counter[str] = Counter()
     with open(path, encoding=codec, errors="ignore") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(CHUNK).strip("\0"):  # a hole ends what there is to see
             letters.update(chunk)
     return Counter({letter: count for letter, count in letters.items() if letter.isalpha() and not letter.isascii()})

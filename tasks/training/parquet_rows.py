@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
@@ -55,7 +56,11 @@ def read_parquet(path: str) -> Iterator[Row]:
             if len(set(names)) < len(names):
                 raise UserError(f"{path}: two columns have the same name; rename one")
             unfolded = 0
-            for batch in file.iter_batches(batch_size=min(1000, max(1, BATCH_BYTES * rows // max(size, 1)))):
+            batch_size = min(1000, max(1, BATCH_BYTES * rows // max(size, 1)))
+            # By row group: where a batch spans two dictionaries, Arrow does not read lists of text.
+            for batch in chain.from_iterable(
+                file.iter_batches(batch_size, row_groups=[group]) for group in range(metadata.num_row_groups)
+            ):
                 size = sum(map(_unfolded_bytes, batch.columns))
                 unfolded += size
                 _check_size(unfolded, limit, path)
