@@ -17,6 +17,7 @@ from tasks.base import unusable_character
 from tasks.errors import UserError
 from tasks.training.charset import encoding_of
 from tasks.training.json_rows import parse
+from tasks.training.rows import DEPTH_LIMIT
 
 #: Bytes of a --config file: ten times what all flags there are would take.
 CONFIG_LIMIT = 1 << 16
@@ -81,8 +82,6 @@ def _with_config(argv: list[str]) -> list[str]:
             raise UserError(f"--config {value} cannot be read: {error.strerror}; check the file") from None
         except (ValueError, UserError) as error:
             raise UserError(f"--config {value}: {error}") from None
-        except RecursionError:
-            raise UserError(f"--config {value}: nested too deeply; it must hold `name: value` lines") from None
     return arguments + argv
 
 
@@ -108,7 +107,11 @@ def _load_yaml(text: str) -> Any:
     import yaml
 
     try:
+        depth = 0
         for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEPTH_LIMIT:  # PyYAML's time grows with the square of the depth
+                raise ValueError(f"line {event.start_mark.line + 1}: nested too deeply; it must hold `name: value` lines")
             if isinstance(event, yaml.AliasEvent):
                 raise ValueError(f"line {event.start_mark.line + 1}: write the value instead of the alias *{event.anchor}")
         node = yaml.compose(text, yaml.SafeLoader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,10 @@ def load_model(
             use_safetensors=True,  # never a pickle
             **hub_options(model_args),
         )
+    except pickle.UnpicklingError:  # an index may name one in spite of use_safetensors; torch then reads tensors alone
+        raise UserError(
+            f"{model_args.model}: its weights are a pickle, which can run code when it is read; save them as safetensors"
+        ) from None
     except (OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError, EOFError) as error:
         raise model_error(model_args.model, error) from None
     if loading["missing_keys"]:  # transformers fills them with noise and only logs it
