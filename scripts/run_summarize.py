@@ -26,6 +26,7 @@ def main() -> None:
     from tasks.inference.predicting import Predictor, generation_settings
     from tasks.publishing.recording import RunRecorder
     from tasks.run_folder import RunConfig, check_output_dir, clear_output_dir
+    from tasks.training.adapters import add_adapter
     from tasks.training.collator import CompletionCollator
     from tasks.training.encoding import Encoder, encode, sequence_length
     from tasks.training.examples import load_examples
@@ -57,13 +58,14 @@ def main() -> None:
     run_config = RunConfig.of(task, model_args.model, data_args, encoder, settings)
     recorder = RunRecorder(task, run_config, model_args, data_args, publish_args)
     trainer = CompletionTrainer(
-        model=model,
+        model=add_adapter(model, model_args, tokenizer, task.separators),  # the model itself without --lora_r
         args=training_args,
         train_dataset=datasets.get("train"),
         eval_dataset=datasets["validation"],
         data_collator=CompletionCollator(tokenizer),
         processing_class=tokenizer,
         run_config=run_config,
+        merge_adapter=model_args.merge_adapter,
         callbacks=[recorder],
         score_task=lambda: task.score(predictor.predict(examples["validation"])),
     )

@@ -159,6 +159,7 @@ def model_args(folder: str, **overrides) -> SimpleNamespace:
         "attn_implementation": None,
         "dropout": None,
         "trust_remote_code": False,
+        "load_in_4bit": False,
     }
     return SimpleNamespace(**(defaults | overrides))
 

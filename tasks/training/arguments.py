@@ -15,6 +15,7 @@ from tasks.base import Task
 from tasks.distributed import processes, world_size
 from tasks.errors import UserError
 from tasks.training.command_line import parse_dataclasses
+from tasks.training.quantization import check_four_bit
 
 
 @dataclass
@@ -43,11 +44,16 @@ class ModelArguments:
     trust_remote_code: bool = field(
         default=False, metadata={"help": "Run the Python code that the model's repository ships."}
     )
+    load_in_4bit: bool = field(
+        default=False, metadata={"help": "Keep the linear layers in 4 bits (NF4); to train, with --lora_r (QLoRA)."}
+    )
 
     def __post_init__(self) -> None:
-        """Raises UserError on a dropout that is no probability."""
+        """Raises UserError on a dropout that is no probability, and on 4 bits where there is no engine for them."""
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise UserError(f"--dropout is {self.dropout}; it must be from 0 to below 1")
+        if self.load_in_4bit:
+            check_four_bit()
 
 
 @dataclass
@@ -287,17 +293,19 @@ def parse_arguments(
     task: Task,
     description: str,
     argv: Sequence[str] | None = None,
-    model_type: type = ModelArguments,
+    model_type: type | None = None,
     training_type: type = TrainingArguments,
 ) -> tuple[Any, ...]:
-    """Read the command line into (Model-, Data-, Generation-, Training-, PublishArguments).
+    """Read the command line into (FineTuning-, Data-, Generation-, Training-, PublishArguments).
 
     ``--config FILE`` (yaml, json, or a text file of flags) holds the same arguments; the command line wins.
 
     Raises:
         UserError: an unknown flag (the nearest known one is named), a value of the wrong type, a broken config file.
     """
-    types = (model_type, DataArguments, GenerationArguments, training_type, PublishArguments)
+    from tasks.training.adapter_arguments import FineTuningArguments  # made from ModelArguments
+
+    types = (model_type or FineTuningArguments, DataArguments, GenerationArguments, training_type, PublishArguments)
     model_args, data_args, generation_args, training_args, publish_args = parse_dataclasses(types, description, argv)
     wanted = (training_args.metric_for_best_model or "loss").removeprefix("eval_")
     if wanted != "loss":

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
+from tasks.training.adapters import attach_adapter, base_arguments
+from tasks.training.quantization import four_bit_config
 
 if TYPE_CHECKING:
     from transformers import GPT2Config, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -29,12 +31,25 @@ DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout", "hid
 
 
 def load_config(model_args: ModelArguments) -> PretrainedConfig:
-    """The model's config. Raises UserError where there is none, it is damaged, or the model is not a causal LM."""
+    """The model's config, of an adapter that of its base.
+
+    Raises:
+        UserError: there is none, it is damaged, or the model is not a causal LM.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
     name = model_args.model
     if not Path(name).is_dir() and (name.startswith((".", "~", "/")) or name.count("/") > 1):
         raise UserError(f"--model {name}: no such folder; check the path")
+    base = base_arguments(model_args)
+    if base is not None:
+        try:
+            return load_config(base)
+        except UserError as error:
+            raise UserError(
+                f"{name} is an adapter, and its base {base.model} is needed too: {error} (base_model_name_or_path in its "
+                "adapter_config.json may be changed)"
+            ) from None
     try:
         config = AutoConfig.from_pretrained(name, **hub_options(model_args))
     except (OSError, ValueError, KeyError) as error:
@@ -60,9 +75,33 @@ def load_model(
     Rows for ``appended_ids`` start at the mean of the old ones (Hewitt 2021, "Initializing new word embeddings"), whether
     the embedding has to grow (then to a multiple of 64, which keeps matrix units busy) or has slack at its end.
 
+    Under an adapter the embedding has one row a token and no other changed: that is how stock PEFT makes it ready for the
+    adapter, which brings the rows of its separators.
+
     Raises:
-        UserError: the folder or repository is missing, damaged, or needs ``--trust_remote_code``.
+        UserError: the folder or repository is missing, damaged, or needs ``--trust_remote_code``; of an adapter, it or its
+            base.
     """
+    import torch
+
+    base = base_arguments(model_args)
+    model = _load_whole(base or model_args)
+    frozen = base is not None or getattr(model_args, "lora_r", None) is not None
+    old_rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > old_rows:
+        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=None if frozen else 64, mean_resizing=False)
+    first_new = min([old_rows, *appended_ids])
+    new = [*appended_ids, *range(old_rows, len(tokenizer))] if frozen else slice(first_new, None)
+    matrices = [m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None]
+    with torch.no_grad():
+        for matrix in {id(matrix): matrix for matrix in matrices}.values():  # tied: one matrix, changed once
+            matrix[new] = matrix[:first_new].mean(dim=0)
+    align_special_tokens(model, tokenizer)
+    return model if base is None else attach_adapter(model, model_args)
+
+
+def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
+    """The model as it lies in a folder or on the Hub. Raises UserError as ``load_model``."""
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -79,6 +118,7 @@ def load_model(
             dtype=getattr(torch, model_args.dtype),
             attn_implementation=model_args.attn_implementation,
             use_safetensors=True,  # never a pickle
+            quantization_config=four_bit_config() if model_args.load_in_4bit else None,
             **hub_options(model_args),
         )
     except pickle.UnpicklingError:  # an index may name one in spite of use_safetensors; torch then reads tensors alone
@@ -93,15 +133,6 @@ def load_model(
             f"{model_args.model}: {len(names)} weights that its config asks for are not there ({names[0]}); "
             "the folder is mixed from two models, or only a part of one"
         )
-    old_rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > old_rows:
-        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=64, mean_resizing=False)
-    first_new = min([old_rows, *appended_ids])
-    matrices = [m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None]
-    with torch.no_grad():
-        for matrix in {id(matrix): matrix for matrix in matrices}.values():  # tied: one matrix, changed once
-            matrix[first_new:] = matrix[:first_new].mean(dim=0)
-    align_special_tokens(model, tokenizer)
     return model
 
 

@@ -16,13 +16,22 @@ from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, SequentialSampler
-from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback
-from transformers.trainer_utils import EvalLoopOutput
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from transformers.trainer_utils import EvalLoopOutput, unwrap_peft_model
 from transformers.utils.generic import is_flash_attention_requested
 
 from tasks.distributed import gather_lists
 from tasks.errors import Interrupted, UserError
 from tasks.run_folder import RunConfig
+from tasks.training.adapters import (
+    ADAPTER_FILES,
+    WHOLE_FILES,
+    is_adapter,
+    merge,
+    remove_files,
+    restore_adapter,
+    save_adapter,
+)
 from tasks.training.batches import SharedBatchSampler, TokenBudgetSampler
 from tasks.training.collator import PaddingFreeCollator
 from tasks.training.encoding import IGNORE
@@ -40,35 +49,54 @@ class CompletionTrainer(Trainer):
     - A resumed and a best model have all of their weights back.
     - What is saved loads elsewhere: ``use_cache`` on (the plain Trainer saves it as False, which makes generation crawl), a
       tokenizer class that other programs know, task.json beside the weights, and no pickled arguments.
+    - An adapter (``add_adapter``) is saved without its base, and added into it when training ends.
     """
 
-    def __init__(self, *args: Any, run_config: RunConfig, score_task: Callable[[], dict[str, Any]], **kwargs: Any) -> None:
-        """``run_config`` is written beside each checkpoint; ``score_task`` is called at evaluations that need it."""
+    def __init__(
+        self,
+        *args: Any,
+        run_config: RunConfig,
+        score_task: Callable[[], dict[str, Any]],
+        merge_adapter: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """``run_config`` is written beside each checkpoint; ``score_task`` is called at evaluations that need it.
+
+        With ``merge_adapter`` a plain model is left in place of an adapter.
+        """
         model, engine = kwargs["model"], kwargs["args"]
         if engine.use_cpu and engine.keep_freed_memory:
             keep_freed_memory()
         if engine.fused_gelu:
             fuse_gelu(model)
         if engine.labelled_head:
-            head_on_labels_only(model)
+            head_on_labels_only(unwrap_peft_model(model))
         super().__init__(*args, **kwargs)
         self.run_config = run_config
         self.score_task = score_task
+        self.merge_adapter = merge_adapter
         self._loss_only = False
         self.add_callback(SaveOnInterrupt())
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """As the parent's; on CPU with eager attention where the model has dropout, as it was again afterwards."""
-        if not (self.args.use_cpu and self.args.eager_on_cpu and has_attention_dropout(self.model)):
-            return super().train(*args, **kwargs)
+        """As the parent's; on CPU with eager attention where the model has dropout, as it was again afterwards.
+
+        An adapter is then added into its base, as it is where it is loaded again: what is measured is what others get.
+        """
+        eager = self.args.use_cpu and self.args.eager_on_cpu and has_attention_dropout(self.model)
         before = self.model.config._attn_implementation
-        self.model.set_attn_implementation("eager")
+        if eager:
+            self.model.set_attn_implementation("eager")
         try:
-            return super().train(*args, **kwargs)
+            output = super().train(*args, **kwargs)
         finally:
-            self.model.set_attn_implementation(before)
+            if eager:
+                self.model.set_attn_implementation(before)
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):  # their weights lie on several devices
+            self.model = merge(self.model, unload=self.merge_adapter)
+        return output
 
     def get_train_dataloader(self) -> DataLoader:
         """Batches by tokens; where ``tokens_per_batch`` is 0 of rows, which are the parent's in one process."""
@@ -197,26 +225,35 @@ class CompletionTrainer(Trainer):
         """Load a checkpoint's weights by ``from_pretrained``, which knows under which names a model saves them.
 
         The plain Trainer feeds the file to ``load_state_dict(strict=False)``: GPT-NeoX saves its head as ``embed_out``, so a
-        resumed or best model quietly keeps the head of the last step. Sharded engines and adapters have loaders of their
-        own: False leaves it to them.
+        resumed or best model quietly keeps the head of the last step. Sharded engines have loaders of their own: False
+        leaves it to them.
         """
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled or not isinstance(self.model, PreTrainedModel):
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             return False
         try:
+            if is_adapter(self.model):
+                restore_adapter(self.model, checkpoint)
+                return True
             saved = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype, use_safetensors=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise UserError(f"{checkpoint}: the checkpoint cannot be read ({error}); resume from an earlier one") from None
         self.model.load_state_dict(saved.state_dict())
         return True
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
-        use_cache, self.model.config.use_cache = self.model.config.use_cache, True
-        try:
-            super()._save(str(folder), state_dict)
-        finally:
-            self.model.config.use_cache = use_cache
+        if is_adapter(self.model):
+            if self.args.should_save:
+                save_adapter(self.model, folder, state_dict)
+                self.processing_class.save_pretrained(folder)
+        else:
+            use_cache, self.model.config.use_cache = self.model.config.use_cache, True
+            try:
+                super()._save(str(folder), state_dict)
+            finally:
+                self.model.config.use_cache = use_cache
         if self.args.should_save:
+            remove_files(folder, WHOLE_FILES if is_adapter(self.model) else ADAPTER_FILES)
             make_portable(folder)
             self.run_config.save(folder)
             # A pickle of the arguments: no part of this project reads it, and a token can hide in it.

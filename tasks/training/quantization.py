@@ -1,0 +1,43 @@
+"""Weights in 4 bits, as QLoRA has them: NF4 with double quantization, by bitsandbytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig
+
+
+def check_four_bit() -> None:
+    """Raises UserError where bitsandbytes is missing or too old, or has nothing for this machine."""
+    import torch
+    from transformers.utils.import_utils import BITSANDBYTES_MIN_VERSION, is_bitsandbytes_available
+
+    if not is_bitsandbytes_available():
+        raise UserError(
+            f"--load_in_4bit needs bitsandbytes {BITSANDBYTES_MIN_VERSION} or newer; install it with: "
+            "pip install -e '.[quantization]', or leave the flag out"
+        )
+    if torch.backends.mps.is_available():
+        raise UserError("--load_in_4bit: bitsandbytes cannot compute on this machine's GPU (mps); leave the flag out")
+
+
+def four_bit_config() -> BitsAndBytesConfig:
+    """The linear layers in 4-bit NormalFloat, computed in bfloat16 (Dettmers et al. 2023, section 3).
+
+    Embedding and head keep the type of ``--dtype``. A GPU without bfloat16 computes in float16, a CPU in float32.
+    """
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    compute = torch.float32
+    if torch.cuda.is_available():
+        compute = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
