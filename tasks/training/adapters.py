@@ -207,7 +207,7 @@ def attach_adapter(model: PreTrainedModel, model_args: ModelArguments) -> PreTra
         text = " ".join(str(error).split())
         raise UserError(f"{name}: the adapter was made for another model than {base}: {text[:300]}") from None
     merged = merge(adapted, unload=True)
-    return merged.get_base_model() if is_adapter(merged) else merged
+    return merged.get_base_model() if is_adapter(merged) else merged.requires_grad_(True)  # PEFT froze it
 
 
 def _find(model_args: ModelArguments, file_name: str) -> Path | None:
