@@ -35,6 +35,8 @@ def make_workspace(
     from tasks.training.modeling import load_config
     from tasks.training.tokenization import add_separators, load_tokenizer, make_portable
 
+    if model_args.load_in_4bit:
+        raise UserError("--load_in_4bit: the benchmark compares ways to train and run whole weights; leave it out")
     task = get_task(args.task)
     splits = {"infer": ("validation",), "prepare": ("train",)}.get(command, ("train", "validation"))
     if command == "train" and not args.time_to_quality:

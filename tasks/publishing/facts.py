@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
+from tasks.errors import UserError
 from tasks.publishing.license import base_license, dataset_license
 from tasks.publishing.merge import split_front
 from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport
@@ -57,6 +58,19 @@ def base_facts(model: str, revision: str | None = None, hub_id: str | None = Non
     else:
         known = _card_facts(_cached_card(hub_id, revision))
     return Base(name=hub_id, **{**known, "hub_id": hub_id}, revision=revision)
+
+
+def adapter_base(base: Base) -> str:
+    """The Hub id of an adapter's own base. Raises UserError where that is a folder: nobody else could load the adapter.
+
+    A folder may go back to a model on the Hub (``hub_id``), but its weights are others.
+    """
+    if base.hub_id is None or base.name != base.hub_id:
+        raise UserError(
+            f"the base of this adapter is the local model {base.name!r}, which nobody else has; name the Hub id that it is "
+            "a copy of by --base_model, publish the base first and train on it, or train with --merge_adapter"
+        )
+    return base.hub_id
 
 
 def _cached_card(hub_id: str, revision: str | None) -> Path | None:

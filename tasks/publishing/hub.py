@@ -23,6 +23,7 @@ from tasks.network import status_of
 from tasks.publishing.refusals import PAUSES, Conflict, retried
 from tasks.publishing.staging import ALLOWED, CARD_FILE
 from tasks.run_folder import TASK_FILE
+from tasks.training.adapters import ADAPTER_CONFIG
 
 T = TypeVar("T")
 
@@ -109,7 +110,7 @@ class Hub:
 
     def _check_existing(self, destination: Destination, remote: Remote, task: str) -> None:
         repo_id = destination.repo_id
-        if remote.head and "config.json" in remote.files and remote.task != task:
+        if remote.head and {"config.json", ADAPTER_CONFIG} & set(remote.files) and remote.task != task:
             what = f"a model for {remote.task}" if remote.task else "a model that these scripts did not make"
             raise UserError(f"{repo_id} holds {what}; choose another --repo_id, or a branch of its own with --revision")
         if not remote.private and not destination.public and not destination.create_pr:

@@ -58,6 +58,8 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
     """
     task = get_task(report.config.task)
     base, data = report.base, report.data
+    # An adapter belongs to the very model that it was trained on; one of a local fine-tune is no adapter of what that was.
+    relation = "adapter" if report.adapter and base.name == base.hub_id else "finetune"
     results = [
         EvalResult(
             task_type=task.hub_task,
@@ -77,11 +79,11 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
     ]
     return ModelCardData(
         language="ko",
-        library_name="transformers",
+        library_name="peft" if report.adapter else "transformers",
         pipeline_tag="text-generation",  # whatever the task, these weights write text: that is what the Hub can run
-        tags=list(dict.fromkeys(["korean", task.name, task.hub_task])),
+        tags=list(dict.fromkeys(["korean", task.name, task.hub_task, *(["lora"] if report.adapter_parameters else [])])),
         **(license_metadata(license, BaseModel(base.license, base.license_name, base.license_link)) if license else {}),
-        **({"base_model": base.hub_id, "base_model_relation": "finetune"} if base.hub_id else {}),
+        **({"base_model": base.hub_id, "base_model_relation": relation} if base.hub_id else {}),
         **({"datasets": [data.name]} if data.source == "hub" else {}),
         **({"metrics": sorted({result.metric_type for result in results})} if results else {}),
         model_name=name if results else None,

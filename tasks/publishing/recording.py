@@ -51,6 +51,9 @@ class RunRecorder(TrainerCallback):
         # Not from a second TrainingArguments: making one resets the state of accelerate under the Trainer's feet.
         report.defaults = {f.name: f.default for f in dataclasses.fields(args) if f.name in report.arguments} | own
         report.parameters = model.num_parameters()
+        if getattr(self.model_args, "lora_r", None) is not None:
+            report.adapter_parameters = model.num_parameters(only_trainable=True)
+            report.parameters -= report.adapter_parameters
         report.base.revision = getattr(model.config, "_commit_hash", None) or report.base.revision  # None for a folder
         report.model_type = model.config.model_type
         report.adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import get_task
 from tasks.errors import Interrupted, UserError
 from tasks.publishing.card import license_for, render_card
-from tasks.publishing.facts import ROOT
+from tasks.publishing.facts import ROOT, adapter_base
 from tasks.publishing.lint import lint_card
 from tasks.publishing.merge import merge_cards, owner_text
 from tasks.publishing.metadata import metrics_of
@@ -87,7 +87,8 @@ class Release:
         """A temporary folder with what is sent, linted and scanned; gone afterwards. The run's folder is not changed."""
         with _temporary(self.folder) as place:
             card = compose_card(self.folder, self.report, self.publish_args, repo_id, on_hub, self.keep_card)
-            names = stage(self.folder, place, card, self.predictions)
+            base = adapter_base(self.report.base) if self.report.adapter else None
+            names = stage(self.folder, place, card, self.predictions, base)
             findings = lint_card(card, folder=place, repo_id=repo_id)
             if findings:
                 more = f" (and {len(findings) - 1} more; --check lists them)" if len(findings) > 1 else ""

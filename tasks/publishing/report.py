@@ -10,6 +10,7 @@ from typing import Any
 
 from tasks.errors import UserError
 from tasks.run_folder import RESULTS_FILE, RunConfig, write_json
+from tasks.training.adapters import ADAPTER_CONFIG
 
 #: Beside the model; what task.json, all_results.json and trainer_state.json do not hold already.
 REPORT_FILE = "run_report.json"
@@ -56,6 +57,8 @@ class RunReport:
     """A run: what went in, how, on what machine, and what came out. What is unknown is None or empty.
 
     ``arguments`` maps each training argument to its value, ``defaults`` to what these scripts have without flags.
+    ``parameters`` are those of the whole model, ``adapter_parameters`` those of a LoRA adapter, where one was trained.
+    ``adapter``: that is what the folder holds, not a model that it was merged into.
     ``adds_bos``: the tokenizer puts its bos in front of every text by itself. ``choices`` are the PublishArguments of the
     run. ``config`` is task.json, ``results`` all_results.json, ``log`` the Trainer's log (``{"step", "loss", ...}``).
     """
@@ -66,6 +69,8 @@ class RunReport:
     arguments: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     parameters: int | None = None
+    adapter_parameters: int | None = None
+    adapter: bool = False
     model_type: str | None = None
     adds_bos: bool = False
     hardware: dict[str, Any] = field(default_factory=dict)
@@ -79,8 +84,9 @@ class RunReport:
 
     def save(self, folder: str | Path) -> None:
         """Write run_report.json into ``folder``, without what the other files of a run hold."""
-        values = dataclasses.asdict(self)
-        write_json(Path(folder) / REPORT_FILE, {k: v for k, v in values.items() if k not in ("config", "results", "log")})
+        elsewhere = ("config", "adapter", "results", "log")
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name not in elsewhere}
+        write_json(Path(folder) / REPORT_FILE, values)
 
     @classmethod
     def load(cls, folder: str | Path) -> RunReport:
@@ -104,6 +110,7 @@ class RunReport:
             raise UserError(
                 f"{folder / REPORT_FILE}: not of this release ({error}); delete that file or run again"
             ) from None
+        report.adapter = (folder / ADAPTER_CONFIG).is_file()
         report.results = _read(folder / RESULTS_FILE)
         report.log = _read(folder / STATE_FILE).get("log_history") or []
         return report

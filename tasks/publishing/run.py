@@ -34,11 +34,15 @@ def preflight_run(
             "--push_to_hub publishes a model that was trained and measured: leave --no_do_train, --no_do_eval out"
         )
     from tasks.publishing.card import license_for
-    from tasks.publishing.facts import base_of, data_license
+    from tasks.publishing.facts import adapter_base, base_of, data_license
     from tasks.publishing.hub import Hub
 
-    license_for(base_of(model_args, publish_args), data_license(task, data_args), publish_args)
-    _check_disk(getattr(model_args, "model", None), training_args)
+    base, model = base_of(model_args, publish_args), getattr(model_args, "model", None)
+    license_for(base, data_license(task, data_args), publish_args)
+    if getattr(model_args, "lora_r", None) is None:
+        _check_disk(model, training_args)
+    elif not model_args.merge_adapter:  # an adapter takes little room
+        adapter_base(base)
     try:
         # Two more tries: who has just started a run would rather know than wait for four minutes.
         Hub(pauses=(1.0, 2.0)).preflight(_destination(training_args, publish_args, task.name), task.name)

@@ -14,7 +14,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 model_id = {model_id}
 tokenizer = AutoTokenizer.from_pretrained(model_id)
 model = AutoModelForCausalLM.from_pretrained(model_id).eval()
+"""
 
+_LOAD_ADAPTER = """\
+import torch
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer, GenerationConfig
+
+model_id = {model_id}
+tokenizer = AutoTokenizer.from_pretrained(model_id)
+model = AutoPeftModelForCausalLM.from_pretrained(model_id).eval()
+model.generation_config = GenerationConfig.from_pretrained(model_id)
+"""
+
+_ENCODE = """
 
 def encode(text):
     return tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
@@ -62,7 +75,8 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         lines.append(f"prompt = {' + '.join([*first, *code[:cut], source])} + rest")
     words = json.dumps(config.label_words, ensure_ascii=False)
     answer = _CHOOSE.format(words=words) if task.output_type == "multiple_choice" else _WRITE
-    return _LOAD.format(model_id=json.dumps(model_id, ensure_ascii=False)) + "\n".join(lines) + "\n" + answer
+    load = (_LOAD_ADAPTER if report.adapter else _LOAD) + _ENCODE
+    return load.format(model_id=json.dumps(model_id, ensure_ascii=False)) + "\n".join(lines) + "\n" + answer
 
 
 def _expression(part: Part, names: dict[str, str]) -> str:

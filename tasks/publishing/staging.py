@@ -15,28 +15,40 @@ from typing import Any
 from tasks.errors import UserError
 from tasks.publishing.secrets import find_private, scan_file
 from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE, without_folders
+from tasks.training.adapters import ADAPTER_CONFIG, ADAPTER_FILES, WHOLE_FILES, base_arguments
 from tasks.training.tokenization import make_portable
 
 CARD_FILE = "README.md"
 
 #: All that is ever sent. Not on the list: pickles (training_args.bin, optimizer and scheduler state), checkpoints, logs,
 #: data, dotfiles, and whatever else lies in the folder.
-WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
     "vocab.txt", "tokenizer.model", "spiece.model", "chat_template.jinja",
 )  # fmt: skip
-ALLOWED = (*WEIGHTS, *TOKENIZER, "config.json", "generation_config.json", TASK_FILE, CARD_FILE, RESULTS_FILE, "loss.png")
+ALLOWED = (
+    *WHOLE_FILES, *ADAPTER_FILES, *TOKENIZER, "generation_config.json", TASK_FILE, CARD_FILE, RESULTS_FILE, "loss.png"
+)  # fmt: skip
 PREDICTIONS = (PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}")
+#: Of these, what programs write about a model and its run: the place where a path slips in.
+SETTINGS = ("config.json", ADAPTER_CONFIG, "generation_config.json", "tokenizer_config.json", TASK_FILE, RESULTS_FILE)
 
-#: Loads the staged folder as any user would, without this project: stock classes, no network, no token.
+#: Loads the staged folder as any user would, without this project: stock classes, no network, no token. An adapter as PEFT's
+#: AutoPeftModelForCausalLM loads it, but with the base from where this machine has it.
 _STOCK = """
 import json, sys
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 probe = json.load(sys.stdin)
 tokenizer = AutoTokenizer.from_pretrained(probe["folder"])
-model = AutoModelForCausalLM.from_pretrained(probe["folder"]).eval()
+base = probe["base"]
+model = AutoModelForCausalLM.from_pretrained(**(base or {"pretrained_model_name_or_path": probe["folder"]}))
+if base:
+    from peft import PeftModel
+    if len(tokenizer) > len(model.get_input_embeddings().weight):
+        model.resize_token_embeddings(len(tokenizer))
+    model = PeftModel.from_pretrained(model, probe["folder"])
+model.eval()
 if not model.config.use_cache:
     sys.exit("use_cache is off")
 with torch.no_grad():
@@ -61,7 +73,10 @@ def staged_names(folder: Path, predictions: bool = False) -> list[str]:
             raise UserError(f"{path} is a link that leads out of the folder; put the file itself there")
         if not path.is_file():
             raise UserError(f"{path} is no file; remove it")
-    for needed in ("config.json", "tokenizer.json"):
+    config = ADAPTER_CONFIG if ADAPTER_CONFIG in names else "config.json"
+    if config == ADAPTER_CONFIG and "config.json" in names:
+        raise UserError(f"{folder}: holds a whole model and an adapter; remove the files of the one that is not meant")
+    for needed in (config, "tokenizer.json"):
         if needed not in names:
             raise UserError(f"{folder}: {needed} is missing, so nobody could load the model; is the run finished?")
     if not any(name.endswith(".safetensors") for name in names):
@@ -69,9 +84,12 @@ def staged_names(folder: Path, predictions: bool = False) -> list[str]:
     return names
 
 
-def stage(folder: Path, destination: Path, card: str, predictions: bool = False) -> list[str]:
+def stage(
+    folder: Path, destination: Path, card: str, predictions: bool = False, adapter_base: str | None = None
+) -> list[str]:
     """Put into the empty ``destination`` what will be sent, the card among it. Returns the names.
 
+    ``adapter_base`` is the Hub id of an adapter's base: the run's folder may name it by where it lies on this machine.
     Weights are linked, not copied, where the file system allows it. ``folder`` itself stays as it is.
 
     Raises:
@@ -88,6 +106,7 @@ def stage(folder: Path, destination: Path, card: str, predictions: bool = False)
         if "tokenizer_config.json" in names:
             make_portable(destination)
         _rewrite(destination / "config.json", use_cache=True)
+        _rewrite(destination / ADAPTER_CONFIG, base_model_name_or_path=adapter_base)
         _rewrite(destination / TASK_FILE)
         _rewrite(destination / RESULTS_FILE)
     except ValueError as error:
@@ -125,7 +144,7 @@ def check_secrets(staged: Path, names: Iterable[str], known_secrets: Iterable[st
         found = scan_file(staged / name, known_secrets)
         if found:
             raise UserError(f"{name} holds what looks like a secret ({', '.join(found)}); nothing was sent; take it out")
-        if name in ("config.json", "generation_config.json", "tokenizer_config.json", TASK_FILE, RESULTS_FILE):
+        if name in SETTINGS:
             # An address there is the base model's: KoGPT2's config.json names its author, and has been public with it.
             private = [found for found in find_private((staged / name).read_text("utf-8")) if found[0] != "e-mail address"]
             if private:
@@ -166,18 +185,24 @@ def check_loads(run: Path, staged: Path) -> None:
 def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Texts and prompts for a probe, and what the run's own folder makes of them."""
     import torch
-    from transformers import AutoConfig
 
     from tasks.inference.loading import load_predictor
     from tasks.training.arguments import GenerationArguments, ModelArguments
+    from tasks.training.modeling import load_config
     from tasks.training.tokenization import PROBE
 
-    dtype = str(getattr(AutoConfig.from_pretrained(run), "dtype", None) or "float32").removeprefix("torch.")
-    predictor = load_predictor(ModelArguments(model=str(run), dtype=dtype), GenerationArguments())
+    model_args = ModelArguments(model=str(run))
+    model_args.dtype = str(getattr(load_config(model_args), "dtype", None) or "float32").removeprefix("torch.")
+    predictor = load_predictor(model_args, GenerationArguments())
     model, task = predictor.model.to("cpu").eval(), predictor.task
     texts = [PROBE, *task.usage_example.values()]
     row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
     prompts = predictor.encoder.prompts([task.input_example(row)])[0]
     with torch.no_grad():
         following = [model(torch.tensor([ids])).logits[0].argmax(-1).tolist() for ids in prompts]
-    return {"texts": texts, "prompts": prompts}, {"texts": predictor.encoder.tokenize(texts)[0], "following": following}
+    base = base_arguments(model_args)
+    of_adapter = base and {"pretrained_model_name_or_path": base.model, "revision": base.model_revision}
+    return {"texts": texts, "prompts": prompts, "base": of_adapter}, {
+        "texts": predictor.encoder.tokenize(texts)[0],
+        "following": following,
+    }
