@@ -62,7 +62,8 @@ def add_adapter(
         lora_alpha=model_args.lora_alpha,
         lora_dropout=model_args.lora_dropout,
         target_modules=_target_modules(model, model_args.lora_target_modules),
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # GPT-2's weights are transposed
+        # GPT-2's weights are transposed; in 4 bits they are not, but their base may be loaded whole later.
+        fan_in_fan_out=any(getattr(module, "source_cls", type(module)) is Conv1D for module in model.modules()),
         trainable_token_indices=_rows(model, tokenizer.convert_tokens_to_ids([str(s) for s in separators])),
         revision=getattr(model.config, "_commit_hash", None),
     )

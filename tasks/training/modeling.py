@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
 from tasks.training.adapters import attach_adapter, base_arguments
-from tasks.training.quantization import four_bit_config
+from tasks.training.quantization import four_bit_config, stay_trainable
 
 if TYPE_CHECKING:
     from transformers import GPT2Config, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
@@ -133,6 +133,8 @@ def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
             f"{model_args.model}: {len(names)} weights that its config asks for are not there ({names[0]}); "
             "the folder is mixed from two models, or only a part of one"
         )
+    if model_args.load_in_4bit:
+        stay_trainable(model)
     return model
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig, PreTrainedModel
 
 
 def check_four_bit() -> None:
@@ -41,3 +41,14 @@ def four_bit_config() -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute,
     )
+
+
+def stay_trainable(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from packing the weights for inference on a CPU at the first evaluation.
+
+    On CPUs with AVX512-BF16 it (0.50) packs them for a kernel that passes no gradient on, and does not unpack them: the
+    first training step after an evaluation fails.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False

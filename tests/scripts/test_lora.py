@@ -32,7 +32,8 @@ def base(tmp_path_factory) -> Path:
     """KoGPT2's layout with room for the usage examples, and weights that depend on the whole prompt."""
     folder = tmp_path_factory.mktemp("models") / "my-kogpt2"
     text = kogpt2_tokenizer_json()
-    gpt2(len(json.loads(text)["model"]["vocab"]), n_positions=512, initializer_range=0.3).save_pretrained(folder)
+    # 64 wide, so that bitsandbytes could pack it on a CPU.
+    gpt2(len(json.loads(text)["model"]["vocab"]), n_embd=64, n_positions=512, initializer_range=0.2).save_pretrained(folder)
     (folder / "tokenizer.json").write_text(text, "utf-8")
     return folder
 
@@ -81,8 +82,8 @@ def test_a_run_leaves_the_adapter_alone(tuned):
     report = read_json(tuned / "run_report.json")
     weights = load_file(tuned / "adapter_model.safetensors")
     assert report["adapter_parameters"] == sum(weight.numel() for weight in weights.values())
-    # 2 layers of 4 matrices between widths 32, 96 and 128 at rank 4, and the rows of two separators.
-    assert report["adapter_parameters"] == 2 * 4 * ((32 + 96) + (32 + 32) + (32 + 128) + (128 + 32)) + 2 * 32
+    # 2 layers of 4 matrices between widths of 64, 192 and 256 at rank 4, and the rows of two separators.
+    assert report["adapter_parameters"] == 2 * 4 * ((64 + 192) + (64 + 64) + (64 + 256) + (256 + 64)) + 2 * 64 == 8320
     assert (report["arguments"]["lora_r"], report["arguments"]["lora_alpha"]) == (4, 8)
 
 
@@ -166,11 +167,11 @@ def test_the_card_says_what_the_adapter_belongs_to(tuned, base, run_script):
     ]  # fmt: skip
     for line in ("library_name: peft", "base_model: skt/kogpt2-base-v2", "base_model_relation: adapter", "- lora"):
         assert f"\n{line}\n" in card
-    assert "These files are a LoRA adapter of 4,160 parameters; the base is loaded with it." in card
+    assert "These files are a LoRA adapter of 8,320 parameters; the base is loaded with it." in card
     assert "AutoPeftModelForCausalLM.from_pretrained(model_id)" in card and 'model_id = "me/nli-lora"' in card
     assert str(base.parent) not in result.stdout
     korean = dry_run(run_script, tuned, "--base_model", "skt/kogpt2-base-v2", "--card_language", "ko")
-    assert "이 파일들은 매개변수 4,160개의 LoRA 어댑터이며" in korean.stdout
+    assert "이 파일들은 매개변수 8,320개의 LoRA 어댑터이며" in korean.stdout
 
 
 def test_what_is_staged_names_the_base_on_the_hub(tuned, base, tmp_path):
@@ -198,7 +199,7 @@ def test_a_merged_run_is_published_as_a_whole_model(merged, run_script, monkeypa
     assert result.code == 0, result.stderr
     for line in ("library_name: transformers", "base_model_relation: finetune", "- lora"):
         assert f"\n{line}\n" in result.stdout
-    assert "A LoRA adapter of 4,160 parameters was trained and merged into it." in result.stdout
+    assert "A LoRA adapter of 8,320 parameters was trained and merged into it." in result.stdout
 
 
 def test_the_example_of_the_card_runs_as_printed(tuned, run_script, monkeypatch):
