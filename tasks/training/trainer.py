@@ -161,11 +161,12 @@ class CompletionTrainer(Trainer):
 
         Other attention makes a mask of tokens x tokens of them.
         """
-        takes_positions = "position_ids" in inspect.signature(self.model.forward).parameters
+        model = unwrap_peft_model(self.model)
+        takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         if self.args.padding_free is None:
-            return takes_positions and is_flash_attention_requested(self.model.config)
+            return takes_positions and is_flash_attention_requested(model.config)
         if self.args.padding_free and not takes_positions:
-            raise UserError(f"--padding_free: {type(self.model).__name__} takes no positions to tell the rows apart by")
+            raise UserError(f"--padding_free: {type(model).__name__} takes no positions to tell the rows apart by")
         return self.args.padding_free
 
     def _finalize_training(self, *args: Any) -> Any:
