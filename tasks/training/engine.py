@@ -71,7 +71,7 @@ def head_on_labels_only(model: PreTrainedModel) -> bool:
     """
     if not _head_is_separate(model):
         return False
-    plain, base = model.forward, model.base_model
+    plain, base, head = model.forward, model.base_model, model.get_output_embeddings()
 
     @functools.wraps(plain)  # with its signature: the Trainer looks there for what the model accepts
     def forward(*args: Any, labels: Any = None, num_items_in_batch: Any = None, **kwargs: Any) -> Any:
@@ -80,7 +80,6 @@ def head_on_labels_only(model: PreTrainedModel) -> bool:
         hidden = base(*args, **kwargs)[0]  # [rows, length, width]
         targets = labels[:, 1:]
         labelled = targets != IGNORE
-        head = model.get_output_embeddings()  # asked for each time: merging an adapter puts another one there
         logits = head(hidden[:, :-1][labelled])  # [labels, vocabulary]
         total = cross_entropy(logits.float(), targets[labelled], reduction="sum")
         count = labelled.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch

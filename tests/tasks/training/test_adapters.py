@@ -184,6 +184,7 @@ def trained(request, tmp_path_factory) -> tuple[CompletionTrainer, Path]:
 
 def test_the_folder_loads_as_the_model_that_was_trained(trained):
     trainer, run = trained
+    assert trainer.model.get_model_status().merged_adapters == ["default"]  # as loaded, so is it measured
     expected = logits(trainer.predictor_model, trainer)
     for folder in (run, run / "checkpoint-3"):
         names = {path.name for path in folder.iterdir() if not path.name.startswith("checkpoint")}
@@ -224,6 +225,7 @@ def test_a_merged_folder_is_a_plain_model(request, layout, tmp_path):
     trainer = make(folder, tmp_path / "merged", lora_args(folder, merge_adapter=True), max_steps=3)
     trainer.train()
     trainer.save_model()
+    assert trainer.evaluate_loss() == pytest.approx(adapter.evaluate_loss(), abs=1e-6)
     names = {path.name for path in (tmp_path / "merged").iterdir()}
     assert names >= {"config.json", "model.safetensors"} and not {name for name in names if "adapter" in name}
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
