@@ -30,8 +30,8 @@ SWITCHES = {
     "DATASETS_VERBOSITY": "error",
 }
 
-#: What gloo, nccl and the store say when they cannot reach another process. The rest of the line may name it.
-LOST = re.compile(r"(by peer|Broken pipe|Timed out|timed out|timeout|remote process exited|failed to recv)[^\n]*")
+#: What gloo, nccl and the store say when they cannot reach another process.
+LOST = re.compile(r"\w+ \w+ by (remote )?peer|Broken pipe|[Tt]imed out( waiting \w+)?|remote process exited|failed to recv")
 
 #: Seconds that a process which has nothing to add leaves to torchrun for ending it.
 PATIENCE = 20.0
@@ -129,8 +129,8 @@ def lost_process(error: Exception) -> str | None:
     if found is None:
         return None
     return (
-        f"another process of this run has ended or hangs ({found[0].strip()}); torchrun's report below tells which; go on "
-        "from the last checkpoint with --resume_from_checkpoint last"
+        f"another process of this run has ended or hangs ({found[0]}); torchrun's report below tells which; start again, a "
+        "run in training with --resume_from_checkpoint last"
     )
 
 

@@ -129,6 +129,14 @@ def trained(folder: str, output: Path, **settings: Any) -> tuple[torch.Tensor, l
     return weights(trainer.model), [line["loss"] for line in trainer.state.log_history if "loss" in line], reported
 
 
+def resumed(folder: str, output: Path) -> torch.Tensor:
+    """The weights of a run that went on from the middle of its second epoch."""
+    trainer_of(folder, output, save_strategy="steps", save_steps=3).train()
+    trainer = trainer_of(folder, output)
+    trainer.train(resume_from_checkpoint=str(output / "checkpoint-3"))
+    return weights(trainer.model)
+
+
 class PastTheWrapper(CompletionTrainer):
     """Calls the model itself in place of what averages the gradients over the processes."""
 
@@ -232,6 +240,7 @@ def everything(folder: str, output: Path) -> dict[str, Any]:
         found |= {
             "shares": shares_of(),
             "broken": {name: trained(folder, output, **settings) for name, settings in BROKEN.items()},
+            "resumed": resumed(folder, output / "resumed"),
             "best": best_by_metric(folder, output / "best"),
             "measured": measured(folder, output / f"measured-{distributed.rank()}"),
         }
@@ -330,6 +339,12 @@ def test_past_the_wrapper_each_process_learns_alone(together):
     assert torch.equal(first, second)
 
 
+def test_two_processes_go_on_in_the_middle_of_an_epoch_as_if_never_interrupted(together):
+    for answer in together:
+        whole, _, _ = answer["right"]["labelled head"]
+        torch.testing.assert_close(answer["resumed"], whole, atol=1e-7, rtol=0)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 def test_each_row_is_seen_once_an_epoch(together, order):
     steps = [answer["seen"][order] for answer in together]
@@ -359,3 +374,22 @@ def test_one_process_shares_with_nobody():
     assert distributed.gather([0, 1, 2], ["a", "b", "c"]) == ["a", "b", "c"]
     assert (distributed.rank(), distributed.world_size(), distributed.is_first()) == (0, 1, True)
     assert distributed.tells_error() and distributed.lost_process(RuntimeError("Connection closed by peer")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ("[pair.cc:544] Connection closed by peer [127.0.0.1]:7. This is caused by", "Connection closed by peer"),
+        ("[pair.cc:1] recv [1.2.3.4]:7: Connection reset by peer", "Connection reset by peer"),
+        ("[unbound_buffer.cc:78] Timed out waiting 15000ms for recv operation to complete", "Timed out waiting 15000ms"),
+        ("NCCL error: ncclRemoteError: A call failed possibly due to a network error or a remote process exited prematurely",
+         "remote process exited"),
+    ],
+)  # fmt: skip
+def test_an_error_that_another_process_is_the_cause_of_is_told_as_that(monkeypatch, error, reason):
+    for name, value in (("LOCAL_RANK", "0"), ("RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    message = distributed.lost_process(RuntimeError(error))
+    assert message.startswith(f"another process of this run has ended or hangs ({reason}); ")
+    assert distributed.lost_process(RuntimeError("shapes cannot be multiplied")) is None
+    assert distributed.lost_process(ValueError(error)) is None
