@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tasks.errors import UserError
 
 #: A property is tried on a few examples in every run of the tests, and on many by ``pytest -m slow``.
-EXAMPLES = pytest.mark.parametrize("examples", [40, pytest.param(2000, marks=pytest.mark.slow)])
+EXAMPLES = pytest.mark.parametrize("examples", [40, pytest.param(1000, marks=pytest.mark.slow)])
 
 #: Pieces of text that some reader, formatter or tokenizer may take for something else.
 PIECES = [

@@ -17,7 +17,7 @@ from tasks.run_folder import RunConfig
 from tasks.training.columns import columns_of, load_rows
 from tasks.training.data import format_examples
 from tasks.training.hub_data import load_split
-from tasks.training.rows import Row
+from tasks.training.rows import Row, checked
 from tests.fuzz import EXAMPLES, fuzz, is_writable, json_values, rows_or_error, texts
 
 NAMES = sorted(TASKS)
@@ -73,7 +73,7 @@ def test_rows_of_files(examples, name):
         placed = [Row(row, f"a.jsonl line {n}") for n, row in enumerate(rows, 1)]
 
         def read():
-            loaded = load_rows(placed, task, {}, "a.jsonl")
+            loaded = load_rows(map(checked, placed), task, {}, "a.jsonl")
             data = [row | {"id": f"{n}"} for n, row in enumerate(loaded.data)]
             return data, *format_examples(task, data, skip)
 
