@@ -160,15 +160,18 @@ def _read_cells(path: str, encoding: str, delimiter: str, quoting: int) -> Itera
     """Rows of a table with a header. ``where`` is the line of the file where the row begins: cells may span several."""
     csv.field_size_limit(CELL_LIMIT)  # of the whole process; the default, 131,072, is shorter than some articles
     widths: set[int] = set()  # cells of each line if quotation marks meant nothing
+    last = ""
 
     def lines() -> Iterator[str]:
-        for text in lines_of(path, encoding, newline=""):
-            if not text.isspace():
-                widths.add(text.count(delimiter) + 1)
-            yield text
+        nonlocal last
+        for last in lines_of(path, encoding, newline=""):
+            if not last.isspace():
+                widths.add(last.count(delimiter) + 1)
+            yield last
 
     reader = csv.reader(lines(), delimiter=delimiter, quoting=quoting, strict=True)
     header: list[str] = []
+    ends: set[str] = set()
     spanning = ""
     line = 1
     try:
@@ -177,6 +180,12 @@ def _read_cells(path: str, encoding: str, delimiter: str, quoting: int) -> Itera
             if reader.line_num > line:
                 spanning = spanning or where
             line = reader.line_num + 1
+            if last.endswith(("\r", "\n")):
+                ends.add(last[-1])
+            if len(ends) > 1:  # csv.writer of Python 3.12 and before leaves a \r in a cell without quotes
+                raise UserError(
+                    f"{where}: some rows end in a bare carriage return, others do not; quote cells that hold one"
+                )
             if not cells:  # a blank line
                 continue
             if not header:

@@ -220,6 +220,17 @@ def test_lines_that_quotation_marks_may_or_may_not_hold_together():
     assert [row.values for row in read_rows("a.csv")] == [{"text": "하나\n둘"}]
 
 
+def test_a_carriage_return_that_may_or_may_not_end_a_row():
+    for name in ("a.csv", "a.tsv"):
+        write(name, "text\n하나\r둘\n셋\n")
+        assert message(name) == (
+            f"{name} line 2: some rows end in a bare carriage return, others do not; quote cells that hold one"
+        )
+    for end in ("\r", "\r\n", "\n"):
+        write("a.csv", f'text{end}"하나\r둘"{end}셋')
+        assert [row.values["text"] for row in read_rows("a.csv")] == ["하나\r둘", "셋"]
+
+
 def test_a_header_in_the_middle_of_joined_files():
     write("a.csv", "text,label\n하나,1\ntext,label\n둘,2\n")
     assert message("a.csv") == "a.csv line 3: the header stands here once more, as where files were joined; remove it"
