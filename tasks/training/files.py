@@ -182,9 +182,9 @@ def _read_cells(path: str, encoding: str, delimiter: str, quoting: int) -> Itera
             line = reader.line_num + 1
             if last.endswith(("\r", "\n")):
                 ends.add(last[-1])
-            if len(ends) > 1:  # csv.writer of Python 3.12 and before leaves a \r in a cell without quotes
+            if len(ends) > 1:  # csv.writer of Python 3.11 leaves a \r in a cell without quotes
                 raise UserError(
-                    f"{where}: some rows end in a bare carriage return, others do not; quote cells that hold one"
+                    f"{where}: some rows end in a bare carriage return, others do not; quote cells with line breaks"
                 )
             if not cells:  # a blank line
                 continue

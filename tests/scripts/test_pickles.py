@@ -90,6 +90,13 @@ def test_pickles_in_place_of_the_weights_are_refused(folder, marker, kind):
     assert not marker.exists()
 
 
+def test_weights_that_are_only_there_as_a_pickle_are_refused(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"safetensors"):
+        load(folder)
+
+
 @pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
 def test_an_index_that_names_a_pickle(folder, marker, index):
     names = load_file(folder / "model.safetensors")

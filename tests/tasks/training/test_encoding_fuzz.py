@@ -96,7 +96,7 @@ def test_pieces_of_a_marker_come_back_as_its_text(tokenizer_of):
     task = get_task("summarize")
     tokenizer = tokenizer_of(task)
     for marker in ("</s>", "<summarize>", "<pad>", "<0x41>"):
-        for text in (marker, f"책{marker}책", f"{marker}{marker} 책"):
+        for text in (marker, f"책{marker}책", f"다{marker}나", f"{marker}{marker} 책"):
             (ids,), _ = Encoder(tokenizer, 128, 16).tokenize([text])
             if tokenizer.unk_token_id in ids and tokenizer.unk_token != tokenizer.eos_token:
                 continue  # a character that this small vocabulary lacks

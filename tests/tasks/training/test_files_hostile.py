@@ -224,7 +224,7 @@ def test_a_carriage_return_that_may_or_may_not_end_a_row():
     for name in ("a.csv", "a.tsv"):
         write(name, "text\n하나\r둘\n셋\n")
         assert message(name) == (
-            f"{name} line 2: some rows end in a bare carriage return, others do not; quote cells that hold one"
+            f"{name} line 2: some rows end in a bare carriage return, others do not; quote cells with line breaks"
         )
     for end in ("\r", "\r\n", "\n"):
         write("a.csv", f'text{end}"하나\r둘"{end}셋')
