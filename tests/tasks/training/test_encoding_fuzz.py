@@ -117,3 +117,18 @@ def test_ten_megabytes_of_one_text(kogpt2_folder):
     with deadline(120):
         (ids,), _ = encoder.tokenize(["가" * 3_000_000 + "</s>" * 250_000])
     assert ids and encoder.tokenizer.eos_token_id not in ids
+
+
+def test_a_corpus_full_of_markers_teaches_no_merge_that_builds_them():
+    corpus = ["끝</s> 그는 <unused0>말 책<summarize>책 <0x41>b<0x41>"] * 200 + [
+        *CORPUS,
+        "안녕하세요 aaa bb <>/sunmrize0123456789",
+    ]
+    tokenizer = train_tokenizer(corpus, 600, [Separator("<summarize>")], 128)
+    encoder = Encoder(tokenizer, 128, 16)
+    assert encoder._spellings.keys() <= special_ids(tokenizer)
+    for text in ("a<0x41>b", "a</s>", "a<summarize>b"):
+        (ids,), _ = encoder.tokenize([text])
+        assert tokenizer.decode(ids) == text
+        encoder._spellings = {}
+        assert encoder.tokenize([text])[0] == [ids]  # the tokenizer is right by itself, elsewhere, too
