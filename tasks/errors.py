@@ -16,6 +16,9 @@ FULL_DISK = r"No space left on device|Disk quota exceeded|PytorchStreamWriter fa
 #: What a disk says that is full, over its quota, or closed to us.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
+#: What CUDA, cuBLAS, torch's allocators and accelerate's search for a batch size say where memory has run out.
+OUT_OF_MEMORY = r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|No executable batch size found"
+
 
 class UserError(Exception):
     """A mistake of the user. The message says what is wrong, where (file and row), and what to do, in one line.
@@ -34,6 +37,11 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, resume: str | None = None) -> None:
         super().__init__(message)
         self.resume = resume
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that the memory of a GPU or of the machine is full."""
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(re.search(OUT_OF_MEMORY, str(error))))
 
 
 @contextlib.contextmanager
@@ -57,6 +65,11 @@ def user_errors() -> Iterator[None]:
     except Exception as error:
         if lost := distributed.lost_process(error):
             stop(lost, 1)
+        if is_out_of_memory(error):
+            from tasks.out_of_memory import describe
+
+            flags = ("a smaller --model", "--max_train_samples and --max_eval_samples", "--max_length")
+            stop(describe(error, "loading", flags), 2)
         reason = write_failure(error)
         if reason is None:
             if not distributed.tells_error():

@@ -55,7 +55,7 @@ def load_predictor(
     encoder = Encoder(tokenizer, length, settings["max_new_tokens"])
     model = load_model(model_args, tokenizer, appended_ids)
     fuse_gelu(model)  # as in training: a run and its evaluation are to say the same
-    return Predictor(task, model.to(device), encoder, settings, batch_size, seed)
+    return Predictor(task, model.to(device), encoder, settings, batch_size, seed, batch_flag="--batch_size")
 
 
 def _run_config(model_args: ModelArguments) -> RunConfig | None:

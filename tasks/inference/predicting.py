@@ -14,6 +14,7 @@ from tasks.errors import UserError
 from tasks.inference.extraction import Allowed, Extractor
 from tasks.inference.generation import generate
 from tasks.inference.scoring import choice_logprobs, text_windows, token_logprobs
+from tasks.out_of_memory import explained, prediction_advice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -69,7 +70,7 @@ class Predictor:
 
     ``settings`` are the fields of GenerationArguments, completed by ``generation_settings``. ``batch_size`` counts rows;
     without it a batch is as large as memory allows. Of several processes each answers its share of the rows, and all of
-    them get all answers: every process has to ask.
+    them get all answers: every process has to ask. ``batch_flag`` is what the script calls ``batch_size``.
     """
 
     task: Task
@@ -78,12 +79,13 @@ class Predictor:
     settings: dict[str, Any]
     batch_size: int | None = None
     seed: int = 42
+    batch_flag: str = "--generation_batch_size"
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """One prediction an example, in their order. Needs no references but for texts: ``task.score`` compares.
 
         Raises:
-            UserError: a prompt does not fit into the model.
+            UserError: a prompt does not fit into the model, or a batch not into memory.
         """
         output_types = {"generate_until": self._write, "multiple_choice": self._choose, "loglikelihood": self._measure}
         return self._shared(output_types[self.task.output_type], examples)
@@ -97,7 +99,9 @@ class Predictor:
     def _shared(self, answer: Callable[..., list[Any]], examples: Sequence[Example]) -> list[Any]:
         """What ``answer(examples, numbers)`` gives for each example, a share of them done by each process."""
         numbers = distributed.share([len(example.prompt_text) + len(example.completion or "") for example in examples])
-        return distributed.gather(numbers, answer([examples[i] for i in numbers], numbers))
+        with explained("predicting", lambda: prediction_advice(self)):
+            answers = answer([examples[i] for i in numbers], numbers)
+        return distributed.gather(numbers, answers)
 
     def complete(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[Prediction]]:
         """``num_return_sequences`` completions of each example's prompt. What is sampled follows the examples' numbers.

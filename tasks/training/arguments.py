@@ -16,6 +16,7 @@ from tasks.distributed import processes, world_size
 from tasks.errors import UserError
 from tasks.training.command_line import parse_dataclasses
 from tasks.training.quantization import check_four_bit
+from tasks.training.sharding import check_engine, load_whole_models
 
 
 @dataclass
@@ -282,11 +283,13 @@ class TrainingArguments(HfTrainingArguments):
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         # Said aloud, since torchrun without a GPU otherwise gives processes that train side by side, each for itself.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        check_engine(self)
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = False  # every weight of a causal LM takes part: no need to search each step
         if self.use_cpu and world_size() > 1:
             processes(self.ddp_timeout)  # on CPU transformers leaves the time-out at gloo's own
         super().__post_init__()
+        load_whole_models(self)
 
 
 def parse_arguments(

@@ -80,9 +80,10 @@ def finish(
     if args.do_eval:
         results["eval_loss"] = trainer.evaluate_loss()
     folder = Path(args.output_dir)
-    for split, prefix in (("validation", ""), ("test", "test_")):
-        if split in examples and (args.do_eval or args.do_predict):
-            results |= measure(predictor, examples[split], folder, prefix)
+    with trainer.whole_model():
+        for split, prefix in (("validation", ""), ("test", "test_")):
+            if split in examples and (args.do_eval or args.do_predict):
+                results |= measure(predictor, examples[split], folder, prefix)
     if not is_first():
         return
     results |= train_metrics

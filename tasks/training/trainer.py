@@ -16,7 +16,7 @@ from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, SequentialSampler
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback
+from transformers import EarlyStoppingCallback, TrainerCallback
 from transformers.trainer_utils import EvalLoopOutput, unwrap_peft_model
 from transformers.utils.generic import is_flash_attention_requested
 
@@ -36,10 +36,12 @@ from tasks.training.batches import SharedBatchSampler, TokenBudgetSampler
 from tasks.training.collator import PaddingFreeCollator
 from tasks.training.encoding import IGNORE
 from tasks.training.engine import fuse_gelu, has_attention_dropout, head_on_labels_only, keep_freed_memory
+from tasks.training.fitting import FittingTrainer
+from tasks.training.sharding import check_checkpoint
 from tasks.training.tokenization import make_portable
 
 
-class CompletionTrainer(Trainer):
+class CompletionTrainer(FittingTrainer):
     """``Trainer`` for sequences whose labels are built in encoding.
 
     - ``eval_loss`` is the mean over labelled tokens. The plain Trainer averages the means of batches, so its figure moves
@@ -105,11 +107,13 @@ class CompletionTrainer(Trainer):
         ranks = {"seed": seed, "rank": args.process_index, "world_size": args.world_size}
         if args.tokens_per_batch != 0:
             lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
+            given = args.tokens_per_batch
+            tokens_a_row = given / args.train_batch_size if given else sum(lengths) / len(lengths)
             padding_free = self._padding_free()
             batches: Sampler[list[int]] = TokenBudgetSampler(
                 lengths,
                 # The batch size of the moment: --auto_find_batch_size lowers it.
-                args.tokens_per_batch or math.ceil(self._train_batch_size * sum(lengths) / len(lengths)),
+                math.ceil(self._train_batch_size * tokens_a_row),
                 epochs=math.ceil(args.num_train_epochs),
                 accumulation=args.gradient_accumulation_steps,
                 padding_free=padding_free,
@@ -185,7 +189,8 @@ class CompletionTrainer(Trainer):
         wanted = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
         if wanted != "loss" and not self._loss_only:
             # The processes share the rows and decide by the same figures: those of the first.
-            (scores,) = broadcast_object_list([self.score_task()])
+            with self.whole_model():
+                (scores,) = broadcast_object_list([self.score_task()])
             output.metrics.update(
                 {f"{metric_key_prefix}_{name}": value for name, value in scores.items() if isinstance(value, float)}
             )
@@ -214,6 +219,7 @@ class CompletionTrainer(Trainer):
         return loss, None, None
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        check_checkpoint(resume_from_checkpoint, self.is_fsdp_enabled)
         if not self._restore(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
@@ -270,6 +276,8 @@ class SaveOnInterrupt(TrainerCallback):
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         """Take over Ctrl-C. Signals can only be handled in the main thread, which is where scripts train."""
+        if self._previous is not None:  # an attempt of --auto_find_batch_size after the first
+            return
 
         def ask(*_: Any) -> None:
             if self._asked:
@@ -301,6 +309,7 @@ class SaveOnInterrupt(TrainerCallback):
     def on_train_end(self, *args: Any, **kwargs: Any) -> None:
         """Give Ctrl-C back."""
         signal.signal(signal.SIGINT, self._previous)
+        self._previous = None
 
 
 def _resuming(argv: list[str]) -> list[str]:
