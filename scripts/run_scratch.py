@@ -28,13 +28,14 @@ def main() -> None:
     from tasks.inference.generation import generation_config
     from tasks.inference.predicting import Predictor, generation_settings
     from tasks.publishing.recording import RunRecorder
-    from tasks.run_folder import RunConfig, check_output_dir, clear_output_dir
+    from tasks.run_folder import RunConfig
     from tasks.training.collator import CompletionCollator
     from tasks.training.encoding import Encoder, encode, sequence_length
     from tasks.training.examples import load_examples
     from tasks.training.modeling import align_special_tokens, gpt2_config
+    from tasks.training.output_folder import check_output_dir, clear_output_dir
     from tasks.training.results import finish
-    from tasks.training.scratch_tokenizer import train_tokenizer
+    from tasks.training.scratch_tokenizer import saved_tokenizer, train_tokenizer
     from tasks.training.trainer import CompletionTrainer
 
     checkpoint = check_output_dir(task, training_args)
@@ -43,7 +44,9 @@ def main() -> None:
 
     # The tokenizer sees the training rows alone, and holds the separators of every task to come.
     texts = (example.completion for example in examples["train"])
-    tokenizer = train_tokenizer(texts, scratch_args.vocab_size, task.separators, scratch_args.n_positions)
+    tokenizer = saved_tokenizer(checkpoint) or train_tokenizer(
+        texts, scratch_args.vocab_size, task.separators, scratch_args.n_positions
+    )
     if len(tokenizer) < scratch_args.vocab_size:
         print(f"the corpus gave {len(tokenizer):,} tokens, fewer than the {scratch_args.vocab_size:,} asked for")
 

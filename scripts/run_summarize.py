@@ -25,12 +25,13 @@ def main() -> None:
     from tasks.inference.generation import generation_config
     from tasks.inference.predicting import Predictor, generation_settings
     from tasks.publishing.recording import RunRecorder
-    from tasks.run_folder import RunConfig, check_output_dir, clear_output_dir
+    from tasks.run_folder import RunConfig
     from tasks.training.adapters import add_adapter
     from tasks.training.collator import CompletionCollator
     from tasks.training.encoding import Encoder, encode, sequence_length
     from tasks.training.examples import load_examples
     from tasks.training.modeling import load_config, load_model
+    from tasks.training.output_folder import check_output_dir, clear_output_dir
     from tasks.training.results import finish
     from tasks.training.tokenization import add_separators, load_tokenizer
     from tasks.training.trainer import CompletionTrainer

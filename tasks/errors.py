@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from tasks import distributed
 
 #: What libraries say that write files from other languages and raise no OSError.
-FULL_DISK = r"No space left on device|Disk quota exceeded|PytorchStreamWriter failed writing file|unexpected pos \d+ vs"
+FULL_DISK = (
+    r"No space left on device|Disk quota exceeded|File too large|Read-only file system"
+    r"|PytorchStreamWriter failed writing file|unexpected pos \d+ vs"
+)
 
-#: What a disk says that is full, over its quota, or closed to us.
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+#: What a disk says that is full, over its quota, over the size that a file may have, or closed to us.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 #: What CUDA, cuBLAS, torch's allocators and accelerate's search for a batch size say where memory has run out.
 OUT_OF_MEMORY = r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|No executable batch size found"
@@ -32,11 +35,12 @@ class UserError(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, after the state was saved. The message says where it is and how to go on; ``resume`` as in UserError."""
+    """Ctrl-C or SIGTERM, after the state was saved. The message says where it is; ``resume`` as in UserError."""
 
-    def __init__(self, message: str, resume: str | None = None) -> None:
+    def __init__(self, message: str, resume: str | None = None, exit_code: int = 130) -> None:
         super().__init__(message)
         self.resume = resume
+        self.exit_code = exit_code
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -46,7 +50,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn what a user can cause into one line and an exit code: 2 for a mistake, 130 for Ctrl-C.
+    """Turn what a user can cause into one line and an exit code: 2 for a mistake, 130 for Ctrl-C, 143 for SIGTERM.
 
     Used once around the body of every script. Anything else is a defect of this project and keeps its traceback. Of several
     processes one speaks.
@@ -58,7 +62,7 @@ def user_errors() -> Iterator[None]:
         stop(str(error), 2, error.resume)
     except KeyboardInterrupt as interrupt:
         message = str(interrupt) or "interrupted; nothing more was written, and what was there before is as it was"
-        stop(message, 130, getattr(interrupt, "resume", None))
+        stop(message, getattr(interrupt, "exit_code", 130), getattr(interrupt, "resume", None))
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left (`predict.py ... | head`): nothing is wrong
         raise SystemExit(0) from None
@@ -83,7 +87,7 @@ def write_failure(error: Exception) -> str | None:
 
     safetensors and torch.save have errors of their own for a full disk.
     """
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}" if error.errno in DISK_ERRORS else None
     reason = next((line for line in str(error).splitlines() if re.search(FULL_DISK, line)), None)

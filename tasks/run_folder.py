@@ -1,4 +1,4 @@
-"""The folder that a run leaves: task.json, results written whole or not at all, and whose folder it is."""
+"""The folder that a run leaves: task.json, and results that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -92,63 +91,6 @@ def prompt_format(task: Task) -> str:
     target = task.target_columns[0].name if task.target_columns else ""
     parts = [getattr(part, "text", part) for part in task.prompt(row)]
     return " ".join(str(part) for part in [*parts, target, "<eos>"] if part)
-
-
-def check_output_dir(task: Task, training_args: Any) -> str | None:
-    """Refuse a folder that holds something else; returns the checkpoint to resume from, or None.
-
-    Nothing is deleted here: what else is wrong should be known before an earlier run goes (``clear_output_dir``).
-
-    Raises:
-        UserError: the folder is a file, belongs to another task, holds an earlier run, or has no checkpoint to resume.
-    """
-    from transformers.trainer_utils import get_last_checkpoint
-
-    folder = Path(training_args.output_dir)
-    resume = training_args.resume_from_checkpoint
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output_dir {folder} is a file; name a folder")
-    earlier = RunConfig.load(folder) if folder.is_dir() else None
-    if earlier and earlier.task != task.name:
-        raise UserError(f"--output_dir {folder} holds a run of {earlier.task}; choose another folder for {task.name}")
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    if resume in ("last", "true", "True"):
-        if last is None:
-            raise UserError(f"--resume_from_checkpoint last: {folder} holds no checkpoint; start without it")
-        return last
-    if resume:
-        if not (Path(resume) / "trainer_state.json").is_file():
-            raise UserError(f"--resume_from_checkpoint {resume}: not a checkpoint of a Trainer (no trainer_state.json)")
-        return resume
-    if (last or (folder / RESULTS_FILE).exists()) and not training_args.overwrite_output_dir:
-        raise UserError(
-            f"--output_dir {folder} holds an earlier run; go on with it by --resume_from_checkpoint last, replace it by "
-            "--overwrite_output_dir, or choose another folder"
-        )
-    if folder.is_dir() and not earlier and not last and _is_foreign(folder):
-        raise UserError(f"--output_dir {folder} holds files that no run of this project wrote; choose an empty folder")
-    make_writable(folder)
-    return None
-
-
-def clear_output_dir(training_args: Any) -> None:
-    """Delete the checkpoints and results of an earlier run, where ``--overwrite_output_dir`` asks for it.
-
-    Called when everything is ready to train. A resumed run keeps what it goes on from.
-    """
-    if not training_args.overwrite_output_dir or training_args.resume_from_checkpoint or not training_args.should_save:
-        return
-    folder = Path(training_args.output_dir)
-    results = [f"{prefix}{PREDICTIONS_FILE}" for prefix in ("", "test_")]
-    for path in [*folder.glob("checkpoint-*"), *(folder / name for name in (RESULTS_FILE, *results, "loss.png"))]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _is_foreign(folder: Path) -> bool:
-    """A model or code of someone else's, which a run would overwrite."""
-    return any(
-        (folder / name).exists() for name in ("config.json", "model.safetensors", "adapter_config.json", "setup.cfg", ".git")
-    )
 
 
 def make_writable(folder: Path) -> None:

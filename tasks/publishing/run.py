@@ -62,10 +62,12 @@ def publish_run(trainer: CompletionTrainer, report: RunReport, publish_args: Pub
         return
     from tasks.publishing.release import Release, headline, publish, write_card
     from tasks.publishing.report import RunReport
+    from tasks.training.output_folder import end_run
 
     folder = Path(trainer.args.output_dir)
     report.save(folder)
     write_card(folder, publish_args)
+    end_run(folder)
     if publish_args.push_to_hub:
         report = RunReport.load(folder)
         publish(Release(folder, report, publish_args), _destination(trainer.args, publish_args, headline(report)))

@@ -15,6 +15,7 @@ from tasks.base import Task
 from tasks.distributed import processes, world_size
 from tasks.errors import UserError
 from tasks.training.command_line import parse_dataclasses
+from tasks.training.output_folder import settings_of
 from tasks.training.quantization import check_four_bit
 from tasks.training.sharding import check_engine, load_whole_models
 
@@ -246,8 +247,16 @@ class TrainingArguments(HfTrainingArguments):
         default=False, metadata={"help": "Delete an earlier run of this task in --output_dir and start anew."}
     )
     resume_from_checkpoint: str | None = field(
-        default=None, metadata={"help": "`last`, or a checkpoint folder: go on from there."}
+        default=None,
+        metadata={"help": "`last`, or a checkpoint folder: go on from there. A run that was not finished does by itself."},
     )
+    # Early stopping is to remember, after a resume, how long it has waited.
+    restore_callback_states_from_checkpoint: bool = field(
+        default=True, metadata={"help": "A resumed run goes on with what its callbacks knew, such as early stopping."}
+    )
+    # Filled in by parse_arguments and check_output_dir: what makes two starts the same run, and whether this one goes on.
+    settings: dict[str, Any] = field(default_factory=dict, init=False)
+    goes_on: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Without evaluations or checkpoints there is no best one to load; without a GPU there is no memory to pin."""
@@ -318,6 +327,7 @@ def parse_arguments(
     if training_args.output_dir in (None, "trainer_output"):  # what transformers has for "not given"
         name = Path(model_args.model).name if isinstance(model_args, ModelArguments) else model_args.model_size
         training_args.output_dir = str(Path("outputs") / f"{task.name}-{name}")
+    training_args.settings = settings_of(model_args, data_args, generation_args, training_args)
     publish_args.push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False
     publish_args.repo_id, publish_args.revision = training_args.hub_model_id, training_args.hub_revision
     return model_args, data_args, generation_args, training_args, publish_args

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.base import BOS, Example, Separator, Source
 from tasks.errors import UserError
@@ -125,21 +125,22 @@ class Encoder:
             rows.append(prompts)
         return rows
 
-    def training_rows(self, examples: Sequence[Example]) -> list[dict[str, list[int]]]:
-        """``{"input_ids", "labels"}`` of each example that has something to learn; the prompt's labels are -100.
+    def training_rows(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
+        """``{"id", "input_ids", "labels"}`` of each example that has something to learn; the prompt's labels are -100.
 
         A text without a prompt to speak of (``<bos> text``) that is too long becomes several sequences, so that nothing
         of it is lost; any other completion is kept whole and its source is cut.
         """
         completions, _ = self.tokenize([example.completion or "" for example in examples])
-        rows: list[dict[str, list[int]]] = []
+        rows: list[dict[str, Any]] = []
         for example, parts, completion in zip(examples, self.parts(examples), completions):
             if not completion:
                 self.counts["dropped"] += 1
                 continue
             labels = [*completion, self.tokenizer.eos_token_id]
             if example.prompt == (BOS,):
-                rows += self._split([index for part in parts for index in part.ids], labels)
+                prompt = [index for part in parts for index in part.ids]
+                rows += ({"id": example.id} | row for row in self._split(prompt, labels))
                 continue
             budget = self.max_length - max(self.max_new_tokens, len(labels))
             windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole]
@@ -147,7 +148,8 @@ class Encoder:
                 self.counts["dropped"] += 1
                 continue
             prompt = windows[len(windows) // 2]  # of those that hold the answer, the one with most text around it
-            rows.append({"input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + labels})
+            row = {"id": example.id, "input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + labels}
+            rows.append(row)
         return rows
 
     def _split(self, prompt: list[int], text: list[int]) -> Iterator[dict[str, list[int]]]:
@@ -213,6 +215,8 @@ def sequence_length(requested: int | None, tokenizer: PreTrainedTokenizerFast) -
 def encode(encoder: Encoder, examples: Sequence[Example], split: str, counts: dict[str, dict[str, int]]) -> Dataset:
     """The training rows of all ``examples``; what was cut, split into several and dropped is added to ``counts[split]``.
 
+    The column ``id`` says which example a row came from; no model sees it.
+
     Raises:
         UserError: nothing is left to learn from.
     """
@@ -223,6 +227,7 @@ def encode(encoder: Encoder, examples: Sequence[Example], split: str, counts: di
 
     encoder.counts.clear()
     columns: dict[str, list[pa.Array]] = {"input_ids": [], "labels": []}
+    ids: list[pa.Array] = []
     tokens = labelled = 0
     with tqdm(total=len(examples), desc=f"encode {split}", unit="row", disable=len(examples) < 2000) as bar:
         for start in range(0, len(examples), 1000):
@@ -231,6 +236,7 @@ def encode(encoder: Encoder, examples: Sequence[Example], split: str, counts: di
             for name, arrays in columns.items():  # flat, since pyarrow reads nested lists a number at a time
                 flat = np.fromiter(chain.from_iterable(row[name] for row in rows), np.int32, count=offsets[-1])
                 arrays.append(pa.ListArray.from_arrays(offsets, flat))
+            ids.append(pa.array([row["id"] for row in rows], pa.string()))
             tokens += len(flat)
             labelled += int((flat != IGNORE).sum())
             bar.update(min(1000, len(examples) - start))
@@ -241,4 +247,4 @@ def encode(encoder: Encoder, examples: Sequence[Example], split: str, counts: di
         )
     counts[split] |= {key: count for key, count in encoder.counts.items() if count}
     counts[split] |= {"tokens": tokens, "labelled_tokens": labelled}
-    return Dataset(pa.table({name: pa.chunked_array(arrays) for name, arrays in columns.items()}))
+    return Dataset(pa.table({name: pa.chunked_array(arrays) for name, arrays in ({"id": ids} | columns).items()}))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
+from tasks.network import is_network, status_of
 from tasks.training.adapters import attach_adapter, base_arguments
 from tasks.training.quantization import four_bit_config, stay_trainable
 
@@ -126,7 +128,7 @@ def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
             f"{model_args.model}: its weights are a pickle, which can run code when it is read; save them as safetensors"
         ) from None
     except (OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError, EOFError) as error:
-        raise model_error(model_args.model, error) from None
+        raise weights_error(model_args) or model_error(model_args.model, error) from None
     if loading["missing_keys"]:  # transformers fills them with noise and only logs it
         names = sorted(loading["missing_keys"])
         raise UserError(
@@ -147,16 +149,60 @@ def align_special_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerF
         config.pad_token_id = tokenizer.pad_token_id
 
 
+def weights_error(model_args: ModelArguments) -> UserError | None:
+    """What is wrong with the files of the weights; None where nothing is known.
+
+    A safetensors file that is shorter than it says (a download that broke off), in the folder or the cache; or no such file,
+    but a pickle.
+    """
+    from huggingface_hub import model_info, try_to_load_from_cache
+
+    from tasks.training.checkpoints import unreadable
+
+    name, revision = model_args.model, model_args.model_revision
+    folder = Path(name)
+    if not folder.is_dir():
+        cached = try_to_load_from_cache(name, "config.json", revision=revision)
+        folder = Path(cached).parent if isinstance(cached, str) else None
+    names = [path.name for path in folder.iterdir()] if folder else []
+    for path in sorted(folder.glob("*.safetensors")) if folder else ():
+        if problem := unreadable(path):
+            return UserError(f"{name}: {problem}; delete {path.resolve()} and load it again")
+    if not Path(name).is_dir():
+        with contextlib.suppress(Exception):  # what is wrong is told by the error that is at hand already
+            names = [sibling.rfilename for sibling in model_info(name, revision=revision).siblings]
+    if any(n.startswith("pytorch_model") for n in names) and not any(n.endswith(".safetensors") for n in names):
+        return UserError(
+            f"{name}: no model.safetensors there; a pytorch_model.bin is a pickle, which can hold a program, and is not "
+            'loaded; convert it, in a folder that you trust: python -c "from transformers import AutoModelForCausalLM as M; '
+            f"M.from_pretrained('{name}').save_pretrained('{name}')\" (from the Hub first: hf download --local-dir)"
+        )
+    return None
+
+
+def hub_failure(name: str, error: Exception) -> UserError | None:
+    """What to tell of a Hub that did not answer, or with an error of its own; None where the error is another one."""
+    reasons = [reason for reason in (error, error.__context__) if reason is not None]  # transformers does not always chain
+    status = next((status for reason in reasons if (status := status_of(reason))), None)
+    if status and status >= 500:
+        return UserError(f"{name}: the Hub answers with an error of its own ({status}); run the same command again later")
+    text = " ".join(str(error).split())
+    words = ("connect", "offline", "couldn't reach", "resolve", "cached files", "internet")
+    if (status is None and any(map(is_network, reasons))) or any(word in text for word in words):
+        return UserError(
+            f"{name}: no such folder here, and the Hub cannot be reached; check the path or the network (a model made by "
+            "scripts/run_scratch.py needs none)"
+        )
+    return None
+
+
 def model_error(name: str, error: Exception) -> UserError:
     """What a user needs to know of a model that could not be loaded."""
     text = " ".join(str(error).split())
     if "trust_remote_code" in text:
         return UserError(f"{name}: this model runs code of its own; read it, then add --trust_remote_code")
-    if any(word in text for word in ("connect", "offline", "couldn't reach", "resolve", "cached files", "internet")):
-        return UserError(
-            f"{name}: no such folder here, and the Hub cannot be reached; check the path or the network (a model made by "
-            "scripts/run_scratch.py needs none)"
-        )
+    if failure := hub_failure(name, error):
+        return failure
     if "not a local folder" in text or "is not a valid model identifier" in text or "Repository Not Found" in text:
         return UserError(
             f"{name}: neither a folder nor a model on the Hub; check the spelling, or log in with `hf auth login`"

@@ -27,6 +27,16 @@ FREE_SLOTS = 100
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
+def saved_tokenizer(checkpoint: str | None) -> PreTrainedTokenizerFast | None:
+    """The tokenizer that a run to be resumed was trained with; None for a new run.
+
+    Trained again it might not be the same: characters that are equally rare leave a full alphabet in any order.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast.from_pretrained(checkpoint) if checkpoint else None
+
+
 def train_tokenizer(
     texts: Iterable[str], vocab_size: int, separators: Iterable[Separator], model_max_length: int
 ) -> PreTrainedTokenizerFast:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Separator
 from tasks.errors import UserError
-from tasks.training.modeling import hub_options
+from tasks.training.modeling import hub_failure, hub_options
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
@@ -54,14 +54,17 @@ def load_tokenizer(model_args: ModelArguments, config: PretrainedConfig) -> PreT
 
     def find(file_name: str) -> str | None:
         # The contract is "None where it is missing", for folders, the Hub and the offline cache alike.
-        return cached_file(
-            name,
-            file_name,
-            revision=model_args.model_revision,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-            _raise_exceptions_for_gated_repo=False,
-        )
+        try:
+            return cached_file(
+                name,
+                file_name,
+                revision=model_args.model_revision,
+                _raise_exceptions_for_missing_entries=False,
+                _raise_exceptions_for_connection_errors=False,
+                _raise_exceptions_for_gated_repo=False,
+            )
+        except Exception as error:  # a connection that broke off comes through as it is
+            raise hub_failure(name, error) or error from None
 
     tokenizer = None
     reason = "it has no tokenizer files"
@@ -79,10 +82,7 @@ def load_tokenizer(model_args: ModelArguments, config: PretrainedConfig) -> PreT
         except Exception as error:
             reason = f"its tokenizer.json cannot be read ({error})"
     if tokenizer is None:
-        raise UserError(
-            f"{name}: no tokenizer could be loaded: {reason}; copy tokenizer.json of its base model into the folder, "
-            "or make a tokenizer with scripts/run_scratch.py"
-        )
+        raise _no_tokenizer(model_args, reason)
     if not carries_korean(tokenizer):
         back = tokenizer.decode(tokenizer(PROBE, add_special_tokens=False).input_ids, skip_special_tokens=True)
         raise UserError(
@@ -99,6 +99,23 @@ def load_tokenizer(model_args: ModelArguments, config: PretrainedConfig) -> PreT
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.model_max_length = max_positions(config)
     return tokenizer
+
+
+def _no_tokenizer(model_args: ModelArguments, reason: str) -> UserError:
+    """Why there is none: a Hub that failed looks, to who asks whether a file is there, like one without the file."""
+    from transformers.utils import cached_file
+
+    name = model_args.model
+    if not Path(name).is_dir():
+        try:
+            cached_file(name, "tokenizer.json", revision=model_args.model_revision)
+        except Exception as error:
+            if failure := hub_failure(name, error):
+                return failure
+    return UserError(
+        f"{name}: no tokenizer could be loaded: {reason}; copy tokenizer.json of its base model into the folder, "
+        "or make a tokenizer with scripts/run_scratch.py"
+    )
 
 
 def max_positions(config: PretrainedConfig) -> int:

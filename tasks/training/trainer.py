@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import shlex
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +13,12 @@ from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, SequentialSampler
-from transformers import EarlyStoppingCallback, TrainerCallback
+from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import EvalLoopOutput, unwrap_peft_model
 from transformers.utils.generic import is_flash_attention_requested
 
 from tasks.distributed import gather_lists
-from tasks.errors import Interrupted, UserError
+from tasks.errors import UserError
 from tasks.run_folder import RunConfig
 from tasks.training.adapters import (
     ADAPTER_FILES,
@@ -33,22 +30,26 @@ from tasks.training.adapters import (
     save_adapter,
 )
 from tasks.training.batches import SharedBatchSampler, TokenBudgetSampler
+from tasks.training.checkpoints import damage
 from tasks.training.collator import PaddingFreeCollator
+from tasks.training.divergence import FiniteTrainer
 from tasks.training.encoding import IGNORE
 from tasks.training.engine import fuse_gelu, has_attention_dropout, head_on_labels_only, keep_freed_memory
 from tasks.training.fitting import FittingTrainer
+from tasks.training.resumable import ResumableTrainer
 from tasks.training.sharding import check_checkpoint
 from tasks.training.tokenization import make_portable
 
 
-class CompletionTrainer(FittingTrainer):
+class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
     """``Trainer`` for sequences whose labels are built in encoding.
 
     - ``eval_loss`` is the mean over labelled tokens. The plain Trainer averages the means of batches, so its figure moves
       with the batch size and a row with one label token weighs as much as one with a hundred.
     - Several processes learn and report what one process with their batches together would: no row counts twice.
     - ``score_task()`` gives the task's own metrics where ``metric_for_best_model`` asks for one.
-    - A resumed and a best model have all of their weights back.
+    - A resumed and a best model have all of their weights back; whole checkpoints and exact resume: ``ResumableTrainer``.
+    - A loss that is no number ends training: ``FiniteTrainer``.
     - What is saved loads elsewhere: ``use_cache`` on (the plain Trainer saves it as False, which makes generation crawl), a
       tokenizer class that other programs know, task.json beside the weights, and no pickled arguments.
     - An adapter (``add_adapter``) is saved without its base, and added into it when training ends.
@@ -78,7 +79,6 @@ class CompletionTrainer(FittingTrainer):
         self.score_task = score_task
         self.merge_adapter = merge_adapter
         self._loss_only = False
-        self.add_callback(SaveOnInterrupt())
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
 
@@ -225,6 +225,8 @@ class CompletionTrainer(FittingTrainer):
 
     def _load_best_model(self) -> None:
         self.accelerator.wait_for_everyone()  # the first process may still be writing it
+        if problem := damage(Path(self.state.best_model_checkpoint)):
+            raise UserError(f"{self.state.best_model_checkpoint}: the best checkpoint cannot be loaded: {problem}")
         if not self._restore(self.state.best_model_checkpoint):
             super()._load_best_model()
 
@@ -265,59 +267,3 @@ class CompletionTrainer(FittingTrainer):
             self.run_config.save(folder)
             # A pickle of the arguments: no part of this project reads it, and a token can hide in it.
             (folder / "training_args.bin").unlink(missing_ok=True)
-
-
-class SaveOnInterrupt(TrainerCallback):
-    """Ctrl-C ends training after the step in hand, with a checkpoint and the command that goes on; a second one at once."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._previous: Any = None
-
-    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Take over Ctrl-C. Signals can only be handled in the main thread, which is where scripts train."""
-        if self._previous is not None:  # an attempt of --auto_find_batch_size after the first
-            return
-
-        def ask(*_: Any) -> None:
-            if self._asked:
-                signal.signal(signal.SIGINT, self._previous)
-                raise KeyboardInterrupt
-            self._asked = True
-            print("\nstopping after this step, to save it; press Ctrl-C again to stop at once", file=sys.stderr)
-
-        self._previous = signal.signal(signal.SIGINT, ask)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask for a checkpoint; at the end of an epoch only after its evaluation, which a resumed run would not make up."""
-        if self._asked and not float(state.epoch).is_integer():
-            control.should_save = True
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask for the checkpoint that was put off."""
-        control.should_save = control.should_save or self._asked
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave once the checkpoint is written."""
-        if self._asked:
-            signal.signal(signal.SIGINT, self._previous)
-            raise Interrupted(
-                f"interrupted at step {state.global_step}; its state is in "
-                f"{args.output_dir}/checkpoint-{state.global_step}; go on with: python {shlex.join(_resuming(sys.argv))}"
-            )
-
-    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
-        """Give Ctrl-C back."""
-        signal.signal(signal.SIGINT, self._previous)
-        self._previous = None
-
-
-def _resuming(argv: list[str]) -> list[str]:
-    """The command line that goes on from the newest checkpoint, whatever the one in hand began from."""
-    kept: list[str] = []
-    for argument in argv:
-        if kept[-1:] == ["--resume_from_checkpoint"]:
-            kept.pop()  # its value is this argument
-        elif not argument.startswith("--resume_from_checkpoint="):
-            kept.append(argument)
-    return [*kept, "--resume_from_checkpoint", "last"]

@@ -1,10 +1,12 @@
-"""Ctrl-C in the middle of training, and the very command that its message names: the same weights, bit by bit."""
+"""Runs ended by Ctrl-C, SIGTERM, a full disk and more: what is kept, and the same weights, bit by bit, when they go on."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import signal
@@ -14,6 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.training.trainer import CompletionTrainer
+from tests.conftest import ROOT, write_rows
+from tests.scripts.conftest import ROWS
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +40,14 @@ def arguments(model, files, output, *more):
     ]  # fmt: skip
 
 
-def interrupt_at(monkeypatch, step):
-    """Press Ctrl-C while the given step is being computed."""
+def interrupt_at(monkeypatch, step, number=signal.SIGINT):
+    """Press Ctrl-C, or send another signal, while the given step is being computed."""
     training_step, seen = CompletionTrainer.training_step, []
 
     def pressed(self, *args, **kwargs):
         seen.append(1)
         if len(seen) == step:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return training_step(self, *args, **kwargs)
 
     monkeypatch.setattr(CompletionTrainer, "training_step", pressed)
@@ -118,16 +122,81 @@ def test_interrupted_a_second_time_the_message_leads_to_the_newest_checkpoint(
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
 
 
-def test_a_plain_start_does_not_touch_the_interrupted_run(run_once, dropout_folder, files, tmp_path, monkeypatch):
+def test_a_start_with_other_settings_does_not_touch_the_interrupted_run(
+    run_once, dropout_folder, files, tmp_path, monkeypatch
+):
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
         interrupt_at(patch, 2)
         run_once("run_summarize", *arguments(dropout_folder, files, folder))
     before = (folder / "checkpoint-2" / "model.safetensors").read_bytes()
-    result = run_once("run_summarize", *arguments(dropout_folder, files, folder))
+    result = run_once("run_summarize", *arguments(dropout_folder, files, folder, "--seed", 7))
     assert result.code == 2
-    assert "go on with it by --resume_from_checkpoint last" in result.error
+    assert result.error.startswith(
+        f"--output_dir {folder} holds an earlier run that was started with another --seed; go on with it by "
+        "--resume_from_checkpoint last, replace it by --overwrite_output_dir, or choose another folder"
+    )
     assert (folder / "checkpoint-2" / "model.safetensors").read_bytes() == before
+
+
+def test_changed_rows_are_not_mixed_into_the_interrupted_run(run_once, dropout_folder, tmp_path, monkeypatch):
+    path = write_rows(tmp_path / "rows.jsonl", ROWS["summarize"])
+    folder, changed = tmp_path / "run", {"summarize": (path, path)}
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        run_once("run_summarize", *arguments(dropout_folder, changed, folder))
+    write_rows(tmp_path / "rows.jsonl", ROWS["summarize"][::-1])
+    result = run_once("run_summarize", *arguments(dropout_folder, changed, folder))
+    assert result.code == 2
+    assert result.error.startswith(f"{folder}/checkpoint-2 was trained on other rows, or rows in another order, than those")
+    write_rows(tmp_path / "rows.jsonl", ROWS["summarize"])
+    assert run_once("run_summarize", *arguments(dropout_folder, changed, folder)).code == 0
+
+
+# Each task with another way of making batches.
+TASKS = {
+    "generate": ("--per_device_train_batch_size", 2),
+    "summarize": ("--tokens_per_batch", 64),
+    "nli": ("--train_sampling_strategy", "group_by_length", "--per_device_train_batch_size", 2),
+    "qa": ("--per_device_train_batch_size", 1, "--gradient_accumulation_steps", 2, "--metric_for_best_model", "f1"),
+    "scratch": ("--tokens_per_batch", 24),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_ended_by_sigterm_the_same_command_goes_on(run_once, kogpt2_folder, files, tmp_path, monkeypatch, task):
+    train, validation = files["generate" if task == "scratch" else task]
+    base = ("--model", kogpt2_folder)
+    if task == "scratch":
+        base = ("--model_size", "mini", "--vocab_size", 700, "--n_positions", 64)
+    if task in ("generate", "scratch"):
+        base = (*base, "--num_samples", 1)
+
+    def run(folder):
+        return run_once(
+            f"run_{task}", *base, "--train_file", train, "--validation_file", validation, "--output_dir", folder,
+            "--max_new_tokens", 8, "--num_train_epochs", 3, "--learning_rate", 0.01, "--dropout", 0.2, *TASKS[task],
+        )  # fmt: skip
+
+    assert run(tmp_path / "whole").code == 0
+    folder = tmp_path / "run"
+    for step in (2, 3):  # the second time in the middle of another epoch
+        with monkeypatch.context() as patch:
+            interrupt_at(patch, step, signal.SIGTERM)
+            ended = run(folder)
+        assert ended.code == 143, ended.stderr
+        assert ended.error.startswith("ended by SIGTERM at step ")
+    finished = run(folder)
+    assert finished.code == 0, finished.stderr
+    assert f"going on from {folder}/checkpoint-" in finished.stderr
+    expected, found = load_file(tmp_path / "whole" / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert expected.keys() == found.keys()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    for name in ("tokenizer.json", "predictions.jsonl"):
+        assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    again = run(folder)
+    assert again.code == 2
+    assert again.error.startswith(f"--output_dir {folder} holds an earlier run; go on with it by")
 
 
 def test_a_checkpoint_that_is_none_is_named(run_once, dropout_folder, files, tmp_path):
@@ -148,7 +217,110 @@ def test_a_damaged_checkpoint_is_named(run_once, dropout_folder, files, tmp_path
         run_once("run_summarize", *arguments(dropout_folder, files, folder))
     weights = folder / "checkpoint-2" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
-    more = ("--resume_from_checkpoint", "last")
-    result = run_once("run_summarize", *arguments(dropout_folder, files, folder, *more))
+    for more in ((), ("--resume_from_checkpoint", "last"), ("--resume_from_checkpoint", folder / "checkpoint-2")):
+        result = run_once("run_summarize", *arguments(dropout_folder, files, folder, *more))
+        assert result.code == 2
+        assert "checkpoint-2" in result.error
+        assert "model.safetensors has 100 bytes" in result.error
+        assert "start anew" in result.error
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "trainer_state.json"])
+def test_from_a_damaged_checkpoint_the_run_falls_back_to_the_one_before(
+    run_once, dropout_folder, files, whole, tmp_path, monkeypatch, name
+):
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 6)  # checkpoint-4 is the first epoch's
+        run_once("run_summarize", *arguments(dropout_folder, files, folder))
+    path = folder / "checkpoint-6" / name
+    path.write_bytes(path.read_bytes()[:-20])
+    finished = run_once("run_summarize", *arguments(dropout_folder, files, folder))
+    assert finished.code == 0, finished.stderr
+    assert f"{folder}/checkpoint-6 is skipped: {name} has " in finished.stderr
+    assert f"going on from {folder}/checkpoint-4" in finished.stderr
+    expected, found = load_file(whole / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_good_checkpoint_and_no_result(
+    run_once, dropout_folder, files, tmp_path, monkeypatch
+):
+    compute_loss, seen = CompletionTrainer.compute_loss, []
+
+    def lost(self, model, *args, **kwargs):
+        seen.append(model.training)  # evaluations come through here, too
+        return compute_loss(self, model, *args, **kwargs) * (float("nan") if seen.count(True) == 6 else 1)
+
+    monkeypatch.setattr(CompletionTrainer, "compute_loss", lost)
+    folder = tmp_path / "run"
+    result = run_once("run_summarize", *arguments(dropout_folder, files, folder))
     assert result.code == 2
-    assert "checkpoint-2: the checkpoint cannot be read" in result.error
+    assert re.match(r"the loss is not a finite number at step 6 \(rows train-\d, train-\d\); ", result.error)
+    assert f"the last good checkpoint is {folder}/checkpoint-4;" in result.error
+    assert not (folder / "model.safetensors").exists()
+
+
+def test_a_disk_that_fills_up_while_saving(run_once, dropout_folder, files, whole, tmp_path, monkeypatch):
+    # A limit to the size of a file is the nearest to a full disk that a process may set for itself.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    training_step, seen, folder = CompletionTrainer.training_step, [], tmp_path / "run"
+
+    def filling(self, *args, **kwargs):
+        seen.append(1)
+        if len(seen) == 6:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        return training_step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CompletionTrainer, "training_step", filling)
+        try:
+            result = run_once("run_summarize", *arguments(dropout_folder, files, folder))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert result.code == 2
+    assert result.error.startswith(f"{folder}/checkpoint-8 could not be written (")
+    assert f"{folder}/checkpoint-4 is whole: the same command goes on from there, once there is room" in result.error
+    assert not (folder / "checkpoint-8").exists()
+    finished = run_once("run_summarize", *arguments(dropout_folder, files, folder))
+    assert finished.code == 0, finished.stderr
+    expected, found = load_file(whole / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+
+
+def test_a_folder_that_is_closed_to_us_half_way(run_once, dropout_folder, files, tmp_path, monkeypatch):
+    makedirs, folder = os.makedirs, tmp_path / "run"
+
+    def closed(path, *args, **kwargs):
+        if str(path).endswith("checkpoint-8"):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        makedirs(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "makedirs", closed)  # tests may run as root, whom no mode keeps out
+    result = run_once("run_summarize", *arguments(dropout_folder, files, folder))
+    assert result.code == 2
+    assert result.error.startswith(f"{folder}/checkpoint-8 could not be written ({folder}/checkpoint-8: Read-only file")
+    assert (folder / "checkpoint-4" / "complete.json").is_file()
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
+def test_the_commands_of_the_readme_do_what_they_are_said_to(run_once, kogpt2_folder, files, tmp_path, monkeypatch, readme):
+    section = re.search(r"^## (?:Resuming|이어서 학습하기)\n(.*?)^## ", (ROOT / readme).read_text("utf-8"), re.M | re.S)[1]
+    commands = [shlex.split(line, comments=True) for line in section.splitlines() if line.startswith("python ")]
+    assert [command[:2] for command in commands] == [["python", "scripts/run_nli.py"]] * 3
+    train, validation = files["nli"]
+
+    def run(command):
+        values = {"skt/kogpt2-base-v2": kogpt2_folder, "outputs/nli": tmp_path / "nli"}
+        small = ("--train_file", train, "--validation_file", validation, "--max_new_tokens", 8, "--logging_steps", 1)
+        return run_once("run_nli", *(values.get(word, word) for word in command[2:]), *small)
+
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2, signal.SIGTERM)
+        assert run(commands[0]).code == 143
+    gone_on = run(commands[0])
+    assert gone_on.code == 0, gone_on.stderr
+    assert "going on from" in gone_on.stderr
+    for command, steps in zip(commands[1:], (5, 3)):
+        assert run(command).code == 0
+        assert json.loads((tmp_path / "nli" / "trainer_state.json").read_text("utf-8"))["global_step"] == steps

@@ -163,7 +163,7 @@ def test_an_empty_model_folder(refused, tmp_path):
         (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
         (lambda folder: (folder / "config.json").unlink(), "config.json"),
         (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"\0" * 64), "the model cannot be loaded"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\0" * 64), "model.safetensors is damaged or cut off"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "bert reads in both directions"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "t5"}'), "t5 is no causal language model"),
     ],

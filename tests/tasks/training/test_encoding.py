@@ -356,11 +356,12 @@ def test_a_length_that_the_model_cannot_read_is_an_error(kogpt2_folder, requeste
 
 def test_encode_counts_rows_and_tokens_of_each_split(kogpt2_folder):
     task, encoder = get_task("summarize"), make(kogpt2_folder, "summarize", 16, 4)
-    long = task.format({**ROWS["summarize"], "document": " ".join(WORDS * 2)})
+    long = task.format({**ROWS["summarize"], "id": "long", "document": " ".join(WORDS * 2)})
     counts = defaultdict(dict)
     train = encode(encoder, [task.format(ROWS["summarize"]), long], "train", counts)
     validation = encode(encoder, [task.format(ROWS["summarize"])], "validation", counts)
-    assert train.column_names == ["input_ids", "labels"]
+    assert train.column_names == ["id", "input_ids", "labels"]
+    assert train["id"][:] == ["0", "long"]
     assert (len(train), len(validation)) == (2, 1)
     # 8 tokens; 12 tokens of prompt and 3 of completion.
     assert counts["train"] == {"cut": 1, "tokens": 23, "labelled_tokens": 6}

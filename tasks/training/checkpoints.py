@@ -1,0 +1,196 @@
+"""Checkpoints that are known to be whole: sealed once all of their bytes are on the disk, checked before they are trusted.
+
+A process can be killed, and a disk fill up, at any byte of a checkpoint. So ``complete.json`` is written last, after every
+other file was forced to the disk, and names each file with its size and hash. A folder without it was not finished; one
+whose files differ from it was damaged later. Its ``order`` counts the checkpoints of a folder: no clock and no time stamp of
+a file decides which one is the newest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from tasks.run_folder import write_json
+
+SEAL = "complete.json"
+STATE = "trainer_state.json"  # what the Trainer writes last
+
+
+def seal(folder: Path, **facts: Any) -> None:
+    """Force all files below ``folder`` to the disk, then write down their sizes and SHA-256, with ``facts``.
+
+    Raises:
+        OSError: the disk refuses.
+        UserError: the same, for the seal itself.
+    """
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL):
+        _sync(path)
+        files[str(path.relative_to(folder))] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+    order = 1 + max((_order(other) for other in find_checkpoints(folder.parent)), default=0)
+    write_json(folder / SEAL, facts | {"order": order, "files": files})
+    _sync(folder)
+    _sync(folder.parent)
+
+
+def read_seal(folder: Path) -> dict[str, Any] | None:
+    """The facts of a sealed checkpoint; None where it has no seal, or none that can be read."""
+    try:
+        found = json.loads((folder / SEAL).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("files"), dict) else None
+
+
+def find_checkpoints(folder: Path) -> list[Path]:
+    """The folders ``checkpoint-<step>`` in ``folder``, the newest last; those without a seal come first."""
+    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: (_order(path), int(path.name.partition("-")[2])))
+
+
+def newest_whole(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest checkpoint in ``folder`` that can be gone on from, and the newer ones that cannot, each with the reason.
+
+    One without a seal is never taken: nothing says that it is whole. One that holds the weights alone
+    (``--save_only_model``) is whole, but there is nothing to go on from.
+    """
+    unusable: list[tuple[Path, str]] = []
+    for path in reversed(find_checkpoints(folder)):
+        found = read_seal(path)
+        if found is None:
+            problem = f"it has no {SEAL}: it was not written to its end, or by another program"
+        else:
+            problem = damage(path) or ("" if found.get("resumable", True) else "it holds the weights alone")
+        if not problem:
+            return path, unusable
+        unusable.append((path, problem))
+    return None, unusable
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, and in which file; None where it is as it was written.
+
+    Without a seal the files are checked as far as their own formats allow: JSON is parsed, the length of a safetensors file
+    is compared with its header, the checksums inside of a torch file are counted again. Nothing is unpickled.
+    """
+    found = read_seal(folder)
+    if found is None:
+        if not (folder / STATE).is_file():
+            return f"{STATE} is missing"
+        return next((problem for path in sorted(folder.iterdir()) if (problem := unreadable(path))), None)
+    for name, expected in found["files"].items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != expected["bytes"]:
+            return f"{name} has {path.stat().st_size:,} bytes, and {expected['bytes']:,} were written"
+        if _sha256(path) != expected["sha256"]:
+            return f"{name} is not what was written (its SHA-256 differs)"
+    return None
+
+
+def unreadable(path: Path) -> str | None:
+    """Why a file of a checkpoint or a model cannot be whole, by its format; None where nothing is known to be wrong."""
+    try:
+        if path.suffix == ".json":
+            json.loads(path.read_text("utf-8"))
+        elif path.suffix == ".safetensors":
+            _check_safetensors(path)
+        elif path.suffix in (".pt", ".pth"):
+            with zipfile.ZipFile(path) as archive:
+                if name := archive.testzip():
+                    return f"{path.name} is damaged (at {name})"
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        return f"{path.name} is damaged or cut off ({' '.join(str(error).split())[:100]})"
+    return None
+
+
+def _check_safetensors(path: Path) -> None:
+    """Raises ValueError where the file is shorter or longer than its header says (8 bytes of length, JSON, tensors)."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise ValueError(f"{size:,} bytes, shorter than its own header")
+        header = json.loads(file.read(length))
+    end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+    if size != 8 + length + end:
+        raise ValueError(f"{size:,} bytes, and its header tells of {8 + length + end:,}")
+
+
+def discard(folder: Path) -> None:
+    """Delete a checkpoint, its seal first: one that is half deleted is never taken for a damaged one."""
+    (folder / SEAL).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename a damaged checkpoint, so that it is neither resumed from nor counted, but can be looked at."""
+    place = folder.with_name(f"damaged-{folder.name}")
+    if place.exists():
+        shutil.rmtree(place)
+    return folder.rename(place)
+
+
+def rotate(current: Path, best: str | None, limit: int | None) -> None:
+    """Delete the oldest checkpoints beside ``current`` until ``limit`` are left; ``current`` and the best one always stay.
+
+    transformers sorts by the time stamps of the folders, which a clock that was set back turns around.
+    """
+    if not limit or limit < 0:
+        return
+    kept = {current.resolve()} | ({Path(best).resolve()} if best else set())
+    others = [path for path in find_checkpoints(current.parent) if path.resolve() not in kept]
+    for path in others[: max(0, len(others) + len(kept) - limit)]:
+        discard(path)
+
+
+def fingerprint(*datasets: Any) -> str | None:
+    """SHA-256 of the token ids and labels of prepared rows, in their order; None where nobody knows them yet (a stream)."""
+    from datasets import Dataset
+
+    digest = hashlib.sha256()
+    for rows in datasets:
+        if rows is None:
+            continue
+        if not isinstance(rows, Dataset):
+            return None
+        for table in rows.select_columns(["input_ids", "labels"]).with_format("arrow").iter(batch_size=10_000):
+            for column in table.columns:
+                lists = column.combine_chunks()
+                digest.update(lists.value_lengths().to_numpy(zero_copy_only=False).tobytes())
+                digest.update(lists.flatten().to_numpy(zero_copy_only=False).tobytes())
+        digest.update(b"end")
+    return digest.hexdigest()
+
+
+def _order(folder: Path) -> int:
+    found = read_seal(folder)
+    order = found.get("order") if found else None
+    return order if isinstance(order, int) else 0
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """fsync a file or, so that the names in it last, a folder (which Windows neither can nor needs)."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
