@@ -4,6 +4,7 @@ python scripts/benchmark.py train --task nli --train_file nli.jsonl --bf16 --out
 python scripts/benchmark.py train --task nli --train_file nli.jsonl --time_to_quality --max_seconds 300
 python scripts/benchmark.py infer --task summarize --validation_file news.jsonl --variants ours,generate_batch_16
 python scripts/benchmark.py prepare --task nli --sample_data
+python scripts/benchmark.py scale --random_model mini --tokenizer FOLDER --corpus_mb 20,200,2000
 
 --random_model small --tokenizer FOLDER measures an empty GPT-2 in place of --model: speed does not depend on the weights.
 """
@@ -20,7 +21,7 @@ from tasks.errors import UserError, user_errors
 from tasks.training.arguments import DataArguments, ModelArguments
 from tasks.training.command_line import parse_dataclasses
 
-COMMANDS = ("train", "infer", "prepare")
+COMMANDS = ("train", "infer", "prepare", "scale")
 
 
 def main() -> None:
@@ -32,18 +33,24 @@ def main() -> None:
         raise UserError(f"{command}: no such command; take one of {', '.join(COMMANDS)}")
     if args.time_to_quality and command != "train":
         raise UserError(f"--time_to_quality is for train, not for {command}")
-    chosen = choose(command, args.task, args.variants, args.time_to_quality)
+    chosen = choose(command, args.task, args.variants, args.time_to_quality) if command != "scale" else {}
     limit_rows(command, args, data_args)
 
     from tasks.benchmarking import machine, quality, report, running
     from tasks.benchmarking.workspace import make_workspace
     from tasks.run_folder import make_writable, write_json
 
-    output = Path(args.output_file or f"outputs/benchmark-{command}-{args.task}.json")
+    task = "generate" if command == "scale" else args.task
+    output = Path(args.output_file or f"outputs/benchmark-{command}-{task}.json")
     try:
         make_writable(output.parent)
     except UserError as error:
         raise UserError(str(error).replace("--output_dir", "--output_file")) from None
+    if command == "scale":
+        from tasks.benchmarking import scaling
+
+        scaling.measure(args, data_args, model_args, output)
+        return
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         common = make_workspace(Path(name), command, args, data_args, model_args) | settings_of(command, args)
         jobs = {label: job_of(common, variant) for label, variant in chosen.items()}

@@ -30,22 +30,21 @@ def main() -> None:
     from tasks.publishing.recording import RunRecorder
     from tasks.run_folder import RunConfig
     from tasks.training.collator import CompletionCollator
-    from tasks.training.encoding import Encoder, encode, sequence_length
-    from tasks.training.examples import load_examples
+    from tasks.training.encoding import Encoder, sequence_length
     from tasks.training.modeling import align_special_tokens, gpt2_config
     from tasks.training.output_folder import check_output_dir, clear_output_dir
+    from tasks.training.preparing import RunData
     from tasks.training.results import finish
-    from tasks.training.scratch_tokenizer import saved_tokenizer, train_tokenizer
+    from tasks.training.scratch_tokenizer import saved_tokenizer, tokenizer_of
     from tasks.training.trainer import CompletionTrainer
 
     checkpoint = check_output_dir(task, training_args)
     set_seed(training_args.seed)
-    examples, counts = load_examples(task, data_args, seed=training_args.seed, splits=("train", "validation", "test"))
+    data = RunData(task, data_args, training_args, ("train", "validation", "test"))
 
     # The tokenizer sees the training rows alone, and holds the separators of every task to come.
-    texts = (example.completion for example in examples["train"])
-    tokenizer = saved_tokenizer(checkpoint) or train_tokenizer(
-        texts, scratch_args.vocab_size, task.separators, scratch_args.n_positions
+    tokenizer = saved_tokenizer(checkpoint) or tokenizer_of(
+        data, scratch_args.vocab_size, task.separators, scratch_args.n_positions
     )
     if len(tokenizer) < scratch_args.vocab_size:
         print(f"the corpus gave {len(tokenizer):,} tokens, fewer than the {scratch_args.vocab_size:,} asked for")
@@ -53,7 +52,7 @@ def main() -> None:
     # Token ids, the loss on the whole text; a text that is too long becomes several sequences.
     settings = generation_settings(task, generation_args)
     encoder = Encoder(tokenizer, sequence_length(data_args.max_length, tokenizer), settings["max_new_tokens"])
-    datasets = {split: encode(encoder, rows, split, counts) for split, rows in examples.items()}
+    datasets, examples, counts = data.encode(encoder)
 
     model = GPT2LMHeadModel(gpt2_config(scratch_args.model_size, tokenizer, scratch_args.dropout))
     align_special_tokens(model, tokenizer)

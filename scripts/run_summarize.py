@@ -28,10 +28,10 @@ def main() -> None:
     from tasks.run_folder import RunConfig
     from tasks.training.adapters import add_adapter
     from tasks.training.collator import CompletionCollator
-    from tasks.training.encoding import Encoder, encode, sequence_length
-    from tasks.training.examples import load_examples
+    from tasks.training.encoding import Encoder, sequence_length
     from tasks.training.modeling import load_config, load_model
     from tasks.training.output_folder import check_output_dir, clear_output_dir
+    from tasks.training.preparing import RunData
     from tasks.training.results import finish
     from tasks.training.tokenization import add_separators, load_tokenizer
     from tasks.training.trainer import CompletionTrainer
@@ -39,9 +39,9 @@ def main() -> None:
     checkpoint = check_output_dir(task, training_args)
     set_seed(training_args.seed)
 
-    # Rows from files, the Hub or the sample, formatted by the task.
+    # Rows from files, the Hub or the sample; they are read when they are needed.
     splits = ("train", "validation", "test") if training_args.do_train else ("validation", "test")
-    examples, counts = load_examples(task, data_args, seed=training_args.seed, splits=splits)
+    data = RunData(task, data_args, training_args, splits)
 
     # A tokenizer that carries Korean and has one token a separator.
     config = load_config(model_args)
@@ -50,8 +50,7 @@ def main() -> None:
     # Token ids, the loss on summary and eos alone. What cannot fit into the model is found here, before training.
     settings = generation_settings(task, generation_args)
     encoder = Encoder(tokenizer, sequence_length(data_args.max_length, tokenizer), settings["max_new_tokens"])
-    encoder.prompts(examples["validation"])
-    datasets = {split: encode(encoder, rows, split, counts) for split, rows in examples.items()}
+    datasets, examples, counts = data.encode(encoder)
 
     model = load_model(model_args, tokenizer, appended_ids)
     model.generation_config = generation_config(settings, tokenizer)

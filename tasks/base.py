@@ -140,6 +140,7 @@ class Task:
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
     do_sample: ClassVar[bool] = False
     extractive: ClassVar[bool] = False  # whether --extractive may ask for completions that stand in the prompt's Source
+    streaming: ClassVar[bool] = False  # whether --streaming may read the training rows as they are needed
     sample_texts: ClassVar[dict[str, tuple[str, ...]]] = {}  # a bundled sample made of other samples' columns
     hub_task: ClassVar[str] = "text-generation"  # what the Hub calls the task, for the results of a model card
     card: ClassVar[dict[str, CardText]] = {}  # language of the card -> its words

@@ -36,6 +36,7 @@ class Generate(Task):
     main_metric = "bits_per_character"
     metrics = {"bits_per_character": False, "perplexity": False}
     max_new_tokens = 64
+    streaming = True
     do_sample = True  # greedy decoding of open text falls into loops (Holtzman et al. 2020)
     hub_task = "text-generation"
     card = {

@@ -61,7 +61,12 @@ class BenchmarkArguments:
     eval_seconds: float = field(
         default=30.0, metadata={"help": "--time_to_quality: seconds of training between two losses; less at first."}
     )
-    rows: int = field(default=50_000, metadata={"help": "prepare: rows; the file's are repeated."})
+    rows: int = field(
+        default=50_000, metadata={"help": "prepare: rows; the file's are repeated. scale: rows of the starts."}
+    )
+    corpus_mb: str = field(
+        default="20,200,2000", metadata={"help": "scale: sizes of the corpora that are made and streamed, in MB."}
+    )
     max_memory_gb: float | None = field(
         default=None, metadata={"help": "A run that needs more fails; 90 %% of what is free at the start by default."}
     )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasks.base import Example, Separator
 from tasks.benchmarking.machine import memory_figures
 from tasks.benchmarking.workspace import Workspace
 from tasks.training.encoding import encode
+from tasks.training.parallel import ordered_map
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Rows/second of one process (one thread: TOKENIZERS_PARALLELISM is off on both sides), after 1,000 uncounted rows."""
+    """Rows/second of so many processes (one thread each: TOKENIZERS_PARALLELISM is off), after 1,000 uncounted rows."""
     work = Workspace.open(job)
     rows = list(itertools.islice(itertools.cycle(work.examples["train"]), job["rows"]))
     WAYS[job["way"]](work, rows[:1000])
@@ -26,26 +27,29 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ours(work: Workspace, rows: Sequence[Example]) -> Any:
-    return encode(work.encoder, rows, "train", defaultdict(dict))
+    return encode(work.encoder, rows, "train", defaultdict(dict), processes=work.job["processes"])
 
 
 def _bare(work: Workspace, rows: Sequence[Example]) -> Any:
-    return [work.tokenizer(texts, add_special_tokens=False).input_ids for texts in _calls(rows)]
+    return _in_calls(lambda texts: len(work.tokenizer(texts, add_special_tokens=False).input_ids), work, rows)
 
 
 def _bare_backend(work: Workspace, rows: Sequence[Example]) -> Any:
     encode_texts = work.tokenizer.backend_tokenizer.encode_batch_fast
-    return [[text.ids for text in encode_texts(texts, add_special_tokens=False)] for texts in _calls(rows)]
+    return _in_calls(lambda texts: len([text.ids for text in encode_texts(texts, add_special_tokens=False)]), work, rows)
 
 
-def _calls(rows: Sequence[Example]) -> Iterator[list[str]]:
-    """The texts of 1,000 rows at a time: the parts of their prompts but separators, and their completions."""
-    for start in range(0, len(rows), 1000):
+def _in_calls(tokenize: Callable[[list[str]], int], work: Workspace, rows: Sequence[Example]) -> int:
+    """Texts of 1,000 rows a call: the parts of their prompts but separators, and their completions. Nothing is sent back."""
+
+    def call(start: int) -> int:
         texts = []
         for row in rows[start : start + 1000]:
             texts += [getattr(part, "text", part) for part in row.prompt if not isinstance(part, Separator)]
             texts.append(row.completion)
-        yield texts
+        return tokenize(texts)
+
+    return sum(ordered_map(call, range(0, len(rows), 1000), work.job["processes"]))
 
 
 WAYS = {"ours": _ours, "bare": _bare, "bare_backend": _bare_backend}

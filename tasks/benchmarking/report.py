@@ -67,6 +67,18 @@ def table(command: str, summary: dict[str, dict[str, Any]], chosen: dict[str, Va
     return "\n".join([markdown(rows), "", *notes])
 
 
+def scale_table(summary: dict[str, dict[str, Any]], ratios: dict[str, float]) -> str:
+    """One line a run with its medians, and the ratios below."""
+    forms = {"peak_memory_mb": ",.0f", "seconds": ",.2f", "useful_tokens_per_second": ",.0f"}
+    rows = [["run", "peak memory, MB", "seconds", "tokens/s"]]
+    for name, figures in summary.items():
+        if "failed" in figures:
+            rows.append([name, "failed", "", ""])
+            continue
+        rows.append([name, *(f"{figures[key]['median']:{form}}" if key in figures else "" for key, form in forms.items())])
+    return "\n".join([markdown(rows), "", *(f"- {name}: {ratio:.2f}" for name, ratio in ratios.items())])
+
+
 def quality_table(comparison: dict[str, Any]) -> str:
     """The seconds that each variant takes to the loss that the slowest peer ends with."""
     rows = [["variant", "seconds trained", "steps", "loss at the start", "at the end", "best", "seconds to the target"]]

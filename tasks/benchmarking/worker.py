@@ -15,7 +15,7 @@ from tasks.run_folder import write_json
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """The figures of a job."""
-    modules = {"train": "training", "infer": "inferring", "prepare": "preparing"}
+    modules = {"train": "training", "infer": "inferring", "prepare": "preparing", "scale": "scaling"}
     name = "floor" if job["way"] == "floor" else modules[job["command"]]
     return import_module(f"tasks.benchmarking.{name}").run(job)
 

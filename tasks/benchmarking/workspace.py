@@ -59,7 +59,7 @@ def make_workspace(
     with open(folder / ROWS, "wb") as file:
         pickle.dump(examples, file)
     if command != "prepare":
-        _save_model(folder / MODEL, args, model_args, tokenizer, appended_ids)
+        save_model(folder / MODEL, args, model_args, tokenizer, appended_ids)
     else:
         config.save_pretrained(folder / MODEL)
     tokenizer.save_pretrained(folder / MODEL)
@@ -68,6 +68,7 @@ def make_workspace(
         "command": command,
         "folder": str(folder),
         "task": task.name,
+        "processes": data_args.preprocessing_num_workers or 1,
         "max_length": length,
         "max_new_tokens": new_tokens,
         "dtype": model_args.dtype,
@@ -87,7 +88,7 @@ def _max_new_tokens(task: Task, args: BenchmarkArguments, command: str, tokenize
     return max(map(len, words)) + 1 if words else 64
 
 
-def _save_model(folder: Path, args: Any, model_args: ModelArguments, tokenizer: Any, appended_ids: list[int]) -> None:
+def save_model(folder: Path, args: Any, model_args: ModelArguments, tokenizer: Any, appended_ids: list[int]) -> None:
     """The weights that every run begins with, in float32."""
     import torch
     from transformers import GPT2LMHeadModel

@@ -88,6 +88,26 @@ class DataArguments:
     max_length: int | None = field(
         default=None, metadata={"help": "Tokens of a whole sequence; the model's positions, 1,024 at most, by default."}
     )
+    preprocessing_num_workers: int | None = field(
+        default=None, metadata={"help": "Processes that format and encode the rows; 1 by default."}
+    )
+    overwrite_cache: bool = field(
+        default=False, metadata={"help": "Prepare the rows anew, though they are in the cache from an earlier start."}
+    )
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "generate, scratch: read the training rows as they are needed; for corpora larger than memory."},
+    )
+    shuffle_buffer_size: int = field(
+        default=10_000, metadata={"help": "--streaming: rows that are held in memory to be shuffled."}
+    )
+
+    def __post_init__(self) -> None:
+        """Raises UserError on numbers that prepare nothing."""
+        for name in ("preprocessing_num_workers", "shuffle_buffer_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"--{name} is {value}; it must be 1 or more")
 
 
 @dataclass

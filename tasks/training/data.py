@@ -6,6 +6,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import tasks
 from tasks.base import Example, RowError, Task
 from tasks.errors import UserError
+from tasks.training.cache import file_sha256
 from tasks.training.columns import Loaded, columns_of, load_rows, parse_column_map
 from tasks.training.files import Row, find_files, read_rows, suffix_of
-from tasks.training.hub_data import OTHER_SOURCES, commit_of, find_split, load_hub, load_split
+from tasks.training.hub_data import OTHER_SOURCES, commit_of, find_split, identity_of, load_hub, load_split
 
 if TYPE_CHECKING:
     import datasets
@@ -24,11 +26,21 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 
-#: A split as the source has it; nothing is read before it is called.
-Reader = Callable[[], Loaded]
+
+@dataclass(frozen=True)
+class Reader:
+    """A split as the source has it: nothing is read before it is called.
+
+    ``identity`` is all that its rows depend on, as JSON values: two sources of the same identity have the same rows.
+    """
+
+    load: Callable[[], Loaded]
+    identity: Callable[[], Any]
 
 
-def load_raw_datasets(task: Task, data_args: Any, *, seed: int, splits: tuple[str, ...]) -> datasets.DatasetDict:
+def load_raw_datasets(
+    task: Task, data_args: Any, *, seed: int, splits: tuple[str, ...], readers: dict[str, Reader] | None = None
+) -> datasets.DatasetDict:
     """Read the ``splits`` (of train, validation, test) that the caller needs.
 
     Every split has ``id`` (the data's id or guid, else ``train-0``; a repeated one gets ``#2``), ``where`` (file and
@@ -37,19 +49,19 @@ def load_raw_datasets(task: Task, data_args: Any, *, seed: int, splits: tuple[st
 
     Where the source has no validation split, a random share of train becomes it, if the caller needs one. The share
     depends on ``seed`` and the rows alone, and rows with the same first column (a premise or context with several
-    hypotheses or questions) stay together. The caps take the first rows of what is left.
+    hypotheses or questions) stay together. The caps take the first rows of what is left. ``readers`` are those of
+    ``find_readers``, where they have been found already.
 
     Raises:
         UserError: two sources at once, a source that cannot be read, too few rows, or data that does not fit the task.
     """
     import datasets
 
-    _check_numbers(data_args)
-    readers = _readers(task, data_args, splits)
-    loaded = {split: readers[split]() for split in splits if split in readers}
+    readers = readers or find_readers(task, data_args, splits)
+    loaded = {split: readers[split].load() for split in splits if split in readers}
     rows: dict[str, Sequence[int]] = {split: range(len(part.data)) for split, part in loaded.items()}
     if "validation" in splits and "validation" not in readers and "train" in readers:
-        loaded["validation"] = loaded["train"] if "train" in loaded else readers["train"]()
+        loaded["validation"] = loaded["train"] if "train" in loaded else readers["train"].load()
         shares = _share(task, loaded["validation"].data, data_args.validation_split, seed)
         rows |= {split: share for split, share in shares.items() if split in loaded}
     caps = {"train": data_args.max_train_samples}
@@ -71,12 +83,13 @@ def _check_numbers(data_args: Any) -> None:
             raise UserError(f"--{flag} is {value}; it must be 1 or more, or left out for all rows")
 
 
-def _readers(task: Task, data_args: Any, splits: tuple[str, ...]) -> dict[str, Reader]:
-    """{split: what reads it} for the splits that the one source has.
+def find_readers(task: Task, data_args: Any, splits: tuple[str, ...]) -> dict[str, Reader]:
+    """{split: what reads it} for the splits that the one source has. Files are not opened, a Hub dataset is downloaded.
 
     Raises:
         UserError: two sources, one that cannot be found, or one that lacks what ``splits`` need.
     """
+    _check_numbers(data_args)
     column_map = parse_column_map(data_args.column_map, task)
     paths = {split: getattr(data_args, f"{split}_file") for split in SPLITS if getattr(data_args, f"{split}_file")}
     files = [f"--{split}_file" for split in paths]
@@ -97,7 +110,10 @@ def _readers(task: Task, data_args: Any, splits: tuple[str, ...]) -> dict[str, R
             raise UserError(f"the task {task.name} has no bundled sample; give --train_file or --dataset instead")
         # The sample has our own names: a map meant for the user's files would only break it.
         return {
-            split: lambda split=split: load_rows(_sample_rows(task, split), task, {}, f"the sample's {split} rows")
+            split: Reader(
+                lambda split=split: load_rows(_sample_rows(task, split), task, {}, f"the sample's {split} rows"),
+                lambda split=split: [file_sha256(path) for path, _ in _sample_files(task, split)],
+            )
             for split in ("train", "validation")
         }
     name, parts = load_hub(task, data_args.dataset, data_args.dataset_config, data_args.dataset_revision)
@@ -106,7 +122,9 @@ def _readers(task: Task, data_args: Any, splits: tuple[str, ...]) -> dict[str, R
     if theirs["train"] is None and ("train" in splits or theirs["validation"] is None):
         raise UserError(f"the dataset {name} has no split 'train'; it has {', '.join(parts)}; {OTHER_SOURCES}")
     return {
-        split: partial(load_split, task, parts[other], column_map, f"{name} {other}")
+        split: Reader(
+            partial(load_split, task, parts[other], column_map, f"{name} {other}"), partial(identity_of, name, parts[other])
+        )
         for split, other in theirs.items()
         if other is not None
     }
@@ -116,10 +134,16 @@ def _sample_folder(name: str) -> Path:
     return Path(tasks.__file__).parent / "samples" / name
 
 
+def _sample_files(task: Task, split: str) -> list[tuple[str, tuple[str, ...]]]:
+    """The bundled files of a split, and the columns that are texts of their own, where the task is made from those."""
+    texts = task.sample_texts or {task.name: ()}
+    return [(str(_sample_folder(name) / f"{split}.jsonl"), columns) for name, columns in texts.items()]
+
+
 def _sample_rows(task: Task, split: str) -> Iterator[Row]:
     """The bundled rows of a task; of a task made from other samples, their texts one by one."""
-    for name, columns in (task.sample_texts or {task.name: ()}).items():
-        for row in read_rows(str(_sample_folder(name) / f"{split}.jsonl")):
+    for path, columns in _sample_files(task, split):
+        for row in read_rows(path):
             if not columns:
                 yield row
             for column in columns:
@@ -135,8 +159,11 @@ def _file_reader(task: Task, path: str, column_map: dict[str, str], split: str) 
             f"{path}: a txt file has one column, and the task {task.name} needs {names}; "
             "use csv, tsv, json, jsonl or parquet"
         )
-    # Rows without targets can be predicted, not trained on or measured.
-    return lambda: load_rows(read_rows(path), task, column_map, path, targets=split != "test")
+    return Reader(
+        # Rows without targets can be predicted, not trained on or measured.
+        lambda: load_rows(read_rows(path), task, column_map, path, targets=split != "test"),
+        lambda: [[suffix_of(name), file_sha256(name)] for name in found],
+    )
 
 
 def _share(task: Task, data: datasets.Dataset, share: float, seed: int) -> dict[str, list[int]]:
@@ -207,18 +234,43 @@ def format_examples(task: Task, dataset: Iterable[dict[str, Any]], skip_bad_rows
     Raises:
         UserError: a row is refused and ``skip_bad_rows`` is off, or no row is left.
     """
-    examples: list[Example] = []
-    skipped = 0
-    first: UserError | None = None
-    for row in dataset:
-        try:
-            examples.append(task.format(row))
-        except RowError as error:
-            skipped += 1
-            first = first or row_error(row, error)
-            if not skip_bad_rows:
-                raise first from None
+    formatted = list(format_rows(task, dataset, skip_bad_rows))
+    examples = [row for row in formatted if isinstance(row, Example)]
     if not examples:
-        reason = f"; the first problem: {first}" if first else ""
-        raise UserError(f"none of {skipped} rows can be used{reason}")
-    return examples, skipped
+        reason = f"; the first problem: {formatted[0]}" if formatted else ""
+        raise UserError(f"none of {len(formatted)} rows can be used{reason}")
+    return examples, len(formatted) - len(examples)
+
+
+def format_rows(task: Task, rows: Iterable[dict[str, Any]], skip_bad_rows: bool) -> Iterator[Example | UserError]:
+    """The example of each row, or what is wrong with it where ``skip_bad_rows`` does not let that be raised."""
+    for row in rows:
+        try:
+            yield task.format(row)
+        except RowError as error:
+            problem = row_error(row, error)
+            if not skip_bad_rows:
+                raise problem from None
+            yield problem
+
+
+class FormattedRows(Sequence[Example]):
+    """The examples of a dataset's rows, formatted a slice at a time when it is asked for.
+
+    A slice lacks the rows that the task refuses; without ``skip_bad_rows`` the first of them is raised as a UserError.
+    """
+
+    def __init__(self, task: Task, rows: datasets.Dataset, skip_bad_rows: bool) -> None:
+        self.task = task
+        self.rows = rows
+        self.skip_bad_rows = skip_bad_rows
+
+    def __len__(self) -> int:
+        """Rows, with those that will be skipped."""
+        return len(self.rows)
+
+    def __getitem__(self, place: slice) -> list[Example]:
+        """The examples of the rows of a slice."""
+        columns = self.rows[place]
+        rows = (dict(zip(columns, values)) for values in zip(*columns.values()))
+        return [row for row in format_rows(self.task, rows, self.skip_bad_rows) if isinstance(row, Example)]

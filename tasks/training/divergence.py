@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +71,11 @@ def row_names(rows: Any, batches: list[dict[str, Any]]) -> list[str]:
     """The ids of the rows of ``batches``, found by their tokens; those of a data set without ids are their numbers.
 
     Nothing has to travel with the batches for it: it is called once, when training ends. Rows with the same tokens are all
-    named. Empty where the rows cannot be read again (a stream), or the batches have no mask to tell rows from padding.
+    named. Empty where the rows cannot be read again (a stream).
     """
-    if not isinstance(rows, Dataset) or any("attention_mask" not in batch for batch in batches):
+    if not isinstance(rows, Dataset):
         return []
-    wanted = {
-        tuple(ids[: sum(mask)])
-        for batch in batches
-        for ids, mask in zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist())
-    }
+    wanted = {row for batch in batches for row in _rows_of(batch)}
     names: list[str] = []
     ids = rows["id"] if "id" in rows.column_names else range(len(rows))
     tokens = (row for part in rows.select_columns(["input_ids"]).iter(batch_size=1000) for row in part["input_ids"])
@@ -86,3 +83,14 @@ def row_names(rows: Any, batches: list[dict[str, Any]]) -> list[str]:
         if tuple(row) in wanted:
             names.append(str(name))
     return list(dict.fromkeys(names))
+
+
+def _rows_of(batch: dict[str, Any]) -> Iterator[tuple[int, ...]]:
+    """The token ids of each row of a batch, padded or one row behind the other."""
+    if "attention_mask" in batch:
+        for ids, mask in zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist()):
+            yield tuple(ids[: sum(mask)])
+        return
+    (starts,) = (batch["position_ids"][0] == 0).nonzero(as_tuple=True)
+    for row in batch["input_ids"][0].tensor_split(starts[1:].cpu()):
+        yield tuple(row.tolist())

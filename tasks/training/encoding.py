@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.base import BOS, Example, Separator, Source
 from tasks.errors import UserError
+from tasks.training.parallel import ordered_map
 from tasks.training.spelling import spell_out, spellings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pyarrow as pa
     from datasets import Dataset
     from transformers import PreTrainedTokenizerFast
 
 #: Labels that the loss skips (the ignore_index of torch's cross entropy).
 IGNORE = -100
+
+#: Examples that are encoded at a time, and what is counted of them, in the order that people read.
+SLICE = 1000
+COUNTS = ("rows", "skipped", "dropped", "cut", "read_in_windows", "split", "tokens", "labelled_tokens")
 
 
 class Tokens(NamedTuple):
@@ -112,28 +121,33 @@ class Encoder:
         Raises:
             UserError: what may not be cut (a question, a typed beginning) does not fit.
         """
-        budget = self.max_length - self.max_new_tokens
-        rows = []
-        for example, parts in zip(examples, self.parts(examples)):
-            prompts = [prompt for prompt, _ in self._fit(parts, budget)]
-            if not prompts:
-                fixed = sum(len(part.ids) for part in parts if part.source is None)
-                raise UserError(
-                    f"row {example.id}: the prompt has {fixed} tokens that may not be cut, and {budget} fit; shorten it, or "
-                    f"change --max_length (now {self.max_length}) or --max_new_tokens (now {self.max_new_tokens})"
-                )
-            rows.append(prompts)
-        return rows
+        return [self._prompts(example, parts) for example, parts in zip(examples, self.parts(examples))]
 
-    def training_rows(self, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    def _prompts(self, example: Example, parts: list[Tokens]) -> list[list[int]]:
+        budget = self.max_length - self.max_new_tokens
+        prompts = [prompt for prompt, _ in self._fit(parts, budget)]
+        if not prompts:
+            fixed = sum(len(part.ids) for part in parts if part.source is None)
+            raise UserError(
+                f"row {example.id}: the prompt has {fixed} tokens that may not be cut, and {budget} fit; shorten it, or "
+                f"change --max_length (now {self.max_length}) or --max_new_tokens (now {self.max_new_tokens})"
+            )
+        return prompts
+
+    def training_rows(self, examples: Sequence[Example], prompts_too: bool = False) -> list[dict[str, Any]]:
         """``{"id", "input_ids", "labels"}`` of each example that has something to learn; the prompt's labels are -100.
 
         A text without a prompt to speak of (``<bos> text``) that is too long becomes several sequences, so that nothing
         of it is lost; any other completion is kept whole and its source is cut.
+
+        Raises:
+            UserError: with ``prompts_too``, as ``prompts``, though nothing is tokenised twice.
         """
         completions, _ = self.tokenize([example.completion or "" for example in examples])
         rows: list[dict[str, Any]] = []
         for example, parts, completion in zip(examples, self.parts(examples), completions):
+            if prompts_too:
+                self._prompts(example, parts)
             if not completion:
                 self.counts["dropped"] += 1
                 continue
@@ -212,39 +226,74 @@ def sequence_length(requested: int | None, tokenizer: PreTrainedTokenizerFast) -
     return requested
 
 
-def encode(encoder: Encoder, examples: Sequence[Example], split: str, counts: dict[str, dict[str, int]]) -> Dataset:
-    """The training rows of all ``examples``; what was cut, split into several and dropped is added to ``counts[split]``.
+def encode(
+    encoder: Encoder,
+    examples: Sequence[Example],
+    split: str,
+    counts: dict[str, dict[str, int]],
+    *,
+    processes: int = 1,
+    path: Path | None = None,
+    prompts_too: bool = False,
+) -> Dataset:
+    """The training rows of all ``examples``; what was used, skipped, cut, split and dropped is added to ``counts[split]``.
+
+    The rows are the same whatever the number of ``processes``. With ``path`` they are written to that Arrow file and read
+    from there as they are needed, instead of held in memory. A slice of ``examples`` may be shorter than asked for, by rows
+    that were skipped. ``prompts_too``: the rows will be predicted as well, so their prompts have to fit.
 
     The column ``id`` says which example a row came from; no model sees it.
 
     Raises:
-        UserError: nothing is left to learn from.
+        UserError: nothing is left to learn from, or a prompt does not fit.
     """
-    import numpy as np
     import pyarrow as pa
     from datasets import Dataset
+    from datasets.fingerprint import generate_random_fingerprint
     from tqdm.auto import tqdm
 
+    totals: Counter[str] = Counter()
+    tables: list[pa.Table] = []
+    work = partial(_encode_slice, encoder, examples, prompts_too)
+    numbers = pa.list_(pa.int32())
+    schema = pa.schema({"id": pa.string(), "input_ids": numbers, "labels": numbers})
+    writer = pa.ipc.new_stream(str(path), schema) if path else None
+    bar = tqdm(total=len(examples), desc=f"encode {split}", unit="row", disable=len(examples) < 2000)
+    with writer or nullcontext(), bar:
+        for table, found in ordered_map(work, range(0, len(examples), SLICE), processes):
+            totals.update(found)
+            if writer:
+                writer.write_table(table)
+            else:
+                tables.append(table)
+            bar.update(min(SLICE, len(examples) - bar.n))
+        if not totals["tokens"]:
+            raise UserError(
+                f"none of the {len(examples)} {split} rows has anything to learn within max_length {encoder.max_length}; "
+                "raise --max_length, or look at the rows"
+            )
+    counts[split] |= {name: totals[name] for name in COUNTS if totals[name]}
+    if path:
+        return Dataset.from_file(str(path))
+    # Without a fingerprint the whole table would be pickled to get one.
+    return Dataset(pa.concat_tables(tables), fingerprint=generate_random_fingerprint())
+
+
+def _encode_slice(
+    encoder: Encoder, examples: Sequence[Example], prompts_too: bool, start: int
+) -> tuple[pa.Table, Counter[str]]:
+    """The training rows of ``SLICE`` examples as a table of int32 lists, and their counts."""
+    import numpy as np
+    import pyarrow as pa
+
+    part = examples[start : start + SLICE]
     encoder.counts.clear()
-    columns: dict[str, list[pa.Array]] = {"input_ids": [], "labels": []}
-    ids: list[pa.Array] = []
-    tokens = labelled = 0
-    with tqdm(total=len(examples), desc=f"encode {split}", unit="row", disable=len(examples) < 2000) as bar:
-        for start in range(0, len(examples), 1000):
-            rows = encoder.training_rows(examples[start : start + 1000])
-            offsets = np.concatenate([[0], np.cumsum([len(row["labels"]) for row in rows])]).astype(np.int32)
-            for name, arrays in columns.items():  # flat, since pyarrow reads nested lists a number at a time
-                flat = np.fromiter(chain.from_iterable(row[name] for row in rows), np.int32, count=offsets[-1])
-                arrays.append(pa.ListArray.from_arrays(offsets, flat))
-            ids.append(pa.array([row["id"] for row in rows], pa.string()))
-            tokens += len(flat)
-            labelled += int((flat != IGNORE).sum())
-            bar.update(min(1000, len(examples) - start))
-    if not tokens:
-        raise UserError(
-            f"none of the {len(examples)} {split} rows has anything to learn within max_length {encoder.max_length}; "
-            "raise --max_length, or look at the rows"
-        )
-    counts[split] |= {key: count for key, count in encoder.counts.items() if count}
-    counts[split] |= {"tokens": tokens, "labelled_tokens": labelled}
-    return Dataset(pa.table({name: pa.chunked_array(arrays) for name, arrays in ({"id": ids} | columns).items()}))
+    rows = encoder.training_rows(part, prompts_too)
+    offsets = np.concatenate([[0], np.cumsum([len(row["labels"]) for row in rows])]).astype(np.int32)
+    columns = {"id": pa.array([row["id"] for row in rows], pa.string())}
+    for name in ("input_ids", "labels"):  # flat, since pyarrow reads nested lists a number at a time
+        flat = np.fromiter(chain.from_iterable(row[name] for row in rows), np.int32, count=offsets[-1])
+        columns[name] = pa.ListArray.from_arrays(offsets, flat)
+    skipped = min(SLICE, len(examples) - start) - len(part)
+    found = {"rows": len(part), "skipped": skipped, "tokens": len(flat), "labelled_tokens": int((flat != IGNORE).sum())}
+    return pa.table(columns), encoder.counts + Counter(found)

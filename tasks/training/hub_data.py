@@ -6,11 +6,13 @@ import errno
 import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.network import causes, is_named, is_network
+from tasks.training.cache import file_sha256
 from tasks.training.columns import ID_COLUMNS, Loaded, columns_of, resolve_columns, row_id
 
 if TYPE_CHECKING:
@@ -23,11 +25,12 @@ OTHER_SOURCES = "use --sample_data, or files of your own with --train_file"
 
 
 def load_hub(
-    task: Task, dataset: str | None, config: str | None, revision: str | None
+    task: Task, dataset: str | None, config: str | None, revision: str | None, *, streaming: bool = False
 ) -> tuple[str, dict[str, datasets.Dataset]]:
     """The name of the dataset and its splits under their own names; ``dataset`` None is the task's default.
 
     ``dataset`` may be a folder: one written by ``save_to_disk``, or one of data files. A single table counts as train.
+    With ``streaming`` nothing is downloaded, and the splits are IterableDatasets.
 
     Raises:
         UserError: it cannot be reached, found or read, needs a login, or has no such configuration.
@@ -47,19 +50,30 @@ def load_hub(
         if any(os.path.isfile(os.path.join(name, mark)) for mark in marks):
             loaded = datasets.load_from_disk(name)
         else:
-            loaded = datasets.load_dataset(name, config, revision=revision)
+            loaded = datasets.load_dataset(name, config, revision=revision, **({"streaming": True} if streaming else {}))
     except Exception as error:
-        message = _explain(error, name, config, revision)
+        message = explain(error, name, config, revision)
         if message is None:
             raise
         raise UserError(message) from None
-    return name, dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
+    parts = dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
+    if streaming:  # a folder of save_to_disk has no other way
+        saved = {split: data for split, data in parts.items() if isinstance(data, datasets.Dataset)}
+        parts |= {split: data.to_iterable_dataset() for split, data in saved.items()}
+    return name, parts
 
 
 def commit_of(splits: Mapping[str, datasets.Dataset]) -> str | None:
     """The commit of the Hub that the splits were read at; None for a folder. datasets names their folder in its cache so."""
     paths = [file["filename"] for split in splits.values() for file in split.cache_files]
     return next((match[1] for path in paths if (match := re.search(r"[/\\]([0-9a-f]{40})[/\\]", path))), None)
+
+
+def identity_of(name: str, data: datasets.Dataset) -> Any:
+    """What the rows of a split depend on: its fingerprint, which for the Hub tells the commit; of a folder all files too."""
+    folder = Path(name)
+    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
+    return [data._fingerprint, [[str(path.relative_to(folder)), file_sha256(path)] for path in files]]
 
 
 def find_split(task: Task, name: str, splits: Mapping[str, Any], split: str) -> str | None:
@@ -120,7 +134,7 @@ def _label(names: list[str], value: int | None) -> str | None:
     return names[value] if 0 <= value < len(names) else str(value)
 
 
-def _explain(error: Exception, name: str, config: str | None, revision: str | None) -> str | None:
+def explain(error: Exception, name: str, config: str | None, revision: str | None) -> str | None:
     """What to tell the user, or None where the error is none of theirs."""
     text = " ".join(str(error).split())
     return _refusal(error, text, name, revision) or _misfit(text, name, config) or _failure(error, text, name)

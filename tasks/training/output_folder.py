@@ -34,7 +34,7 @@ RUN_FILE = "run.json"
 #: Arguments that two starts of one run may differ in: where and how it is watched and published, and where it goes on.
 FREE = (
     "output_dir", "resume_from_checkpoint", "run_name", "project", "trackio", "hub_", "push_to_hub", "report_to",
-    "log_level", "log_on", "disable_tqdm", "local_rank", "ddp_timeout",
+    "log_level", "log_on", "disable_tqdm", "local_rank", "ddp_timeout", "preprocessing_num_workers", "overwrite_cache",
 )  # fmt: skip
 
 

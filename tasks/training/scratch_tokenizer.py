@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.base import Separator
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
+
+    from tasks.training.preparing import RunData
 
 SPECIAL_TOKENS = {
     "bos_token": "<s>",
@@ -37,6 +41,26 @@ def saved_tokenizer(checkpoint: str | None) -> PreTrainedTokenizerFast | None:
     return PreTrainedTokenizerFast.from_pretrained(checkpoint) if checkpoint else None
 
 
+def tokenizer_of(
+    data: RunData, vocab_size: int, separators: Sequence[Separator], model_max_length: int
+) -> PreTrainedTokenizerFast:
+    """``train_tokenizer`` on the training texts, once for the same texts: the next start and other processes read it."""
+    from tokenizers import Tokenizer
+
+    trained: list[PreTrainedTokenizerFast] = []
+
+    def build(folder: Path) -> None:
+        trained.append(train_tokenizer(data.texts(), vocab_size, separators, model_max_length))
+        (folder / "tokenizer.json").write_text(trained[0].backend_tokenizer.to_str(), "utf-8")
+
+    folder = data.keep(["tokenizer", vocab_size, separators], build)
+    if trained:
+        return trained[0]
+    if folder is None:
+        return train_tokenizer(data.texts(), vocab_size, separators, model_max_length)
+    return _wrap(Tokenizer.from_file(str(folder / "tokenizer.json")), model_max_length)
+
+
 def train_tokenizer(
     texts: Iterable[str], vocab_size: int, separators: Iterable[Separator], model_max_length: int
 ) -> PreTrainedTokenizerFast:
@@ -51,7 +75,6 @@ def train_tokenizer(
         UserError: the vocabulary has no room for a single character, or the corpus is empty.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     special = [*SPECIAL_TOKENS.values(), *separators, *(f"<unused{i}>" for i in range(FREE_SLOTS))]
     reserved = len(special) + len(BYTES)
@@ -88,6 +111,10 @@ def train_tokenizer(
     state["model"]["merges"] = [pair for pair in state["model"]["merges"] if "".join(pair) not in {*special, *BYTES}]
     if len(state["model"]["vocab"]) == reserved:
         raise UserError("the corpus has no text to train a tokenizer on; look at --train_file")
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(state)), model_max_length=model_max_length, **SPECIAL_TOKENS
-    )
+    return _wrap(Tokenizer.from_str(json.dumps(state)), model_max_length)
+
+
+def _wrap(tokenizer: Tokenizer, model_max_length: int) -> PreTrainedTokenizerFast:
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=model_max_length, **SPECIAL_TOKENS)

@@ -38,6 +38,7 @@ from tasks.training.engine import fuse_gelu, has_attention_dropout, head_on_labe
 from tasks.training.fitting import FittingTrainer
 from tasks.training.resumable import ResumableTrainer
 from tasks.training.sharding import check_checkpoint
+from tasks.training.streaming import CountStreamed, TextStream
 from tasks.training.tokenization import make_portable
 
 
@@ -79,6 +80,8 @@ class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
         self.score_task = score_task
         self.merge_adapter = merge_adapter
         self._loss_only = False
+        if isinstance(self.train_dataset, TextStream):
+            self.add_callback(CountStreamed(self.train_dataset))
         if self.args.early_stopping_patience is not None:
             self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
 
@@ -101,8 +104,10 @@ class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
         return output
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches by tokens; where ``tokens_per_batch`` is 0 of rows, which are the parent's in one process."""
+        """Batches by tokens; those of a stream; where ``tokens_per_batch`` is 0 of rows, the parent's in one process."""
         args = self.args
+        if isinstance(self.train_dataset, TextStream):
+            return self.train_dataset.loader(args, self._train_batch_size, self.data_collator)
         seed = args.seed if args.data_seed is None else args.data_seed
         ranks = {"seed": seed, "rank": args.process_index, "world_size": args.world_size}
         if args.tokens_per_batch != 0:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tasks.benchmarking import machine, quality, running, variants, worker
+from tasks.benchmarking import machine, quality, running, scaling, variants, worker
 from tasks.benchmarking.meter import Meter
 from tasks.errors import UserError
 from tests.conftest import ROOT
@@ -210,7 +210,7 @@ def test_a_run_that_is_all_warm_up_says_what_to_change():
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["trian"], "trian: no such command; take one of train, infer, prepare"),
+        (["trian"], "trian: no such command; take one of train, infer, prepare, scale"),
         (["train", "--variants", "ourz"], "did you mean ours?"),
         (["train", "--variants", "ours,ours"], "--variants ours: named twice"),
         (["train", "--variants", "ours@fast"], "'fast' is not a learning rate"),
@@ -222,6 +222,7 @@ def test_a_run_that_is_all_warm_up_says_what_to_change():
         (["train", "--max_steps", "1"], "is all warm-up"),
         (["train", "--repeats", "0"], "--repeats is 0"),
         (["prepare", "--train_file", "gone.jsonl"], "gone.jsonl"),
+        (["scale", "--corpus_mb", "20,many"], "--corpus_mb 20,many: give megabytes with commas"),
     ],
 )
 def test_mistakes_end_with_one_line(run_script, kogpt2_folder, flags, said):
@@ -282,3 +283,49 @@ def test_every_default_is_a_variant():
         except UserError as error:  # only where it is not installed
             assert "trl" in str(error)
     assert set(variants.DEFAULT_QUALITY) | set(variants.DEFAULT_TRAIN) <= set(variants.TRAIN)
+
+
+def test_scale_compares_sizes_starts_and_processes():
+    median = {"peak_memory_mb": 600, "seconds": 2.0, "useful_tokens_per_second": 100}
+    summary = {
+        name: {key: {"median": value * factor} for key, value in median.items()}
+        for name, factor in {
+            "generate_1mb": 1, "generate_20mb": 1.5, "scratch_1mb": 2, "scratch_20mb": 2, "cold_start": 20, "warm_start": 1,
+            "processes_1": 1, "processes_2": 1.75,
+        }.items()
+    }  # fmt: skip
+    assert scaling.ratios(summary, [1.0, 20.0]) == {
+        "generate_20mb / generate_1mb: peak_memory_mb": 1.5,
+        "scratch_20mb / scratch_1mb: peak_memory_mb": 1.0,
+        "cold_start / warm_start: seconds": 20.0,
+        "processes_2 / processes_1: useful_tokens_per_second": 1.75,
+    }
+    summary["processes_2"] = {"runs": 0, "failed": "no memory"}
+    assert len(scaling.ratios(summary, [1.0])) == 1
+
+
+def test_made_corpora_have_their_size_and_follow_from_the_seed(tmp_path):
+    for size in (2, 0.05):  # a smaller one takes the place of a larger one
+        pattern = scaling.make_corpus(tmp_path / "corpus", size, 42)
+        paths = sorted(tmp_path.glob("corpus/*.txt"))
+        assert str(paths[0].parent / "*.txt") == pattern
+        assert len(paths) == 4
+        assert size * 1e6 <= sum(path.stat().st_size for path in paths) < size * 1.2e6 + 4000
+    first = [path.read_bytes() for path in paths]
+    scaling.make_corpus(tmp_path / "corpus", 0.05, 42)
+    assert [path.read_bytes() for path in paths] == first
+    rows = b"".join(first).splitlines()
+    assert scaling.ROW_BYTES * 0.6 < sum(map(len, rows)) / len(rows) < scaling.ROW_BYTES * 1.6
+
+
+@pytest.mark.slow
+def test_scale_runs_the_scripts_in_processes_of_their_own(run_script, kogpt2_folder, tmp_path):
+    result = run_script(
+        "benchmark", "scale", "--model", kogpt2_folder, "--corpus_mb", "0.5,1", "--rows", 400, "--max_steps", 2,
+        "--repeats", 1, "--max_length", 64, "--output_file", tmp_path / "out.json",
+    )  # fmt: skip
+    assert result.code == 0, result.stderr
+    found = read_json(tmp_path / "out.json")
+    assert len(found["runs"]) == 8
+    assert found["ratios"]["cold_start / warm_start: seconds"] > 1
+    assert "generate_1mb / generate_0.5mb: peak_memory_mb" in result.stdout

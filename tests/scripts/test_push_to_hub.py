@@ -152,7 +152,7 @@ def refused(run_script, arguments, monkeypatch, tmp_path):
     def never(*args, **kwargs):
         raise AssertionError("this comes after the preflight")
 
-    for name in ("examples.load_examples", "modeling.load_config", "modeling.load_model", "tokenization.load_tokenizer"):
+    for name in ("preparing.RunData", "modeling.load_config", "modeling.load_model", "tokenization.load_tokenizer"):
         monkeypatch.setattr(f"tasks.training.{name}", never)
 
     def call(*more: str, script: str = "run_nli") -> str:

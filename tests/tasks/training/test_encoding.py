@@ -364,8 +364,8 @@ def test_encode_counts_rows_and_tokens_of_each_split(kogpt2_folder):
     assert train["id"][:] == ["0", "long"]
     assert (len(train), len(validation)) == (2, 1)
     # 8 tokens; 12 tokens of prompt and 3 of completion.
-    assert counts["train"] == {"cut": 1, "tokens": 23, "labelled_tokens": 6}
-    assert counts["validation"] == {"tokens": 8, "labelled_tokens": 3}
+    assert counts["train"] == {"rows": 2, "cut": 1, "tokens": 23, "labelled_tokens": 6}
+    assert counts["validation"] == {"rows": 1, "tokens": 8, "labelled_tokens": 3}
 
 
 def test_encode_gives_the_same_rows_across_its_batches(kogpt2_folder):
