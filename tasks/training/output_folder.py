@@ -219,4 +219,4 @@ def clear_output_dir(training_args: TrainingArguments) -> None:
 
 def _is_foreign(folder: Path) -> bool:
     """A model or code of someone else's, which a run would overwrite."""
-    return any((folder / name).exists() for name in ("config.json", "model.safetensors", "setup.cfg", ".git"))
+    return any((folder / name).exists() for name in ("config.json", "model.safetensors", "adapter_config.json", "setup.cfg", ".git"))

@@ -79,6 +79,11 @@ class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
         self.run_config = run_config
         self.score_task = score_task
         self.merge_adapter = merge_adapter
+        if merge_adapter and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            raise UserError(
+                "--merge_adapter: under FSDP and DeepSpeed the weights lie on several devices; leave it out, and the folder "
+                "holds the adapter"
+            )
         self._loss_only = False
         if isinstance(self.train_dataset, TextStream):
             self.add_callback(CountStreamed(self.train_dataset))
