@@ -97,6 +97,8 @@ def write_failure(error: Exception) -> str | None:
 def stop(message: str, exit_code: int, resume: str | None = None) -> None:
     """Print ``message`` as the one ``error:`` line, and the command that goes on, and leave with ``exit_code``."""
     if not distributed.tells_error():
+        if exit_code == 143:  # torchrun, which has sent it to all, waits for their end
+            raise SystemExit(exit_code)
         distributed.leave_silently(exit_code)
     bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
     if getattr(bars, "_instances", None) or distributed.world_size() > 1:

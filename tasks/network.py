@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tasks.errors import UserError
+
 #: Packages whose exceptions mean that a request did not come through.
 HTTP_PACKAGES = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp", "socket", "ssl"}
 
@@ -33,3 +35,19 @@ def is_network(error: BaseException) -> bool:
         or any(cls.__module__.split(".")[0] in HTTP_PACKAGES for cls in type(cause).__mro__)
         for cause in causes(error)
     )
+
+
+def hub_failure(name: str, error: Exception) -> UserError | None:
+    """What to tell of a Hub that did not answer, or with an error of its own; None where the error is another one."""
+    reasons = [reason for reason in (error, error.__context__) if reason is not None]  # transformers does not always chain
+    status = next((status for reason in reasons if (status := status_of(reason))), None)
+    if status and status >= 500:
+        return UserError(f"{name}: the Hub answers with an error of its own ({status}); run the same command again later")
+    text = " ".join(str(error).split())
+    words = ("connect", "offline", "couldn't reach", "resolve", "cached files", "internet")
+    if (status is None and any(map(is_network, reasons))) or any(word in text for word in words):
+        return UserError(
+            f"{name}: no such folder here, and the Hub cannot be reached; check the path or the network (a model made by "
+            "scripts/run_scratch.py needs none)"
+        )
+    return None

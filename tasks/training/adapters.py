@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
+from tasks.network import hub_failure
 
 if TYPE_CHECKING:
     import torch
@@ -226,4 +227,6 @@ def _find(model_args: ModelArguments, file_name: str) -> Path | None:
         )
     except OSError:  # no such repository: loading the model will say so
         return None
+    except Exception as error:  # a connection that broke off comes through as it is
+        raise hub_failure(model_args.model, error) or error from None
     return Path(path) if path else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
-from tasks.network import is_network, status_of
+from tasks.network import hub_failure
 from tasks.training.adapters import attach_adapter, base_arguments
 from tasks.training.quantization import four_bit_config, stay_trainable
 
@@ -176,22 +176,6 @@ def weights_error(model_args: ModelArguments) -> UserError | None:
             f"{name}: no model.safetensors there; a pytorch_model.bin is a pickle, which can hold a program, and is not "
             'loaded; convert it, in a folder that you trust: python -c "from transformers import AutoModelForCausalLM as M; '
             f"M.from_pretrained('{name}').save_pretrained('{name}')\" (from the Hub first: hf download --local-dir)"
-        )
-    return None
-
-
-def hub_failure(name: str, error: Exception) -> UserError | None:
-    """What to tell of a Hub that did not answer, or with an error of its own; None where the error is another one."""
-    reasons = [reason for reason in (error, error.__context__) if reason is not None]  # transformers does not always chain
-    status = next((status for reason in reasons if (status := status_of(reason))), None)
-    if status and status >= 500:
-        return UserError(f"{name}: the Hub answers with an error of its own ({status}); run the same command again later")
-    text = " ".join(str(error).split())
-    words = ("connect", "offline", "couldn't reach", "resolve", "cached files", "internet")
-    if (status is None and any(map(is_network, reasons))) or any(word in text for word in words):
-        return UserError(
-            f"{name}: no such folder here, and the Hub cannot be reached; check the path or the network (a model made by "
-            "scripts/run_scratch.py needs none)"
         )
     return None
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks import distributed
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, RunConfig, make_writable, write_json
@@ -43,7 +43,7 @@ def settings_of(*arguments: Any) -> dict[str, Any]:
 
     Two starts with the same settings are the same run. Called before anything is loaded, which fills some of them in.
     """
-    settings: dict[str, Any] = {"processes": int(os.environ.get("WORLD_SIZE", "1"))}
+    settings: dict[str, Any] = {"processes": distributed.world_size()}
     for group in arguments:
         for field in dataclasses.fields(group):
             if field.init and not field.name.startswith(FREE):
@@ -219,4 +219,6 @@ def clear_output_dir(training_args: TrainingArguments) -> None:
 
 def _is_foreign(folder: Path) -> bool:
     """A model or code of someone else's, which a run would overwrite."""
-    return any((folder / name).exists() for name in ("config.json", "model.safetensors", "adapter_config.json", "setup.cfg", ".git"))
+    return any(
+        (folder / name).exists() for name in ("config.json", "model.safetensors", "adapter_config.json", "setup.cfg", ".git")
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -48,12 +47,7 @@ class ResumableTrainer(Trainer):
         task = self.run_config.task if self.run_config else ""
         begin_training(self.args, task, resume_from_checkpoint, self._rows)
         self._started = time.monotonic()
-        try:
-            return super().train(resume_from_checkpoint, *args, **kwargs)
-        except UserError:
-            if not self.args.disable_tqdm:
-                print(file=sys.stderr)  # the progress bar stands in the line where the message is to begin
-            raise
+        return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         sampler = super()._get_train_sampler(train_dataset)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Separator
 from tasks.errors import UserError
-from tasks.training.modeling import hub_failure, hub_options
+from tasks.network import hub_failure
+from tasks.training.modeling import hub_options
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerFast

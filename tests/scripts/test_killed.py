@@ -24,8 +24,9 @@ def arguments(model, files, output, *more):
     train, validation = files["summarize"]
     return (
         "--model", model, "--train_file", train, "--validation_file", validation, "--output_dir", output,
-        "--max_new_tokens", 6, "--num_train_epochs", 3, "--per_device_train_batch_size", 2, "--learning_rate", 0.01,
-        "--dropout", 0.2, "--logging_steps", 1, "--eval_strategy", "steps", "--eval_steps", 1, "--save_strategy", "steps",
+        "--max_new_tokens", 6, "--num_train_epochs", 3, "--tokens_per_batch", 0, "--per_device_train_batch_size", 2,
+        "--learning_rate", 0.01, "--dropout", 0.2, "--logging_steps", 1, "--eval_strategy", "steps", "--eval_steps", 1,
+        "--save_strategy", "steps",
         "--save_steps", 1, *more,
     )  # fmt: skip
 
@@ -50,8 +51,8 @@ def whole(kogpt2_folder, files, tmp_path_factory):
 def test_killed_while_a_checkpoint_is_written(whole, kogpt2_folder, files, tmp_path):
     out, process = tmp_path / "run", tmp_path / "process"
     command = arguments(kogpt2_folder, files, out)
-    # The weights are there and the optimizer's file is just being opened; later all but the seal's name.
-    for moment in (("open", "checkpoint-3/optimizer.pt"), ("os.rename", "checkpoint-7/complete.json")):
+    # Weights and optimizer are there, and the state is just being opened; later all but the seal's name.
+    for moment in (("open", "checkpoint-3/trainer_state.json"), ("os.rename", "checkpoint-7/complete.json")):
         assert run_process("run_summarize", *command, folder=process, kill_at=moment) == KILLED
     assert (out / "checkpoint-7" / "trainer_state.json").is_file()
     assert not (out / "checkpoint-7" / "complete.json").exists()
@@ -62,6 +63,11 @@ def test_killed_while_a_checkpoint_is_written(whole, kogpt2_folder, files, tmp_p
     assert_same_run(out, whole[0])
 
 
+#: Moments of a checkpoint: what Python is asked for, and of which file.
+WRITING = [("open", name) for name in ("trainer_state.json", "sums.json", "optimizer.pt", "rng_state.pth")]
+WRITING += [("os.rename", "complete.json")]
+
+
 @pytest.mark.slow
 def test_killed_twenty_times_and_more_at_random_moments(whole, kogpt2_folder, files, tmp_path):
     expected, seconds = whole
@@ -70,7 +76,9 @@ def test_killed_twenty_times_and_more_at_random_moments(whole, kogpt2_folder, fi
         out = tmp_path / f"run-{run}"
         started = time.monotonic()
         command = arguments(kogpt2_folder, files, out)
-        code = run_process("run_summarize", *command, folder=process, kill_after=moments.uniform(0.1, seconds))
+        # At any time, or while a file of a checkpoint is opened or its seal gets its name.
+        moment = {"kill_after": moments.uniform(0.1, seconds)} if kills % 2 else {"kill_at": moments.choice(WRITING)}
+        code = run_process("run_summarize", *command, folder=process, **moment)
         if code == KILLED:
             kills += 1
             half_written += any(not (path / "complete.json").exists() for path in out.glob("checkpoint-*"))

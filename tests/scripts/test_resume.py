@@ -36,7 +36,8 @@ def arguments(model, files, output, *more):
     return [
         "--model", model, "--train_file", train, "--validation_file", validation, "--output_dir", output,
         "--max_new_tokens", 6,
-        "--num_train_epochs", 3, "--per_device_train_batch_size", 2, "--learning_rate", 0.01, "--logging_steps", 1, *more,
+        "--num_train_epochs", 3, "--tokens_per_batch", 0, "--per_device_train_batch_size", 2, "--learning_rate", 0.01,
+        "--logging_steps", 1, *more,
     ]  # fmt: skip
 
 
@@ -155,9 +156,9 @@ def test_changed_rows_are_not_mixed_into_the_interrupted_run(run_once, dropout_f
 
 # Each task with another way of making batches.
 TASKS = {
-    "generate": ("--per_device_train_batch_size", 2),
+    "generate": ("--tokens_per_batch", 0, "--per_device_train_batch_size", 2),
     "summarize": ("--tokens_per_batch", 64),
-    "nli": ("--train_sampling_strategy", "group_by_length", "--per_device_train_batch_size", 2),
+    "nli": ("--tokens_per_batch", 0, "--train_sampling_strategy", "group_by_length", "--per_device_train_batch_size", 2),
     "qa": ("--per_device_train_batch_size", 1, "--gradient_accumulation_steps", 2, "--metric_for_best_model", "f1"),
     "scratch": ("--tokens_per_batch", 24),
 }

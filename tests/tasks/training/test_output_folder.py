@@ -329,6 +329,7 @@ def test_settings_are_what_decides_about_the_weights(monkeypatch):
     assert settings_of(Some()) == {"processes": 1, "seed": 42, "path": "x"}
     assert settings_of(Some(output_dir="b", resume_from_checkpoint="last", hub_token="secret")) == settings_of(Some())
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
     assert settings_of(Some()) == {"processes": 2, "seed": 42, "path": "x"}
 
 
