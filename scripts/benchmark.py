@@ -18,8 +18,9 @@ from typing import Any
 from tasks.benchmarking.arguments import DEFAULT_ROWS, BenchmarkArguments
 from tasks.benchmarking.variants import ROWS_PER_BATCH, Variant, choose
 from tasks.errors import UserError, user_errors
-from tasks.training.arguments import DataArguments, ModelArguments
+from tasks.training.arguments import ModelArguments
 from tasks.training.command_line import parse_dataclasses
+from tasks.training.data_arguments import DataArguments
 
 COMMANDS = ("train", "infer", "prepare", "scale")
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.errors import UserError, user_errors
-from tasks.training.arguments import DataArguments, GenerationArguments, ModelArguments
+from tasks.training.arguments import GenerationArguments, ModelArguments
 from tasks.training.command_line import parse_dataclasses
+from tasks.training.data_arguments import DataArguments
 
 
 @dataclass

@@ -21,7 +21,8 @@ from tasks.benchmarking.arguments import BenchmarkArguments
 from tasks.benchmarking.workspace import MODEL, save_model
 from tasks.errors import UserError
 from tasks.run_folder import RESULTS_FILE, write_json
-from tasks.training.arguments import DataArguments, ModelArguments
+from tasks.training.arguments import ModelArguments
+from tasks.training.data_arguments import DataArguments
 
 SCRIPTS = Path(tasks.__file__).parent.parent / "scripts"
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from tasks.benchmarking.arguments import BenchmarkArguments
-    from tasks.training.arguments import DataArguments, ModelArguments
+    from tasks.training.arguments import ModelArguments
+    from tasks.training.data_arguments import DataArguments
     from tasks.training.encoding import Encoder
 
 MODEL = "model"

@@ -23,7 +23,8 @@ from tasks.run_folder import without_folders
 from tasks.training.files import find_files
 
 if TYPE_CHECKING:
-    from tasks.training.arguments import DataArguments, PublishArguments
+    from tasks.training.arguments import PublishArguments
+    from tasks.training.data_arguments import DataArguments
 
 #: Packages that results depend on.
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "rouge-score", "kiwipiepy", "peft")

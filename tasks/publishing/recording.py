@@ -14,7 +14,8 @@ from tasks.publishing.report import RunReport
 from tasks.run_folder import RunConfig
 
 if TYPE_CHECKING:
-    from tasks.training.arguments import DataArguments, PublishArguments, TrainingArguments
+    from tasks.training.arguments import PublishArguments, TrainingArguments
+    from tasks.training.data_arguments import DataArguments
 
 #: Arguments that say where and how a run is watched, not how the model is trained.
 NOT_SHOWN = (

@@ -13,7 +13,8 @@ from tasks.errors import UserError
 if TYPE_CHECKING:
     from tasks.publishing.hub import Destination
     from tasks.publishing.report import RunReport
-    from tasks.training.arguments import DataArguments, PublishArguments, TrainingArguments
+    from tasks.training.arguments import PublishArguments, TrainingArguments
+    from tasks.training.data_arguments import DataArguments
     from tasks.training.trainer import CompletionTrainer
 
 

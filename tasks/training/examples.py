@@ -8,7 +8,7 @@ from tasks.base import Example, Task
 from tasks.training.data import format_examples, load_raw_datasets
 
 if TYPE_CHECKING:
-    from tasks.training.arguments import DataArguments
+    from tasks.training.data_arguments import DataArguments
 
 
 def load_examples(

@@ -22,7 +22,8 @@ from tasks.training.streaming import Stream
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-    from tasks.training.arguments import DataArguments, TrainingArguments
+    from tasks.training.arguments import TrainingArguments
+    from tasks.training.data_arguments import DataArguments
 
 COUNTS_FILE = "counts.json"
 

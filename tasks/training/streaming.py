@@ -25,7 +25,8 @@ from tasks.training.hub_data import explain, find_split, load_hub
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
-    from tasks.training.arguments import DataArguments, TrainingArguments
+    from tasks.training.arguments import TrainingArguments
+    from tasks.training.data_arguments import DataArguments
 
 #: Rows that are formatted and tokenised at a time.
 BATCH = 100

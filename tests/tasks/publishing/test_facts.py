@@ -17,7 +17,8 @@ from tasks.publishing import facts
 from tasks.publishing.recording import shown_arguments
 from tasks.publishing.report import Base, Data, RunReport
 from tasks.publishing.secrets import find_private, find_secrets
-from tasks.training.arguments import DataArguments, ModelArguments, PublishArguments, TrainingArguments
+from tasks.training.arguments import ModelArguments, PublishArguments, TrainingArguments
+from tasks.training.data_arguments import DataArguments
 from tasks.training.scratch_arguments import ScratchArguments
 from tests.conftest import write_rows
 from tests.full_report import ALL_TASKS, bare_report, card

@@ -29,8 +29,9 @@ from tasks.publishing.refusals import PAUSES
 from tasks.publishing.release import Release, dry_run, headline, publish, resume_command
 from tasks.publishing.report import Base, RunReport
 from tasks.publishing.run import preflight_run, publish_run
-from tasks.training.arguments import DataArguments, PublishArguments
+from tasks.training.arguments import PublishArguments
 from tasks.training.command_line import parse_dataclasses
+from tasks.training.data_arguments import DataArguments
 from tests.conftest import ROOT, model_args
 from tests.hub_repos import Repo
 from tests.hub_server import ME, HubServer

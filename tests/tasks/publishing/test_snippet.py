@@ -24,7 +24,8 @@ from tasks.inference.predicting import generation_settings
 from tasks.publishing.report import RunReport
 from tasks.publishing.snippet import usage_snippet
 from tasks.run_folder import RunConfig
-from tasks.training.arguments import DataArguments, GenerationArguments
+from tasks.training.arguments import GenerationArguments
+from tasks.training.data_arguments import DataArguments
 from tasks.training.encoding import Encoder, sequence_length
 from tasks.training.modeling import load_config, load_model
 from tasks.training.tokenization import add_separators, load_tokenizer, make_portable

@@ -19,7 +19,7 @@ import pytest
 from tasks import get_task
 from tasks.errors import UserError
 from tasks.training import cache, encoding, preparing
-from tasks.training.arguments import DataArguments
+from tasks.training.data_arguments import DataArguments
 from tasks.training.encoding import Encoder
 from tasks.training.modeling import load_config
 from tasks.training.parallel import ordered_map

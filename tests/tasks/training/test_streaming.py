@@ -14,7 +14,7 @@ import pytest
 from tasks import get_task
 from tasks.errors import UserError
 from tasks.training import streaming
-from tasks.training.arguments import DataArguments
+from tasks.training.data_arguments import DataArguments
 from tasks.training.encoding import Encoder
 from tasks.training.files import Row
 from tasks.training.modeling import load_config
