@@ -121,8 +121,8 @@ class ResumableTrainer(Trainer):
                 raise
             discard(folder)
             kept = find_checkpoints(folder.parent)
-            way = f"{kept[-1]} is whole: the same command goes on from there" if kept else "there was none before it"
-            raise UserError(f"{folder} could not be written ({reason}); {way}, once there is room to write") from None
+            way = f"goes on from {kept[-1]}, which is whole" if kept else "begins anew"
+            raise UserError(f"{folder} could not be written ({reason}); make room, and the same command {way}") from None
         finally:
             self.args.save_total_limit = limit
         if self.args.should_save:

@@ -85,7 +85,7 @@ def test_pickles_in_place_of_the_weights_are_refused(folder, marker, kind):
     with pytest.raises(UserError, match=r"safetensors"):
         load(folder)
     plant(folder / "model.safetensors", marker, kind)
-    with pytest.raises(UserError, match=r"the model cannot be loaded"):
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged or cut off"):
         load(folder)
     assert not marker.exists()
 

@@ -281,7 +281,7 @@ def test_a_disk_that_fills_up_while_saving(run_once, dropout_folder, files, whol
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert result.code == 2
     assert result.error.startswith(f"{folder}/checkpoint-8 could not be written (")
-    assert f"{folder}/checkpoint-4 is whole: the same command goes on from there, once there is room" in result.error
+    assert f"make room, and the same command goes on from {folder}/checkpoint-4, which is whole" in result.error
     assert not (folder / "checkpoint-8").exists()
     finished = run_once("run_summarize", *arguments(dropout_folder, files, folder))
     assert finished.code == 0, finished.stderr

@@ -99,7 +99,7 @@ FAULTS = {
         if os.environ["RANK"] == "0":
             Trainer._save = fault
         """,
-        "run/model.safetensors: No space left on device; ",
+        "run/checkpoint-3 could not be written (run/model.safetensors: No space left on device); make room, and ",
     ),
     "a mistake that only the second finds": (
         """

@@ -247,6 +247,6 @@ def test_a_full_disk_while_saving_keeps_the_checkpoint_before(kogpt2_folder, tmp
         trainer.train()
     monkeypatch.undo()
     assert str(caught.value).startswith(f"{tmp_path}/checkpoint-2 could not be written ({tmp_path}/checkpoint-2/{name}: No ")
-    assert f"{tmp_path}/checkpoint-1 is whole: the same command goes on from there" in str(caught.value)
+    assert f"make room, and the same command goes on from {tmp_path}/checkpoint-1, which is whole" in str(caught.value)
     assert not (tmp_path / "checkpoint-2").exists()
     assert newest_whole(tmp_path)[0] == tmp_path / "checkpoint-1"
