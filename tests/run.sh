@@ -4,4 +4,4 @@ cd "$(dirname "$0")/.."
 source scripts/setup_venv.sh
 ruff check .
 ruff format --check .
-python -m pytest "$@"
+python -m pytest -n 2 --dist loadfile "$@"

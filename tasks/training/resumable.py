@@ -37,7 +37,8 @@ class ResumableTrainer(Trainer):
         self._ended = False  # the checkpoint that was resumed from is the one that training ended at
         self._sums: dict[str, float] = {}
         self._started = time.monotonic()
-        self.add_callback(StopOnSignal(self.accelerator))
+        self._signals = StopOnSignal(self.accelerator)
+        self.add_callback(self._signals)
         self.add_callback(SaveAfterEvaluation())
 
     def train(self, resume_from_checkpoint: str | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -47,7 +48,10 @@ class ResumableTrainer(Trainer):
         task = self.run_config.task if self.run_config else ""
         begin_training(self.args, task, resume_from_checkpoint, self._rows)
         self._started = time.monotonic()
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        try:
+            return super().train(resume_from_checkpoint, *args, **kwargs)
+        finally:
+            self._signals.give_back()  # where training ended by an error, too
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
         sampler = super()._get_train_sampler(train_dataset)

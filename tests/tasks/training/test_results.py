@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from types import SimpleNamespace
 
@@ -40,6 +41,7 @@ def fake_trainer(folder, **overrides) -> SimpleNamespace:
         args=args,
         run_config=SimpleNamespace(base_model="me/base"),
         evaluate_loss=lambda: 1.25,
+        whole_model=contextlib.nullcontext,
         state=SimpleNamespace(log_history=[{"step": 1, "loss": 2.0}, {"step": 2, "eval_loss": 1.25}]),
     )
 
