@@ -81,12 +81,12 @@ FAULTS = {
     "killed while the first reads": (
         """
         import time
-        from tasks.training import examples
-        def fault(*args, before=examples.load_examples, **kwargs):
+        from tasks.training.preparing import RunData
+        def fault(self, encoder):
             if os.environ["RANK"] == "1":
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(100)
-        examples.load_examples = fault
+        RunData.encode = fault
         """,
         "SIGTERM: either torchrun was stopped, or another process of this run has ended",
     ),
