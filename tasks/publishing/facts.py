@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
@@ -20,6 +19,7 @@ from tasks.publishing.merge import split_front
 from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport
 from tasks.publishing.secrets import find_private, find_secrets
 from tasks.run_folder import without_folders
+from tasks.training.cache import file_sha256
 from tasks.training.files import find_files
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def data_facts(task: Task, data_args: DataArguments) -> Data:
         return Data(source="sample", name=f"{task.name} sample", license=data_license(task, data_args))
     patterns = {split: getattr(data_args, f"{split}_file") for split in ("train", "validation", "test")}
     files = [
-        {"split": split, "name": Path(path).name, "sha256": _sha256(path), "bytes": os.path.getsize(path)}
+        {"split": split, "name": Path(path).name, "sha256": file_sha256(path), "bytes": os.path.getsize(path)}
         for split, pattern in patterns.items()
         if pattern
         for path in find_files(pattern)
@@ -147,14 +147,6 @@ def data_facts(task: Task, data_args: DataArguments) -> Data:
         license=data_license(task, data_args),
         validation_share=data_args.validation_split if own and own.validation_split is None else None,
     )
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.run_folder import write_json
+from tasks.training.cache import file_sha256
 
 SEAL = "complete.json"
 STATE = "trainer_state.json"  # what the Trainer writes last
@@ -33,7 +34,7 @@ def seal(folder: Path, **facts: Any) -> None:
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL):
         _sync(path)
-        files[str(path.relative_to(folder))] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        files[str(path.relative_to(folder))] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
     order = 1 + max((_order(other) for other in find_checkpoints(folder.parent)), default=0)
     write_json(folder / SEAL, facts | {"order": order, "files": files})
     _sync(folder)
@@ -91,7 +92,7 @@ def damage(folder: Path) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != expected["bytes"]:
             return f"{name} has {path.stat().st_size:,} bytes, and {expected['bytes']:,} were written"
-        if _sha256(path) != expected["sha256"]:
+        if file_sha256(path) != expected["sha256"]:
             return f"{name} is not what was written (its SHA-256 differs)"
     return None
 
@@ -175,14 +176,6 @@ def _order(folder: Path) -> int:
     found = read_seal(folder)
     order = found.get("order") if found else None
     return order if isinstance(order, int) else 0
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:
