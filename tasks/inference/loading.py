@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks import get_task
@@ -10,6 +9,7 @@ from tasks.distributed import processes
 from tasks.errors import UserError
 from tasks.inference.predicting import Predictor, generation_settings
 from tasks.run_folder import TASK_FILE, RunConfig
+from tasks.training.adapters import find_file
 from tasks.training.encoding import Encoder, sequence_length
 from tasks.training.engine import fuse_gelu
 from tasks.training.modeling import load_config, load_model
@@ -60,14 +60,5 @@ def load_predictor(
 
 def _run_config(model_args: ModelArguments) -> RunConfig | None:
     """The task.json of a folder or a repository."""
-    from transformers.utils import cached_file
-
-    path = cached_file(
-        model_args.model,
-        TASK_FILE,
-        revision=model_args.model_revision,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-        _raise_exceptions_for_gated_repo=False,
-    )
-    return RunConfig.load(Path(path).parent) if path else None
+    path = find_file(model_args, TASK_FILE)
+    return RunConfig.load(path.parent) if path else None

@@ -168,7 +168,7 @@ def base_arguments(model_args: ModelArguments) -> ModelArguments | None:
     Raises:
         UserError: PEFT is not installed, or the adapter's config is damaged or names no base.
     """
-    path = _find(model_args, ADAPTER_CONFIG)
+    path = find_file(model_args, ADAPTER_CONFIG)
     if path is None:
         return None
     if find_spec("peft") is None:
@@ -196,7 +196,7 @@ def attach_adapter(model: PreTrainedModel, model_args: ModelArguments) -> PreTra
     from peft import PeftConfig, get_peft_model
     from safetensors import SafetensorError
 
-    name, weights = model_args.model, _find(model_args, ADAPTER_WEIGHTS)
+    name, weights = model_args.model, find_file(model_args, ADAPTER_WEIGHTS)
     if weights is None:
         raise UserError(f"{name}: {ADAPTER_WEIGHTS} is missing; pickled weights (.bin) are never loaded: save them again")
     base = model.name_or_path
@@ -212,7 +212,7 @@ def attach_adapter(model: PreTrainedModel, model_args: ModelArguments) -> PreTra
     return merged.get_base_model() if is_adapter(merged) else merged.requires_grad_(True)  # PEFT froze it
 
 
-def _find(model_args: ModelArguments, file_name: str) -> Path | None:
+def find_file(model_args: ModelArguments, file_name: str) -> Path | None:
     """A file of a folder, the Hub or its cache; None where it is not there."""
     from transformers.utils import cached_file
 
