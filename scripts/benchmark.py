@@ -15,12 +15,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tasks.arguments.command_line import parse_dataclasses
+from tasks.arguments.data import DataArguments
+from tasks.arguments.model import ModelArguments
 from tasks.benchmarking.arguments import DEFAULT_ROWS, BenchmarkArguments
 from tasks.benchmarking.variants import ROWS_PER_BATCH, Variant, choose
 from tasks.errors import UserError, user_errors
-from tasks.training.arguments import ModelArguments
-from tasks.training.command_line import parse_dataclasses
-from tasks.training.data_arguments import DataArguments
 
 COMMANDS = ("train", "infer", "prepare", "scale")
 

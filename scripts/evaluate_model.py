@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks.arguments.command_line import parse_dataclasses
+from tasks.arguments.data import DataArguments
+from tasks.arguments.generation import GenerationArguments
+from tasks.arguments.model import ModelArguments
 from tasks.errors import UserError, user_errors
-from tasks.training.arguments import GenerationArguments, ModelArguments
-from tasks.training.command_line import parse_dataclasses
-from tasks.training.data_arguments import DataArguments
 
 
 @dataclass
@@ -41,9 +42,9 @@ def main() -> None:
 
     from tasks.distributed import is_first
     from tasks.inference.loading import load_predictor
+    from tasks.inference.measuring import format_results, measure
+    from tasks.preparing.examples import load_examples
     from tasks.run_folder import RESULTS_FILE, TASK_FILE, make_writable, write_json
-    from tasks.training.examples import load_examples
-    from tasks.training.results import format_results, measure
 
     predictor = load_predictor(
         model_args,

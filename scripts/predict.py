@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tasks.arguments.command_line import parse_dataclasses
+from tasks.arguments.generation import GenerationArguments
+from tasks.arguments.model import ModelArguments
 from tasks.base import Prediction, Task
 from tasks.distributed import is_first, world_size
 from tasks.errors import UserError, user_errors
-from tasks.training.arguments import GenerationArguments, ModelArguments
-from tasks.training.command_line import parse_dataclasses
 
 
 @dataclass

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tasks.arguments.command_line import parse_dataclasses
+from tasks.arguments.publishing import PublishArguments
 from tasks.errors import UserError, user_errors
-from tasks.training.arguments import PublishArguments
-from tasks.training.command_line import parse_dataclasses
 
 
 @dataclass

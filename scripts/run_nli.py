@@ -8,9 +8,9 @@ python scripts/run_nli.py --model MODEL --sample_data
 from __future__ import annotations
 
 from tasks import get_task
+from tasks.arguments.command_line import parse_arguments
 from tasks.errors import user_errors
 from tasks.publishing.run import preflight_run, publish_run
-from tasks.training.arguments import parse_arguments
 
 
 def main() -> None:
@@ -22,18 +22,19 @@ def main() -> None:
     # Imported now, so that --help and mistakes in the arguments answer at once.
     from transformers import set_seed
 
+    from tasks.arguments.generation import generation_settings
     from tasks.inference.generation import generation_config
-    from tasks.inference.predicting import Predictor, generation_settings
+    from tasks.inference.predicting import Predictor
+    from tasks.model.adapters import add_adapter
+    from tasks.model.loading import load_config, load_model
+    from tasks.model.tokenizer import add_separators, load_tokenizer
+    from tasks.preparing.encoding import Encoder, sequence_length
+    from tasks.preparing.run_data import RunData
     from tasks.publishing.recording import RunRecorder
     from tasks.run_folder import RunConfig
-    from tasks.training.adapters import add_adapter
     from tasks.training.collator import CompletionCollator
-    from tasks.training.encoding import Encoder, sequence_length
-    from tasks.training.modeling import load_config, load_model
+    from tasks.training.finishing import finish
     from tasks.training.output_folder import check_output_dir, clear_output_dir
-    from tasks.training.preparing import RunData
-    from tasks.training.results import finish
-    from tasks.training.tokenization import add_separators, load_tokenizer
     from tasks.training.trainer import CompletionTrainer
 
     checkpoint = check_output_dir(task, training_args)

@@ -8,10 +8,10 @@ python scripts/run_scratch.py --sample_data --vocab_size 4000 --model_size mini 
 from __future__ import annotations
 
 from tasks import get_task
+from tasks.arguments.command_line import parse_arguments
+from tasks.arguments.scratch import ScratchArguments, ScratchTrainingArguments
 from tasks.errors import user_errors
 from tasks.publishing.run import preflight_run, publish_run
-from tasks.training.arguments import parse_arguments
-from tasks.training.scratch_arguments import ScratchArguments, ScratchTrainingArguments
 
 
 def main() -> None:
@@ -25,17 +25,18 @@ def main() -> None:
     # Imported now, so that --help and mistakes in the arguments answer at once.
     from transformers import GPT2LMHeadModel, set_seed
 
+    from tasks.arguments.generation import generation_settings
     from tasks.inference.generation import generation_config
-    from tasks.inference.predicting import Predictor, generation_settings
+    from tasks.inference.predicting import Predictor
+    from tasks.model.loading import align_special_tokens
+    from tasks.model.new_model import gpt2_config, saved_tokenizer, tokenizer_of
+    from tasks.preparing.encoding import Encoder, sequence_length
+    from tasks.preparing.run_data import RunData
     from tasks.publishing.recording import RunRecorder
     from tasks.run_folder import RunConfig
     from tasks.training.collator import CompletionCollator
-    from tasks.training.encoding import Encoder, sequence_length
-    from tasks.training.modeling import align_special_tokens, gpt2_config
+    from tasks.training.finishing import finish
     from tasks.training.output_folder import check_output_dir, clear_output_dir
-    from tasks.training.preparing import RunData
-    from tasks.training.results import finish
-    from tasks.training.scratch_tokenizer import saved_tokenizer, tokenizer_of
     from tasks.training.trainer import CompletionTrainer
 
     checkpoint = check_output_dir(task, training_args)

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from tasks import distributed
 
@@ -49,6 +49,26 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
+def explained(doing: str, advice: Callable[[], Sequence[str]], kept: Callable[[], str] = str) -> Iterator[None]:
+    """Turn an out-of-memory error inside into a UserError that names the first three of ``advice``.
+
+    ``kept`` says what was saved. Both are asked when it happens; advice comes with what most likely helps first.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(describe(error, doing, advice()) + kept()) from None
+
+
+def describe(error: BaseException, doing: str, advice: Sequence[str]) -> str:
+    """One line: what ran out, and the first three of ``advice``."""
+    reason = (str(error).splitlines() or [""])[0][:150] or type(error).__name__
+    return f"out of memory while {doing} ({reason}); what helps most: {', or '.join(advice[:3])}"
+
+
+@contextlib.contextmanager
 def user_errors() -> Iterator[None]:
     """Turn what a user can cause into one line and an exit code: 2 for a mistake, 130 for Ctrl-C, 143 for SIGTERM.
 
@@ -70,8 +90,6 @@ def user_errors() -> Iterator[None]:
         if lost := distributed.lost_process(error):
             stop(lost, 1)
         if is_out_of_memory(error):
-            from tasks.out_of_memory import describe
-
             flags = ("a smaller --model", "--max_train_samples and --max_eval_samples", "--max_length")
             stop(describe(error, "loading", flags), 2)
         reason = write_failure(error)

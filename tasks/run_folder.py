@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -91,6 +92,15 @@ def prompt_format(task: Task) -> str:
     target = task.target_columns[0].name if task.target_columns else ""
     parts = [getattr(part, "text", part) for part in task.prompt(row)]
     return " ".join(str(part) for part in [*parts, target, "<eos>"] if part)
+
+
+def file_sha256(path: str | Path) -> str:
+    """The hash of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def make_writable(folder: Path) -> None:

@@ -34,8 +34,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from tasks.training.modeling import load_config
-from tasks.training.tokenization import PROBE, load_tokenizer
+from tasks.model.loading import load_config
+from tasks.model.tokenizer import PROBE, load_tokenizer
 
 atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored

@@ -22,9 +22,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import get_session
 
-from tests.hub_server import ME, HubServer, hub_env
+from tests.helpers.hub_server import ME, HubServer, hub_env
 
-pytest_plugins = ["tests.hub_fixtures"]
+pytest_plugins = ["tests.helpers.hub_fixtures"]
 
 YOU = "hf_" + "y" * 34
 CARD = b"---\nlicense: mit\ntags: [korean]\n---\n# A model\n"

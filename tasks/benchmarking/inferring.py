@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from transformers import set_seed
 
+from tasks.arguments.generation import GenerationArguments, generation_settings
 from tasks.base import Example
 from tasks.benchmarking.machine import device, memory_figures, synchronize
 from tasks.benchmarking.workspace import Workspace
 from tasks.inference.generation import generation_config
-from tasks.inference.predicting import Predictor, generation_settings
+from tasks.inference.predicting import Predictor
 from tasks.inference.scoring import token_logprobs
-from tasks.training.arguments import GenerationArguments
 
 #: Rows that ours and generate row by row are compared on.
 CHECKED = 8

@@ -11,7 +11,7 @@ from transformers import Trainer, TrainerCallback
 
 from tasks.benchmarking.machine import memory_figures, synchronize
 from tasks.errors import UserError
-from tasks.training.encoding import IGNORE
+from tasks.preparing.encoding import IGNORE
 
 
 class Meter:

@@ -11,8 +11,8 @@ from typing import Any
 from tasks.base import Example, Separator
 from tasks.benchmarking.machine import memory_figures
 from tasks.benchmarking.workspace import Workspace
-from tasks.training.encoding import encode
-from tasks.training.parallel import ordered_map
+from tasks.preparing.encoding import encode
+from tasks.preparing.parallel import ordered_map
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def completion_loss(model: Any, rows: Any, pad_token_id: int, bf16: bool) -> flo
     import torch
 
     from tasks.inference.scoring import token_logprobs
-    from tasks.training.encoding import IGNORE
+    from tasks.preparing.encoding import IGNORE
 
     pairs = []
     for ids, labels in zip(rows["input_ids"], rows["labels"]):

@@ -16,13 +16,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import tasks
+from tasks.arguments.data import DataArguments
+from tasks.arguments.model import ModelArguments
 from tasks.benchmarking import machine, report, running
 from tasks.benchmarking.arguments import BenchmarkArguments
 from tasks.benchmarking.workspace import MODEL, save_model
 from tasks.errors import UserError
 from tasks.run_folder import RESULTS_FILE, write_json
-from tasks.training.arguments import ModelArguments
-from tasks.training.data_arguments import DataArguments
 
 SCRIPTS = Path(tasks.__file__).parent.parent / "scripts"
 
@@ -131,9 +131,10 @@ def make_corpus(folder: Path, megabytes: float, seed: int) -> str:
 
 def _save(folder: Path, args: BenchmarkArguments, data_args: DataArguments, model_args: ModelArguments) -> int:
     """Write model and tokenizer of all runs; returns the length of their sequences."""
-    from tasks.training.encoding import sequence_length
-    from tasks.training.modeling import load_config
-    from tasks.training.tokenization import load_tokenizer, make_portable
+    from tasks.model.loading import load_config
+    from tasks.model.model_files import make_portable
+    from tasks.model.tokenizer import load_tokenizer
+    from tasks.preparing.encoding import sequence_length
 
     if args.random_model:
         model_args.model = args.tokenizer
@@ -184,10 +185,10 @@ def _start(job: dict[str, Any]) -> dict[str, Any]:
     import datasets
 
     from tasks import get_task
-    from tasks.training.encoding import Encoder
-    from tasks.training.modeling import load_config
-    from tasks.training.preparing import RunData
-    from tasks.training.tokenization import load_tokenizer
+    from tasks.model.loading import load_config
+    from tasks.model.tokenizer import load_tokenizer
+    from tasks.preparing.encoding import Encoder
+    from tasks.preparing.run_data import RunData
 
     datasets.config.HF_DATASETS_CACHE = Path(job["folder"]) / "cache"
     arguments = ModelArguments(model=str(Path(job["folder"]) / MODEL))

@@ -11,14 +11,14 @@ import torch
 from datasets import Dataset
 from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments, set_seed
 
+from tasks.arguments import training as arguments
 from tasks.benchmarking.machine import device
 from tasks.benchmarking.meter import Meter
 from tasks.benchmarking.quality import completion_loss
 from tasks.benchmarking.variants import NOTEBOOK_LENGTH
 from tasks.benchmarking.workspace import Workspace
-from tasks.training import arguments
+from tasks.preparing.encoding import IGNORE, encode
 from tasks.training.collator import CompletionCollator
-from tasks.training.encoding import IGNORE, encode
 from tasks.training.trainer import CompletionTrainer
 
 

@@ -25,7 +25,7 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     limit_memory(job["max_memory_gb"])
 
-    from tasks.training.engine import keep_freed_memory
+    from tasks.model.speedups import keep_freed_memory
 
     keep_freed_memory()
     write_json(sys.argv[2], run(job))

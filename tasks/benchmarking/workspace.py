@@ -14,10 +14,10 @@ from tasks.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from tasks.arguments.data import DataArguments
+    from tasks.arguments.model import ModelArguments
     from tasks.benchmarking.arguments import BenchmarkArguments
-    from tasks.training.arguments import ModelArguments
-    from tasks.training.data_arguments import DataArguments
-    from tasks.training.encoding import Encoder
+    from tasks.preparing.encoding import Encoder
 
 MODEL = "model"
 ROWS = "examples.pickle"  # written and read by this program alone, within one benchmark
@@ -31,10 +31,11 @@ def make_workspace(
     Raises:
         UserError: the model, the tokenizer or the data cannot be used.
     """
-    from tasks.training.encoding import Encoder, sequence_length
-    from tasks.training.examples import load_examples
-    from tasks.training.modeling import load_config
-    from tasks.training.tokenization import add_separators, load_tokenizer, make_portable
+    from tasks.model.loading import load_config
+    from tasks.model.model_files import make_portable
+    from tasks.model.tokenizer import add_separators, load_tokenizer
+    from tasks.preparing.encoding import Encoder, sequence_length
+    from tasks.preparing.examples import load_examples
 
     if model_args.load_in_4bit:
         raise UserError("--load_in_4bit: the benchmark compares ways to train and run whole weights; leave it out")
@@ -94,8 +95,9 @@ def save_model(folder: Path, args: Any, model_args: ModelArguments, tokenizer: A
     import torch
     from transformers import GPT2LMHeadModel
 
-    from tasks.training.arguments import ModelArguments
-    from tasks.training.modeling import gpt2_config, load_model
+    from tasks.arguments.model import ModelArguments
+    from tasks.model.loading import load_model
+    from tasks.model.new_model import gpt2_config
 
     torch.manual_seed(args.seed)
     if args.random_model:
@@ -123,9 +125,9 @@ class Workspace:
     @classmethod
     def open(cls, job: dict[str, Any]) -> Workspace:
         """Read tokenizer and rows."""
-        from tasks.training.encoding import Encoder
-        from tasks.training.modeling import load_config
-        from tasks.training.tokenization import add_separators, load_tokenizer
+        from tasks.model.loading import load_config
+        from tasks.model.tokenizer import add_separators, load_tokenizer
+        from tasks.preparing.encoding import Encoder
 
         task = get_task(job["task"])
         arguments = model_arguments(job)
@@ -136,7 +138,7 @@ class Workspace:
 
     def model(self) -> PreTrainedModel:
         """The model with its first weights, as the scripts load it."""
-        from tasks.training.modeling import load_model
+        from tasks.model.loading import load_model
 
         return load_model(model_arguments(self.job), self.tokenizer)
 
@@ -144,7 +146,7 @@ class Workspace:
         """The same weights as a user loads them, with the attention that transformers chooses where none is given."""
         from transformers import AutoModelForCausalLM
 
-        from tasks.training.modeling import DROPOUTS, align_special_tokens, load_config
+        from tasks.model.loading import DROPOUTS, align_special_tokens, load_config
 
         arguments = model_arguments(self.job)
         config = load_config(arguments)
@@ -164,7 +166,7 @@ class Workspace:
 
 def model_arguments(job: dict[str, Any]) -> ModelArguments:
     """ModelArguments of the shared folder."""
-    from tasks.training.arguments import ModelArguments
+    from tasks.arguments.model import ModelArguments
 
     given = {name: job[name] for name in ("dtype", "attn_implementation", "dropout", "trust_remote_code")}
     return ModelArguments(model=str(Path(job["folder"]) / MODEL), **given)

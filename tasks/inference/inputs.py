@@ -8,11 +8,11 @@ from typing import Any
 
 from tasks.base import Example, RowError, Task
 from tasks.errors import UserError
-from tasks.training.columns import load_rows, parse_column_map
-from tasks.training.data import row_error
-from tasks.training.files import read_rows
-from tasks.training.json_rows import parse
-from tasks.training.rows import Row, checked
+from tasks.preparing.splits import row_error
+from tasks.reading.columns import load_rows, parse_column_map
+from tasks.reading.files import read_rows
+from tasks.reading.json_rows import parse
+from tasks.reading.rows import Row, checked
 
 
 def read_inputs(task: Task, rows: Iterable[Row], origin: str, column_map: str | None = None) -> list[dict[str, Any]]:

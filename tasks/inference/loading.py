@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks import get_task
+from tasks.arguments.generation import generation_settings
 from tasks.distributed import processes
 from tasks.errors import UserError
-from tasks.inference.predicting import Predictor, generation_settings
+from tasks.inference.predicting import Predictor
+from tasks.model.loading import load_config, load_model
+from tasks.model.model_files import find_file
+from tasks.model.speedups import fuse_gelu
+from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.preparing.encoding import Encoder, sequence_length
 from tasks.run_folder import TASK_FILE, RunConfig
-from tasks.training.adapters import find_file
-from tasks.training.encoding import Encoder, sequence_length
-from tasks.training.engine import fuse_gelu
-from tasks.training.modeling import load_config, load_model
-from tasks.training.tokenization import add_separators, load_tokenizer
 
 if TYPE_CHECKING:
-    from tasks.training.arguments import GenerationArguments, ModelArguments
+    from tasks.arguments.generation import GenerationArguments
+    from tasks.arguments.model import ModelArguments
 
 
 def load_predictor(

@@ -10,58 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import distributed
 from tasks.base import Example, Prediction, Task
-from tasks.errors import UserError
+from tasks.errors import explained
 from tasks.inference.extraction import Allowed, Extractor
 from tasks.inference.generation import generate
 from tasks.inference.scoring import choice_logprobs, text_windows, token_logprobs
-from tasks.out_of_memory import explained, prediction_advice
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from tasks.training.arguments import GenerationArguments
-    from tasks.training.encoding import Encoder
-
-
-#: One beam: on short summaries and answers more beams cost their multiple in time and change little. top_k and top_p are
-#: what the field samples with. A look at samples needs dozens, not thousands.
-DECODING_DEFAULTS = {
-    "num_beams": 1,
-    "top_k": 50,
-    "top_p": 0.95,
-    "temperature": 1.0,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "num_samples": 64,
-    "extractive": False,
-}
-
-
-def generation_settings(
-    task: Task, arguments: GenerationArguments, measured_with: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    """The decoding settings: those given, else those that the model was measured with, else the task's defaults.
-
-    Raises:
-        UserError: answers are to stand in their context, and the task has none, or the decoder cannot do that.
-    """
-    given = {name: value for name, value in vars(arguments).items() if value is not None}
-    defaults = DECODING_DEFAULTS | {"max_new_tokens": task.max_new_tokens, "do_sample": task.do_sample}
-    measured = {name: value for name, value in (measured_with or {}).items() if name in defaults}
-    for name, value in measured.items():
-        kinds = (float, int) if isinstance(defaults[name], float) else (type(defaults[name]),)
-        if type(value) not in kinds:
-            raise UserError(f"task.json: the decoding setting {name} is {value!r:.40}; train again, or mend the file")
-    type(arguments)(**measured)  # sees whether a decoder takes these values
-    settings = defaults | measured | given
-    if settings["extractive"] and not task.extractive:
-        raise UserError(f"--extractive: {task.name} does not take its answers from a text; leave it out")
-    if settings["extractive"] and (settings["num_beams"] > 1 or settings["do_sample"] or settings["no_repeat_ngram_size"]):
-        raise UserError(
-            "--extractive takes the best token of those that go on in the context, which --num_beams, --do_sample and "
-            "--no_repeat_ngram_size do not go with; leave these out (--num_beams 1), or give --extractive false"
-        )
-    return settings
+    from tasks.preparing.encoding import Encoder
 
 
 @dataclass
@@ -202,3 +159,19 @@ class Predictor:
             prompt, text = (samples[i].prompt, samples[i].text) if i in samples else (example.prompt_text, None)
             predictions.append(Prediction(example.id, prompt, text, example.references, scores))
         return predictions
+
+
+def prediction_advice(predictor: Predictor) -> list[str]:
+    """Flags that make predictions fit."""
+    beams, settings = predictor.settings["num_beams"], predictor.settings
+    rows = 8 if predictor.batch_size is None else predictor.batch_size // 2  # without a number it fills what should be there
+    advice = [f"{predictor.batch_flag} {rows}"] if rows else []
+    if predictor.task.output_type != "multiple_choice":
+        if beams > 1:
+            advice.append(f"--num_beams {beams // 2}")
+        if settings.get("num_return_sequences", 1) > 1:
+            advice.append(f"--num_return_sequences {settings['num_return_sequences'] // 2}")
+        advice.append(f"--max_new_tokens {max(1, settings['max_new_tokens'] // 2)}")
+    advice.append(f"--max_length {max(1, predictor.encoder.max_length // 2)}")
+    # A run trains in the same type, and needs float32 for it.
+    return [*advice, "--dtype bfloat16" if predictor.batch_flag == "--batch_size" else "--no_do_predict --no_do_eval"]

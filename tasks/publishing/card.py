@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from tasks import get_task
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.publishing.license import LICENSES, BaseModel, credit, license_metadata, resolve_license
+from tasks.publishing.base_models import BaseModel
+from tasks.publishing.license import credit, license_metadata, resolve_license
+from tasks.publishing.license_table import LICENSES
 from tasks.publishing.merge import note_sections
 from tasks.publishing.metadata import card_metadata, metrics_of, split_name
 from tasks.publishing.report import Base, RunReport
@@ -20,7 +22,7 @@ from tasks.publishing.words import baseline_label, metric_label
 from tasks.run_folder import PREDICTIONS_FILE
 
 if TYPE_CHECKING:
-    from tasks.training.arguments import PublishArguments
+    from tasks.arguments.publishing import PublishArguments
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "model_cards"
 

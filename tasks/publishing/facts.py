@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.publishing.license import base_license, dataset_license
+from tasks.publishing.base_models import base_license, dataset_license
 from tasks.publishing.merge import split_front
 from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport
 from tasks.publishing.secrets import find_private, find_secrets
-from tasks.run_folder import without_folders
-from tasks.training.cache import file_sha256
-from tasks.training.files import find_files
+from tasks.reading.files import find_files
+from tasks.run_folder import file_sha256, without_folders
 
 if TYPE_CHECKING:
-    from tasks.training.arguments import PublishArguments
-    from tasks.training.data_arguments import DataArguments
+    from tasks.arguments.data import DataArguments
+    from tasks.arguments.publishing import PublishArguments
 
 #: Packages that results depend on.
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "rouge-score", "kiwipiepy", "peft")

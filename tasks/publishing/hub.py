@@ -19,11 +19,11 @@ from huggingface_hub.utils import validate_repo_id
 from huggingface_hub.utils._http import default_client_factory
 
 from tasks.errors import UserError
+from tasks.model.model_files import ADAPTER_CONFIG
 from tasks.network import status_of
 from tasks.publishing.refusals import PAUSES, Conflict, retried
 from tasks.publishing.staging import ALLOWED, CARD_FILE
 from tasks.run_folder import TASK_FILE
-from tasks.training.adapters import ADAPTER_CONFIG
 
 T = TypeVar("T")
 

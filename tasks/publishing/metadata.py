@@ -10,7 +10,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from tasks import get_task
-from tasks.publishing.license import BaseModel, license_metadata
+from tasks.publishing.base_models import BaseModel
+from tasks.publishing.license import license_metadata
 from tasks.publishing.report import Data, RunReport
 from tasks.publishing.words import metric_id, metric_label
 

@@ -14,8 +14,9 @@ from tasks.publishing.report import RunReport
 from tasks.run_folder import RunConfig
 
 if TYPE_CHECKING:
-    from tasks.training.arguments import PublishArguments, TrainingArguments
-    from tasks.training.data_arguments import DataArguments
+    from tasks.arguments.data import DataArguments
+    from tasks.arguments.publishing import PublishArguments
+    from tasks.arguments.training import TrainingArguments
 
 #: Arguments that say where and how a run is watched, not how the model is trained.
 NOT_SHOWN = (

@@ -26,8 +26,8 @@ from tasks.publishing.staging import CARD_FILE, check_loads, check_secrets, stag
 from tasks.run_folder import make_writable, write_json, write_lines
 
 if TYPE_CHECKING:
+    from tasks.arguments.publishing import PublishArguments
     from tasks.publishing.hub import Destination, Hub, Remote
-    from tasks.training.arguments import PublishArguments
 
 #: Remembers, beside the model, which card was published where: whose edits are newer follows from it.
 PUBLISHED_FILE = ".published.json"

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import UserError
+from tasks.model.model_files import ADAPTER_CONFIG
 from tasks.run_folder import RESULTS_FILE, RunConfig, write_json
-from tasks.training.adapters import ADAPTER_CONFIG
 
 #: Beside the model; what task.json, all_results.json and trainer_state.json do not hold already.
 REPORT_FILE = "run_report.json"

@@ -11,10 +11,11 @@ from tasks.base import Task
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
+    from tasks.arguments.data import DataArguments
+    from tasks.arguments.publishing import PublishArguments
+    from tasks.arguments.training import TrainingArguments
     from tasks.publishing.hub import Destination
     from tasks.publishing.report import RunReport
-    from tasks.training.arguments import PublishArguments, TrainingArguments
-    from tasks.training.data_arguments import DataArguments
     from tasks.training.trainer import CompletionTrainer
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import UserError
+from tasks.model.adapters import base_arguments
+from tasks.model.model_files import ADAPTER_CONFIG, ADAPTER_FILES, WHOLE_FILES, make_portable
 from tasks.publishing.secrets import find_private, scan_file
 from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE, without_folders
-from tasks.training.adapters import ADAPTER_CONFIG, ADAPTER_FILES, WHOLE_FILES, base_arguments
-from tasks.training.tokenization import make_portable
 
 CARD_FILE = "README.md"
 
@@ -186,10 +186,11 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Texts and prompts for a probe, and what the run's own folder makes of them."""
     import torch
 
+    from tasks.arguments.generation import GenerationArguments
+    from tasks.arguments.model import ModelArguments
     from tasks.inference.loading import load_predictor
-    from tasks.training.arguments import GenerationArguments, ModelArguments
-    from tasks.training.modeling import load_config
-    from tasks.training.tokenization import PROBE
+    from tasks.model.loading import load_config
+    from tasks.model.tokenizer import PROBE
 
     model_args = ModelArguments(model=str(run))
     model_args.dtype = str(getattr(load_config(model_args), "dtype", None) or "float32").removeprefix("torch.")

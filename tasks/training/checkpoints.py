@@ -13,12 +13,11 @@ import json
 import os
 import re
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
-from tasks.run_folder import write_json
-from tasks.training.cache import file_sha256
+from tasks.model.model_files import unreadable
+from tasks.run_folder import file_sha256, write_json
 
 SEAL = "complete.json"
 STATE = "trainer_state.json"  # what the Trainer writes last
@@ -95,35 +94,6 @@ def damage(folder: Path) -> str | None:
         if file_sha256(path) != expected["sha256"]:
             return f"{name} is not what was written (its SHA-256 differs)"
     return None
-
-
-def unreadable(path: Path) -> str | None:
-    """Why a file of a checkpoint or a model cannot be whole, by its format; None where nothing is known to be wrong."""
-    try:
-        if path.suffix == ".json":
-            json.loads(path.read_text("utf-8"))
-        elif path.suffix == ".safetensors":
-            _check_safetensors(path)
-        elif path.suffix in (".pt", ".pth"):
-            with zipfile.ZipFile(path) as archive:
-                if name := archive.testzip():
-                    return f"{path.name} is damaged (at {name})"
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        return f"{path.name} is damaged or cut off ({' '.join(str(error).split())[:100]})"
-    return None
-
-
-def _check_safetensors(path: Path) -> None:
-    """Raises ValueError where the file is shorter or longer than its header says (8 bytes of length, JSON, tensors)."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise ValueError(f"{size:,} bytes, shorter than its own header")
-        header = json.loads(file.read(length))
-    end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-    if size != 8 + length + end:
-        raise ValueError(f"{size:,} bytes, and its header tells of {8 + length + end:,}")
 
 
 def discard(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
 
-from tasks.training.encoding import IGNORE
+from tasks.preparing.encoding import IGNORE
 
 
 class CompletionCollator(DataCollatorForLanguageModeling):

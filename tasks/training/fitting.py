@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, Trainer
 
-from tasks.out_of_memory import evaluation_advice, explained, kept_checkpoint, training_advice
+from tasks.errors import explained
 from tasks.run_folder import RunConfig
+from tasks.training.advice import evaluation_advice, kept_checkpoint, training_advice
 from tasks.training.sharding import set_up_fsdp, whole_model
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import distributed
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, RunConfig, make_writable, write_json
@@ -26,29 +24,10 @@ from tasks.training.checkpoints import (
 from tasks.training.run_lock import lock
 
 if TYPE_CHECKING:
-    from tasks.training.arguments import TrainingArguments
+    from tasks.arguments.training import TrainingArguments
 
 #: What the run in a folder was started with, and whether it came to its end.
 RUN_FILE = "run.json"
-
-#: Arguments that two starts of one run may differ in: where and how it is watched and published, and where it goes on.
-FREE = (
-    "output_dir", "resume_from_checkpoint", "run_name", "project", "trackio", "hub_", "push_to_hub", "report_to",
-    "log_level", "log_on", "disable_tqdm", "local_rank", "ddp_timeout", "preprocessing_num_workers", "overwrite_cache",
-)  # fmt: skip
-
-
-def settings_of(*arguments: Any) -> dict[str, Any]:
-    """The arguments that decide what is learned, as plain values, and the number of processes.
-
-    Two starts with the same settings are the same run. Called before anything is loaded, which fills some of them in.
-    """
-    settings: dict[str, Any] = {"processes": distributed.world_size()}
-    for group in arguments:
-        for field in dataclasses.fields(group):
-            if field.init and not field.name.startswith(FREE):
-                settings[field.name] = getattr(group, field.name)
-    return json.loads(json.dumps(settings, default=str))
 
 
 def check_output_dir(task: Task, training_args: TrainingArguments) -> str | None:

@@ -19,27 +19,19 @@ from transformers.utils.generic import is_flash_attention_requested
 
 from tasks.distributed import gather_lists
 from tasks.errors import UserError
+from tasks.model.adapters import is_adapter, merge, remove_files, restore_adapter, save_adapter
+from tasks.model.model_files import ADAPTER_FILES, WHOLE_FILES, make_portable
+from tasks.model.speedups import fuse_gelu, has_attention_dropout, head_on_labels_only, keep_freed_memory
+from tasks.preparing.encoding import IGNORE
+from tasks.preparing.streaming import CountStreamed, TextStream
 from tasks.run_folder import RunConfig
-from tasks.training.adapters import (
-    ADAPTER_FILES,
-    WHOLE_FILES,
-    is_adapter,
-    merge,
-    remove_files,
-    restore_adapter,
-    save_adapter,
-)
 from tasks.training.batches import SharedBatchSampler, TokenBudgetSampler
 from tasks.training.checkpoints import damage
 from tasks.training.collator import PaddingFreeCollator
 from tasks.training.divergence import FiniteTrainer
-from tasks.training.encoding import IGNORE
-from tasks.training.engine import fuse_gelu, has_attention_dropout, head_on_labels_only, keep_freed_memory
 from tasks.training.fitting import FittingTrainer
 from tasks.training.resumable import ResumableTrainer
 from tasks.training.sharding import check_checkpoint
-from tasks.training.streaming import CountStreamed, TextStream
-from tasks.training.tokenization import make_portable
 
 
 class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):

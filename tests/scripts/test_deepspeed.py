@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.helpers.launching import furthest, launch_runs, run_of, scores
 from tests.scripts.conftest import read_json
-from tests.scripts.launching import furthest, launch_runs, run_of, scores
 
 pytestmark = [
     pytest.mark.slow,

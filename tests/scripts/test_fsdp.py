@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import ROOT
+from tests.helpers.launching import ENVIRONMENT, LAUNCHER, furthest, launch_runs, run_of, scores
 from tests.scripts.conftest import read_json
-from tests.scripts.launching import ENVIRONMENT, LAUNCHER, furthest, launch_runs, run_of, scores
 
 CONFIG = "configs/accelerate/fsdp.yaml"
 FULL, SHARDED = ({"FSDP_STATE_DICT_TYPE": f"{kind}_STATE_DICT"} for kind in ("FULL", "SHARDED"))

@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.conftest import ROOT
+from tests.helpers.faults import KILLED, run_process, seconds_of
 from tests.scripts.conftest import read_json
-from tests.scripts.faults import KILLED, run_process, seconds_of
 
 
 def arguments(model, files, output, *more):

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tasks.arguments.generation import GenerationArguments
 from tasks.errors import UserError
 from tasks.inference.loading import load_predictor
-from tasks.training.arguments import GenerationArguments
 from tests.conftest import model_args
 
 #: What torch, transformers, peft, accelerate and the older tokenizers have read pickles from.

@@ -19,10 +19,10 @@ import pytest
 from huggingface_hub import ModelCard, constants
 
 from tests.conftest import ROOT, Finished
-from tests.hub_server import ME, HubServer, hub_env
+from tests.helpers.hub_server import ME, HubServer, hub_env
 from tests.scripts.conftest import read_json
 
-pytest_plugins = ["tests.hub_fixtures"]
+pytest_plugins = ["tests.helpers.hub_fixtures"]
 
 SENT = [
     "README.md", "all_results.json", "config.json", "generation_config.json", "loss.png", "model.safetensors", "task.json",

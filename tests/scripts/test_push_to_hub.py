@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Finished
-from tests.hub_server import ME, HubServer, hub_env
+from tests.helpers.hub_server import ME, HubServer, hub_env
 from tests.scripts.conftest import read_json
 
-pytest_plugins = ["tests.hub_fixtures"]
+pytest_plugins = ["tests.helpers.hub_fixtures"]
 
 READ_ONLY, ANOTHER = "hf_" + "r" * 34, "hf_" + "a" * 34  # put together here, as ME is
 SCRIPTS = ["run_generate", "run_nli", "run_qa", "run_scratch", "run_summarize"]

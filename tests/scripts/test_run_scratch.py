@@ -7,7 +7,7 @@ import json
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tasks.training.modeling import GPT2_SIZES
+from tasks.model.new_model import GPT2_SIZES
 from tests.conftest import CORPUS
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks.training import scratch_tokenizer
+from tasks.model import new_model as scratch_tokenizer
 from tests.conftest import ROOT, write_rows
 from tests.scripts.conftest import read_json
 

@@ -12,8 +12,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from tasks import get_task
+from tasks.arguments.generation import GenerationArguments
 from tasks.inference.loading import load_predictor
-from tasks.training.arguments import GenerationArguments
 from tests.conftest import ROOT, model_args
 
 TASKS = ["generate", "summarize", "nli", "qa"]

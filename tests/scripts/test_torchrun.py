@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Finished, write_rows
-from tests.ranks import finish_torchrun, free_port, start_torchrun, torchrun
+from tests.helpers.ranks import finish_torchrun, free_port, start_torchrun, torchrun
 from tests.scripts.conftest import ROWS, read_json, read_jsonl
 
 TWO = ("--standalone", "--nproc_per_node", 2)
@@ -81,7 +81,7 @@ FAULTS = {
     "killed while the first reads": (
         """
         import time
-        from tasks.training.preparing import RunData
+        from tasks.preparing.run_data import RunData
         def fault(self, encoder):
             if os.environ["RANK"] == "1":
                 os.kill(os.getpid(), signal.SIGKILL)

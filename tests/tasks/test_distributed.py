@@ -13,15 +13,16 @@ from datasets import Dataset
 from transformers import Trainer
 
 from tasks import distributed, get_task
+from tasks.arguments.generation import GenerationArguments
+from tasks.arguments.training import TrainingArguments
 from tasks.inference.loading import load_predictor
+from tasks.inference.measuring import measure
 from tasks.inference.predicting import Predictor
 from tasks.run_folder import RunConfig
-from tasks.training.arguments import GenerationArguments, TrainingArguments
 from tasks.training.collator import CompletionCollator
-from tasks.training.results import measure
 from tasks.training.trainer import CompletionTrainer
 from tests.conftest import model_args
-from tests.ranks import run_together
+from tests.helpers.ranks import run_together
 
 PEOPLE = ["민준이", "서연이", "시연이", "도준이", "민서", "도연이", "서준이", "연서", "준서", "연도", "서도", "민도", "도민"]
 LABELS = ["entailment", "neutral", "contradiction"]

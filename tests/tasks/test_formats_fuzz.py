@@ -13,12 +13,12 @@ from tasks.base import RowError, Source
 from tasks.errors import UserError
 from tasks.inference.inputs import input_examples, read_inputs, rows_of_lines
 from tasks.nli import LABEL_ALIASES
+from tasks.preparing.splits import format_examples
+from tasks.reading.columns import columns_of, load_rows
+from tasks.reading.hub_data import load_split
+from tasks.reading.rows import Row, checked
 from tasks.run_folder import RunConfig
-from tasks.training.columns import columns_of, load_rows
-from tasks.training.data import format_examples
-from tasks.training.hub_data import load_split
-from tasks.training.rows import Row, checked
-from tests.fuzz import EXAMPLES, fuzz, is_writable, json_values, rows_or_error, texts
+from tests.helpers.fuzz import EXAMPLES, fuzz, is_writable, json_values, rows_or_error, texts
 
 NAMES = sorted(TASKS)
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tasks import get_task
-from tasks.inference.predicting import Predictor, generation_settings
-from tasks.training.arguments import GenerationArguments
-from tasks.training.encoding import Encoder
-from tasks.training.modeling import load_config, load_model
-from tasks.training.tokenization import add_separators, load_tokenizer
+from tasks.arguments.generation import GenerationArguments, generation_settings
+from tasks.inference.predicting import Predictor
+from tasks.model.loading import load_config, load_model
+from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.preparing.encoding import Encoder
 from tests.conftest import model_args
 
 

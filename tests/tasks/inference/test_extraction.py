@@ -14,13 +14,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from tasks import get_task
+from tasks.arguments.generation import GenerationArguments, generation_settings
 from tasks.errors import UserError
 from tasks.inference.extraction import Extractor
-from tasks.inference.predicting import generation_settings
-from tasks.training.arguments import GenerationArguments
-from tasks.training.modeling import load_config
-from tasks.training.scratch_tokenizer import train_tokenizer
-from tasks.training.tokenization import add_separators, load_tokenizer
+from tasks.model.loading import load_config
+from tasks.model.new_model import train_tokenizer
+from tasks.model.tokenizer import add_separators, load_tokenizer
 from tests.conftest import CORPUS, model_args, write_rows
 
 LAYOUTS = ("kogpt2", "gpt2", "llama", "neox", "scratch")

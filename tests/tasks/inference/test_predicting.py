@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from tasks import get_task
+from tasks.arguments.generation import GenerationArguments, generation_settings
 from tasks.errors import UserError
 from tasks.inference import predicting
-from tasks.inference.predicting import generation_settings
-from tasks.training.arguments import GenerationArguments
 
 NLI_ROWS = [
     {"id": "a", "premise": "비가 온다.", "hypothesis": "날씨가 맑다."},

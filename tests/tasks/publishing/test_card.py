@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tasks.arguments.publishing import PublishArguments
 from tasks.base import BOS
 from tasks.errors import UserError
 from tasks.publishing.card import examples, license_for, number, render_card
 from tasks.publishing.lint import lint_card
 from tasks.publishing.merge import SECTION, owner_text, split_front
 from tasks.publishing.report import Base, Data, RunReport
-from tasks.training.arguments import PublishArguments
-from tests.full_report import ALL_TASKS, METRICS, PREDICTIONS, bare_report, card, config_of, full_report, run_folder
+from tests.helpers.full_report import ALL_TASKS, METRICS, PREDICTIONS, bare_report, card, config_of, full_report, run_folder
 
 CARDS = Path(__file__).parent / "cards"
 LANGUAGES = ("en", "ko")

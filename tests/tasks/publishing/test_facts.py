@@ -13,15 +13,17 @@ import pytest
 import torch
 
 from tasks import get_task
+from tasks.arguments.data import DataArguments
+from tasks.arguments.model import ModelArguments
+from tasks.arguments.publishing import PublishArguments
+from tasks.arguments.scratch import ScratchArguments
+from tasks.arguments.training import TrainingArguments
 from tasks.publishing import facts
 from tasks.publishing.recording import shown_arguments
 from tasks.publishing.report import Base, Data, RunReport
 from tasks.publishing.secrets import find_private, find_secrets
-from tasks.training.arguments import ModelArguments, PublishArguments, TrainingArguments
-from tasks.training.data_arguments import DataArguments
-from tasks.training.scratch_arguments import ScratchArguments
 from tests.conftest import write_rows
-from tests.full_report import ALL_TASKS, bare_report, card
+from tests.helpers.full_report import ALL_TASKS, bare_report, card
 
 HF = "hf_" + "aB3" * 12
 KOGPT2 = Base("skt/kogpt2-base-v2", "skt/kogpt2-base-v2", license="cc-by-nc-sa-4.0")

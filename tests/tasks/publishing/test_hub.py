@@ -11,9 +11,9 @@ from tasks.errors import UserError
 from tasks.publishing import refusals
 from tasks.publishing.hub import Destination, Hub, Remote, check_repo_id, stale_files
 from tasks.publishing.refusals import PAUSES, Conflict
-from tests.hub_server import ME, HubServer
+from tests.helpers.hub_server import ME, HubServer
 
-pytest_plugins = ["tests.hub_fixtures"]
+pytest_plugins = ["tests.helpers.hub_fixtures"]
 
 YOU = "hf_" + "y" * 34
 CARD = "---\nlicense: mit\n---\n# 모델\n"

@@ -9,17 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import UserError
-from tasks.publishing.license import (
-    BASE_MODELS,
-    LICENSES,
-    BaseModel,
-    base_license,
-    credit,
-    dataset_license,
-    license_metadata,
-    resolve_license,
-)
-from tasks.publishing.license_table import FREE_RESULTS
+from tasks.publishing.base_models import BASE_MODELS, BaseModel, base_license, dataset_license
+from tasks.publishing.license import credit, license_metadata, resolve_license
+from tasks.publishing.license_table import FREE_RESULTS, LICENSES
 
 KOGPT2 = "skt/kogpt2-base-v2"
 NC_SA = "cc-by-nc-sa-4.0"

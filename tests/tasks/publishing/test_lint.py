@@ -6,7 +6,7 @@ import pytest
 
 from tasks.errors import UserError
 from tasks.publishing.lint import Finding, lint_card, lint_path
-from tests.good_card import CARD, findings
+from tests.helpers.good_card import CARD, findings
 
 NOTE = "TO" + "DO"
 HF = "hf_" + "x" * 34

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.publishing.hub_names import LANGUAGE_CODES, LIBRARY_NAMES, PIPELINE_TAGS
-from tests.good_card import CARD, findings
+from tests.helpers.good_card import CARD, findings
 
 BASE = "; name a Hub id such as skt/kogpt2-base-v2 or leave it out"
 DATA = "; name a Hub id such as klue/klue or leave it out"

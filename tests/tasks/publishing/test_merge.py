@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tasks.publishing.lint import lint_card
 from tasks.publishing.merge import SECTION, merge_cards, note_sections, owner_text, split_front
 from tasks.publishing.report import Base, Data
-from tests.full_report import METRICS, bare_report, card, config_of, full_report, run_folder
+from tests.helpers.full_report import METRICS, bare_report, card, config_of, full_report, run_folder
 
 INDEX = "<!-- model card sections: {}; the rest stays -->\n\n"
 

@@ -16,7 +16,7 @@ from tasks.publishing.facts import base_facts
 from tasks.publishing.merge import split_front
 from tasks.publishing.metadata import card_metadata, dataset_revision, metrics_of
 from tasks.publishing.report import Base, Data, RunReport
-from tests.full_report import ALL_TASKS, METRICS, bare_report, card, full_report
+from tests.helpers.full_report import ALL_TASKS, METRICS, bare_report, card, full_report
 
 SHA = {"validation": "sha256:" + "b" * 64, "test": "sha256:" + "c" * 64}
 

@@ -19,6 +19,9 @@ from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 from jinja2 import Environment
 
 from tasks import get_task
+from tasks.arguments.command_line import parse_dataclasses
+from tasks.arguments.data import DataArguments
+from tasks.arguments.publishing import PublishArguments
 from tasks.errors import Interrupted, UserError
 from tasks.publishing import refusals, staging
 from tasks.publishing import release as release_module
@@ -29,15 +32,12 @@ from tasks.publishing.refusals import PAUSES
 from tasks.publishing.release import Release, dry_run, headline, publish, resume_command
 from tasks.publishing.report import Base, RunReport
 from tasks.publishing.run import preflight_run, publish_run
-from tasks.training.arguments import PublishArguments
-from tasks.training.command_line import parse_dataclasses
-from tasks.training.data_arguments import DataArguments
 from tests.conftest import ROOT, model_args
-from tests.hub_repos import Repo
-from tests.hub_server import ME, HubServer
-from tests.tiny_run import SENT, digests, edit_json, write_run
+from tests.helpers.hub_repos import Repo
+from tests.helpers.hub_server import ME, HubServer
+from tests.helpers.tiny_run import SENT, digests, edit_json, write_run
 
-pytest_plugins = ["tests.hub_fixtures"]
+pytest_plugins = ["tests.helpers.hub_fixtures"]
 
 YOU = "hf_" + "y" * 34
 TO = Destination("me/x", message="a release")

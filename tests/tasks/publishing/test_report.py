@@ -11,7 +11,7 @@ import pytest
 from tasks.errors import UserError
 from tasks.publishing.report import Base, Data, RunReport
 from tasks.run_folder import write_json
-from tests.full_report import ALL_TASKS, config_of, full_report
+from tests.helpers.full_report import ALL_TASKS, config_of, full_report
 
 
 @pytest.fixture

@@ -18,19 +18,19 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tasks import get_task
+from tasks.arguments.data import DataArguments
+from tasks.arguments.generation import GenerationArguments, generation_settings
 from tasks.inference.generation import generation_config
 from tasks.inference.loading import load_predictor
-from tasks.inference.predicting import generation_settings
+from tasks.model.loading import load_config, load_model
+from tasks.model.model_files import make_portable
+from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.preparing.encoding import Encoder, sequence_length
 from tasks.publishing.report import RunReport
 from tasks.publishing.snippet import usage_snippet
 from tasks.run_folder import RunConfig
-from tasks.training.arguments import GenerationArguments
-from tasks.training.data_arguments import DataArguments
-from tasks.training.encoding import Encoder, sequence_length
-from tasks.training.modeling import load_config, load_model
-from tasks.training.tokenization import add_separators, load_tokenizer, make_portable
 from tests.conftest import model_args
-from tests.full_report import ALL_TASKS, bare_report, card
+from tests.helpers.full_report import ALL_TASKS, bare_report, card
 
 LAYOUTS = ("kogpt2", "gpt2", "llama", "neox")
 

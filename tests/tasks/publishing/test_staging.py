@@ -19,8 +19,8 @@ from transformers import GPT2LMHeadModel
 from tasks.errors import UserError
 from tasks.publishing import staging
 from tasks.publishing.staging import check_loads, check_secrets, stage, staged_names
-from tests.hub_server import ME
-from tests.tiny_run import SENT, digests, edit_json, write_run
+from tests.helpers.hub_server import ME
+from tests.helpers.tiny_run import SENT, digests, edit_json, write_run
 
 CARD = "---\nlicense: cc-by-nc-sa-4.0\n---\n# The card of the release\n"
 

@@ -12,17 +12,8 @@ import torch
 from datasets import Dataset
 from safetensors.torch import save_file
 
-from tasks.training.checkpoints import (
-    damage,
-    discard,
-    find_checkpoints,
-    fingerprint,
-    newest_whole,
-    read_seal,
-    rotate,
-    seal,
-    unreadable,
-)
+from tasks.model.model_files import unreadable
+from tasks.training.checkpoints import damage, discard, find_checkpoints, fingerprint, newest_whole, read_seal, rotate, seal
 
 FILES = ("model.safetensors", "optimizer.pt", "rng_state.pth", "scheduler.pt", "trainer_state.json")
 

@@ -14,10 +14,11 @@ from types import SimpleNamespace
 import pytest
 
 from tasks import get_task
+from tasks.arguments.command_line import settings_of
 from tasks.errors import UserError
 from tasks.run_folder import RunConfig
 from tasks.training.checkpoints import discard, seal
-from tasks.training.output_folder import begin_training, check_output_dir, clear_output_dir, end_run, settings_of
+from tasks.training.output_folder import begin_training, check_output_dir, clear_output_dir, end_run
 from tests.conftest import ROOT
 
 CONFIG = RunConfig("summarize", 1, "skt/kogpt2-base-v2", "document <summarize> summary <eos>", {}, {}, 1024, 128)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tasks.arguments.training import TrainingArguments
 from tasks.errors import UserError
-from tasks.training.arguments import TrainingArguments
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs"

@@ -15,13 +15,13 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from tasks import get_task
+from tasks.arguments.training import TrainingArguments
 from tasks.errors import Interrupted, UserError
+from tasks.model.loading import load_config, load_model
+from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.preparing.encoding import IGNORE, Encoder
 from tasks.run_folder import RunConfig
-from tasks.training.arguments import TrainingArguments
 from tasks.training.collator import CompletionCollator
-from tasks.training.encoding import IGNORE, Encoder
-from tasks.training.modeling import load_config, load_model
-from tasks.training.tokenization import add_separators, load_tokenizer
 from tasks.training.trainer import CompletionTrainer
 from tests.conftest import model_args
 

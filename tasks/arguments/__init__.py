@@ -1,0 +1,1 @@
+"""What a user may say on the command line; it imports no engine."""

@@ -1,0 +1,70 @@
+"""Predictions beside their baseline: the metrics of a split, and the lines for the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.base import Example, Task
+from tasks.distributed import is_first
+from tasks.inference.predicting import Predictor
+from tasks.run_folder import PREDICTIONS_FILE, write_jsonl
+
+
+def format_results(task: Task, results: Mapping[str, Any]) -> str:
+    """The figures of ``all_results.json`` that a person looks at first, beside their baseline."""
+    lines = []
+    intervals = {name: f"[{low:.3f}, {high:.3f}]" for name, (low, high) in results.get("intervals", {}).items()}
+    if "rows" in results:
+        note = " and in brackets the 95 % interval over the rows" if intervals else ""
+        lines.append(f"{task.name} on {results['rows']} validation rows, beside the baseline ({results['baseline']}){note}:")
+    figures = {}
+    for name, value in results.items():
+        baseline = results.get(f"baseline_{name}")
+        alone = name in ("eval_loss", "perplexity", "train_runtime") or name.startswith("free_")
+        if isinstance(value, float) and (baseline is not None or alone):
+            figures[name] = value, baseline
+    width = max((len(intervals[name]) + 2 for name in figures if name in intervals), default=0)
+    for name, (value, baseline) in figures.items():
+        beside = f"{baseline:14.4f}" if baseline is not None else " " * 14
+        interval = f"  {intervals[name]}".ljust(width) if name in intervals else " " * width
+        mark = "  <- main" * (name == task.main_metric)
+        lines.append(f"  {name:24} {value:10.4f}{interval} {beside}{mark}")
+    for split, counts in results["counts"].items():
+        lines.append(f"  {split}: " + ", ".join(f"{count:,} {key}" for key, count in counts.items()))
+    return "\n".join(lines)
+
+
+def measure(predictor: Predictor, examples: Sequence[Example], folder: Path, prefix: str = "") -> dict[str, Any]:
+    """Predict, write ``<prefix>predictions.jsonl`` into ``folder``, and return the metrics beside their baseline.
+
+    Where answers were taken from their context (``extractive``), the same rows are answered freely too: what the metrics
+    are then is ``<prefix>free_<metric>``.
+
+    ``<prefix>intervals`` are {metric: [low, high]}, the 95 % interval over the rows of each metric that is pooled.
+
+    Of several processes each predicts a share of the rows; the first one writes and scores them, the others return nothing.
+    """
+    from tasks.metrics import bootstrap
+
+    task = predictor.task
+    started = time.perf_counter()
+    predictions = predictor.predict(examples)
+    seconds = time.perf_counter() - started
+    free = None
+    if predictor.settings["extractive"]:
+        freely = dataclasses.replace(predictor, settings=predictor.settings | {"extractive": False})
+        free = freely.predict(examples)
+    if not is_first():
+        return {}
+    write_jsonl(folder / f"{prefix}{PREDICTIONS_FILE}", (prediction.as_row() for prediction in predictions))
+    metrics = {"rows": len(examples), **task.score(predictions)}
+    if free is not None:
+        metrics |= {f"free_{name}": value for name, value in task.score(free).items()}
+    metrics["intervals"] = bootstrap.intervals(task.row_statistics(predictions), task.pooled, predictor.seed)
+    metrics |= task.baseline(examples)
+    metrics |= {"predict_runtime": seconds, "predict_rows_per_second": len(examples) / seconds}
+    return {f"{prefix}{name}": value for name, value in metrics.items()}

@@ -1,0 +1,1 @@
+"""A folder or a Hub id to tokenizer and model."""

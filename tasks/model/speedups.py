@@ -1,0 +1,106 @@
+"""What makes a step cheaper without changing what is learned: each part gives the plain Trainer's loss and gradients."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import platform
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers.activations import FastGELUActivation, NewGELUActivation
+from transformers.modeling_outputs import CausalLMOutput
+
+from tasks.preparing.encoding import IGNORE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep what is freed instead of giving it back page by page (glibc's ``mallopt``, man page 3).
+
+    A step frees and asks for the same hundreds of megabytes. glibc maps large blocks anew each time, and the kernel fills
+    every page with zeros when it is first touched. Returns False, and does nothing, where the C library is another one.
+    """
+    if platform.system() != "Linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    m_trim_threshold, m_mmap_threshold = -1, -3  # malloc.h
+    return bool(mallopt(m_mmap_threshold, 1 << 30) and mallopt(m_trim_threshold, (1 << 31) - 1))
+
+
+def has_attention_dropout(model: PreTrainedModel) -> bool:
+    """Whether attention weights are dropped in training, for which torch's sdpa has no fused kernel on CPU.
+
+    It then falls back to a slower way of doing what eager attention does: 154 to 181 ms a layer against 41 (short rows, two
+    cores, bf16).
+    """
+    return any(getattr(model.config, name, 0) for name in ("attn_pdrop", "attention_dropout"))
+
+
+def fuse_gelu(model: PreTrainedModel) -> int:
+    """Replace GELUs that are written out in seven operations by torch's one; returns how many were.
+
+    ``gelu_new`` (GPT-2) and ``gelu_fast`` are the same tanh formula, so only rounding differs. The config stays as it is.
+    """
+    replaced = 0
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, (NewGELUActivation, FastGELUActivation)):
+                setattr(module, name, torch.nn.GELU(approximate="tanh"))
+                replaced += 1
+    return replaced
+
+
+def head_on_labels_only(model: PreTrainedModel) -> bool:
+    """Make ``model(labels=...)`` apply its head where there is a label, and return the loss without logits.
+
+    Of a summary's or a label's row most positions are prompt, whose logits over 51,200 tokens are computed, kept and then
+    masked by the model's own loss. The loss is the same: the sum over labelled tokens, divided by ``num_items_in_batch``
+    (the labels of the whole optimizer step), or else by their number here. Without labels nothing changes.
+
+    The forward itself is replaced, not called past: autocast, DDP's gradient averaging and FSDP wrap it as before. A head
+    called from ``compute_loss`` would run in float32 under ``--bf16``, and under torchrun each process would learn alone.
+
+    Returns False, and changes nothing, where the model's logits are not its head over its base model (Gemma 2 caps them,
+    Cohere scales them).
+    """
+    if not _head_is_separate(model):
+        return False
+    plain, base, head = model.forward, model.base_model, model.get_output_embeddings()
+
+    @functools.wraps(plain)  # with its signature: the Trainer looks there for what the model accepts
+    def forward(*args: Any, labels: Any = None, num_items_in_batch: Any = None, **kwargs: Any) -> Any:
+        if labels is None:
+            return plain(*args, **kwargs)
+        hidden = base(*args, **kwargs)[0]  # [rows, length, width]
+        targets = labels[:, 1:]
+        labelled = targets != IGNORE
+        logits = head(hidden[:, :-1][labelled])  # [labels, vocabulary]
+        total = cross_entropy(logits.float(), targets[labelled], reduction="sum")
+        count = labelled.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
+        if torch.is_tensor(count):
+            count = count.to(total.device)
+        return CausalLMOutput(loss=total / count)
+
+    model.forward = forward
+    return True
+
+
+@torch.no_grad()
+def _head_is_separate(model: PreTrainedModel) -> bool:
+    """Whether the logits are the head over the last hidden state, tried on three tokens."""
+    base, head = model.base_model, model.get_output_embeddings()
+    if base is model or head is None:
+        return False
+    training = model.training
+    model.eval()
+    try:
+        ids = torch.tensor([[0, 1, 2]], device=model.device)
+        return torch.allclose(model(input_ids=ids).logits, head(base(input_ids=ids)[0]), atol=1e-5)
+    finally:
+        model.train(training)

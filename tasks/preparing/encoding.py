@@ -1,0 +1,299 @@
+"""From Example to token ids: the one place where prompts are built, for training and for inference alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tasks.base import BOS, Example, Separator, Source
+from tasks.errors import UserError
+from tasks.preparing.parallel import ordered_map
+from tasks.preparing.spelling import spell_out, spellings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerFast
+
+#: Labels that the loss skips (the ignore_index of torch's cross entropy).
+IGNORE = -100
+
+#: Examples that are encoded at a time, and what is counted of them, in the order that people read.
+SLICE = 1000
+COUNTS = ("rows", "skipped", "dropped", "cut", "read_in_windows", "split", "tokens", "labelled_tokens")
+
+
+class Tokens(NamedTuple):
+    """A tokenised part of a prompt. ``offsets`` are the characters (start, end) of each token of a Source to be kept."""
+
+    ids: list[int]
+    source: Source | None = None
+    offsets: list[tuple[int, int]] | None = None
+
+
+class Encoder:
+    """Encodes the examples of one task for one tokenizer.
+
+    A sequence holds at most ``max_length`` tokens, of which a prompt leaves ``max_new_tokens`` free. The same budget
+    holds in training, so that a document is cut at the same token there as at inference.
+
+    Text never becomes a special token: a ``</s>`` or ``<summarize>`` that stands in a document is spelled out in pieces.
+
+    ``counts`` says what happened to the rows seen so far: ``cut`` sources, ``dropped`` rows with no room for anything, rows
+    ``read_in_windows``, and ``split`` texts that became several sequences.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int, max_new_tokens: int) -> None:
+        """Raises UserError where no room is left for a prompt."""
+        if max_new_tokens >= max_length:
+            raise UserError(
+                f"max_new_tokens {max_new_tokens} leaves no room for a prompt within max_length {max_length}; "
+                "lower --max_new_tokens or raise --max_length"
+            )
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.max_new_tokens = max_new_tokens
+        self.counts: Counter[str] = Counter()
+        self._added = tokenizer.get_added_vocab()
+        self._spellings = spellings(tokenizer)
+        # What the tokenizer itself puts in front of every text (Llama's bos): the model has never seen a text without it.
+        self.prefix = tokenizer("").input_ids[:1]
+        if self.prefix not in ([], [tokenizer.bos_token_id]):
+            self.prefix = []
+
+    def tokenize(self, texts: Sequence[str], offsets: bool = False) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
+        """Ids (and character offsets) of plain texts, no special token added and none recognised."""
+        # The tokenizers library itself: the call of transformers makes masks and type ids of each text besides.
+        backend = self.tokenizer.backend_tokenizer
+        before, backend.encode_special_tokens = backend.encode_special_tokens, True
+        try:
+            run = backend.encode_batch if offsets else backend.encode_batch_fast
+            encoded = run(list(texts), add_special_tokens=False)
+        finally:
+            backend.encode_special_tokens = before
+        ids, spans = [text.ids for text in encoded], [text.offsets for text in encoded] if offsets else []
+        for i, row in enumerate(ids):
+            if not self._spellings.keys().isdisjoint(row):
+                ids[i], spread = spell_out(row, self._spellings, spans[i] if offsets else None)
+                spans[i : i + 1] = [spread] if offsets else []
+        return ids, spans
+
+    def parts(self, examples: Sequence[Example]) -> list[list[Tokens]]:
+        """The tokenised parts of each example's prompt. All texts of the batch go through the tokenizer in two calls."""
+        flat = [part for example in examples for part in example.prompt]
+        found = [part for part in flat if isinstance(part, Source)]
+        kept = any(part.keep for part in found)  # offsets cost as much as the ids
+        source_ids, source_offsets = self.tokenize([part.text for part in found], offsets=kept)
+        sources = iter(zip(source_ids, source_offsets or [None] * len(found)))
+        texts = iter(self.tokenize([p for p in flat if not isinstance(p, (Source, Separator))])[0])
+        rows = []
+        for example in examples:
+            row = [] if example.prompt[:1] == (BOS,) else [Tokens(self.prefix)]
+            for part in example.prompt:
+                if isinstance(part, Source):
+                    ids, offsets = next(sources)
+                    row.append(Tokens(ids, part, offsets))
+                elif isinstance(part, Separator):
+                    row.append(Tokens([self.separator_id(part)]))
+                else:
+                    row.append(Tokens(next(texts)))
+            rows.append(row)
+        return rows
+
+    def separator_id(self, separator: Separator) -> int:
+        """The one token of a separator. Raises UserError where the tokenizer was not given it."""
+        if separator == BOS:
+            return self.tokenizer.bos_token_id
+        index = self._added.get(separator)
+        if index is None:
+            raise UserError(f"the tokenizer has no token {separator}; this model was made for another task")
+        return index
+
+    def prompts(self, examples: Sequence[Example]) -> list[list[list[int]]]:
+        """The prompts of each example, as inference reads them: one, or one a window of a long context.
+
+        Raises:
+            UserError: what may not be cut (a question, a typed beginning) does not fit.
+        """
+        return [self._prompts(example, parts) for example, parts in zip(examples, self.parts(examples))]
+
+    def _prompts(self, example: Example, parts: list[Tokens]) -> list[list[int]]:
+        budget = self.max_length - self.max_new_tokens
+        prompts = [prompt for prompt, _ in self._fit(parts, budget)]
+        if not prompts:
+            fixed = sum(len(part.ids) for part in parts if part.source is None)
+            raise UserError(
+                f"row {example.id}: the prompt has {fixed} tokens that may not be cut, and {budget} fit; shorten it, or "
+                f"change --max_length (now {self.max_length}) or --max_new_tokens (now {self.max_new_tokens})"
+            )
+        return prompts
+
+    def training_rows(self, examples: Sequence[Example], prompts_too: bool = False) -> list[dict[str, Any]]:
+        """``{"id", "input_ids", "labels"}`` of each example that has something to learn; the prompt's labels are -100.
+
+        A text without a prompt to speak of (``<bos> text``) that is too long becomes several sequences, so that nothing
+        of it is lost; any other completion is kept whole and its source is cut.
+
+        Raises:
+            UserError: with ``prompts_too``, as ``prompts``, though nothing is tokenised twice.
+        """
+        completions, _ = self.tokenize([example.completion or "" for example in examples])
+        rows: list[dict[str, Any]] = []
+        for example, parts, completion in zip(examples, self.parts(examples), completions):
+            if prompts_too:
+                self._prompts(example, parts)
+            if not completion:
+                self.counts["dropped"] += 1
+                continue
+            labels = [*completion, self.tokenizer.eos_token_id]
+            if example.prompt == (BOS,):
+                prompt = [index for part in parts for index in part.ids]
+                rows += ({"id": example.id} | row for row in self._split(prompt, labels))
+                continue
+            budget = self.max_length - max(self.max_new_tokens, len(labels))
+            windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole]
+            if not windows:
+                self.counts["dropped"] += 1
+                continue
+            prompt = windows[len(windows) // 2]  # of those that hold the answer, the one with most text around it
+            row = {"id": example.id, "input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + labels}
+            rows.append(row)
+        return rows
+
+    def _split(self, prompt: list[int], text: list[int]) -> Iterator[dict[str, list[int]]]:
+        """A text as one sequence, or as several of full length that follow each other without overlap."""
+        room = self.max_length - len(prompt)
+        self.counts["split"] += len(text) > room
+        yield {"input_ids": prompt + text[:room], "labels": [IGNORE] * len(prompt) + text[:room]}
+        for start in range(room, len(text), self.max_length - 1):
+            # The token before is given as context, so that every token of the text is learnt from exactly once.
+            chunk = text[start - 1 : start + self.max_length - 1]
+            yield {"input_ids": chunk, "labels": [IGNORE, *chunk[1:]]}
+
+    def _fit(self, parts: list[Tokens], budget: int, count: bool = False) -> Iterator[tuple[list[int], bool]]:
+        """The prompts of at most ``budget`` tokens, and whether each holds all of what ``Source.keep`` asks for.
+
+        A source without windows loses its end. One with windows is read in steps of half a window, so that every span of up
+        to half a window stands whole in one of them.
+        """
+        place = next((i for i, part in enumerate(parts) if part.source), len(parts))
+        before = [index for part in parts[:place] for index in part.ids]
+        after = [index for part in parts[place + 1 :] for index in part.ids]
+        if place == len(parts):
+            if len(before) <= budget:
+                yield before, True
+            return
+        source = parts[place]
+        room = budget - len(before) - len(after)
+        if room <= 0:
+            return
+        starts = [0]
+        if len(source.ids) > room:
+            if source.source.windows:
+                starts = [*range(0, len(source.ids) - room, max(1, room // 2)), len(source.ids) - room]
+            if count:
+                self.counts["read_in_windows" if source.source.windows else "cut"] += 1
+        for start in starts:
+            ids = source.ids[start : start + room]
+            yield before + ids + after, _holds(source, start, start + len(ids))
+
+
+def _holds(source: Tokens, start: int, end: int) -> bool:
+    """Whether the tokens start..end of a source cover the characters that must be kept."""
+    if source.source.keep is None:
+        return True
+    first, last = source.source.keep
+    return start < end and source.offsets[start][0] <= first and source.offsets[end - 1][1] >= last
+
+
+def sequence_length(requested: int | None, tokenizer: PreTrainedTokenizerFast) -> int:
+    """Tokens of a whole sequence: ``requested``, or what the model reads but 1,024 at most, which two cores still bear.
+
+    Raises:
+        UserError: more is asked for than the model has positions.
+    """
+    positions = tokenizer.model_max_length
+    if requested is None:
+        return min(positions, 1024)
+    if not 2 <= requested <= positions:
+        raise UserError(f"--max_length is {requested}; this model reads from 2 to {positions} tokens")
+    return requested
+
+
+def encode(
+    encoder: Encoder,
+    examples: Sequence[Example],
+    split: str,
+    counts: dict[str, dict[str, int]],
+    *,
+    processes: int = 1,
+    path: Path | None = None,
+    prompts_too: bool = False,
+) -> Dataset:
+    """The training rows of all ``examples``; what was used, skipped, cut, split and dropped is added to ``counts[split]``.
+
+    The rows are the same whatever the number of ``processes``. With ``path`` they are written to that Arrow file and read
+    from there as they are needed, instead of held in memory. A slice of ``examples`` may be shorter than asked for, by rows
+    that were skipped. ``prompts_too``: the rows will be predicted as well, so their prompts have to fit.
+
+    The column ``id`` says which example a row came from; no model sees it.
+
+    Raises:
+        UserError: nothing is left to learn from, or a prompt does not fit.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+    from datasets.fingerprint import generate_random_fingerprint
+    from tqdm.auto import tqdm
+
+    totals: Counter[str] = Counter()
+    tables: list[pa.Table] = []
+    work = partial(_encode_slice, encoder, examples, prompts_too)
+    numbers = pa.list_(pa.int32())
+    schema = pa.schema({"id": pa.string(), "input_ids": numbers, "labels": numbers})
+    writer = pa.ipc.new_stream(str(path), schema) if path else None
+    bar = tqdm(total=len(examples), desc=f"encode {split}", unit="row", disable=len(examples) < 2000)
+    with writer or nullcontext(), bar:
+        for table, found in ordered_map(work, range(0, len(examples), SLICE), processes):
+            totals.update(found)
+            if writer:
+                writer.write_table(table)
+            else:
+                tables.append(table)
+            bar.update(min(SLICE, len(examples) - bar.n))
+        if not totals["tokens"]:
+            raise UserError(
+                f"none of the {len(examples)} {split} rows has anything to learn within max_length {encoder.max_length}; "
+                "raise --max_length, or look at the rows"
+            )
+    counts[split] |= {name: totals[name] for name in COUNTS if totals[name]}
+    if path:
+        return Dataset.from_file(str(path))
+    # Without a fingerprint the whole table would be pickled to get one.
+    return Dataset(pa.concat_tables(tables), fingerprint=generate_random_fingerprint())
+
+
+def _encode_slice(
+    encoder: Encoder, examples: Sequence[Example], prompts_too: bool, start: int
+) -> tuple[pa.Table, Counter[str]]:
+    """The training rows of ``SLICE`` examples as a table of int32 lists, and their counts."""
+    import numpy as np
+    import pyarrow as pa
+
+    part = examples[start : start + SLICE]
+    encoder.counts.clear()
+    rows = encoder.training_rows(part, prompts_too)
+    offsets = np.concatenate([[0], np.cumsum([len(row["labels"]) for row in rows])]).astype(np.int32)
+    columns = {"id": pa.array([row["id"] for row in rows], pa.string())}
+    for name in ("input_ids", "labels"):  # flat, since pyarrow reads nested lists a number at a time
+        flat = np.fromiter(chain.from_iterable(row[name] for row in rows), np.int32, count=offsets[-1])
+        columns[name] = pa.ListArray.from_arrays(offsets, flat)
+    skipped = min(SLICE, len(examples) - start) - len(part)
+    found = {"rows": len(part), "skipped": skipped, "tokens": len(flat), "labelled_tokens": int((flat != IGNORE).sum())}
+    return pa.table(columns), encoder.counts + Counter(found)

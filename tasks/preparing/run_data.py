@@ -1,0 +1,163 @@
+"""The rows of a run as token ids: prepared once, kept for the next start and the other processes, or streamed."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.base import Example, Task
+from tasks.errors import UserError
+from tasks.preparing.cache import cached, key_of
+from tasks.preparing.encoding import SLICE, Encoder, encode
+from tasks.preparing.splits import FormattedRows, format_examples, load_raw_datasets
+from tasks.preparing.streaming import Stream
+from tasks.reading.sources import find_readers
+from tasks.run_folder import file_sha256
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+    from tasks.arguments.data import DataArguments
+    from tasks.arguments.training import TrainingArguments
+
+COUNTS_FILE = "counts.json"
+
+#: Flags that change no row: what a path stands for is in the key by content, the others say how rows are made.
+NOT_IN_KEY = (
+    "train_file", "validation_file", "test_file", "preprocessing_num_workers", "overwrite_cache", "shuffle_buffer_size",
+)  # fmt: skip
+
+
+class RunData:
+    """The rows of one run. What cannot be found is refused at once; rows are read when they are first needed, if at all."""
+
+    def __init__(
+        self, task: Task, data_args: DataArguments, training_args: TrainingArguments, splits: tuple[str, ...]
+    ) -> None:
+        """``splits`` are those of train, validation and test that the run needs.
+
+        Raises:
+            UserError: files, dataset or columns cannot be found, or flags that do not go together.
+        """
+        self.task = task
+        self.data_args = data_args
+        self.seed = training_args.seed
+        self.splits = splits
+        self._stream: Stream | None = None
+        if data_args.streaming:
+            self._stream = Stream(task, data_args, training_args, splits)
+            self._readers = self._stream.readers
+        else:
+            self._readers = find_readers(task, data_args, splits)
+
+    @cached_property
+    def _raw(self) -> DatasetDict:
+        return load_raw_datasets(self.task, self.data_args, seed=self.seed, splits=self.splits, readers=self._readers)
+
+    @cached_property
+    def _identity(self) -> Any:
+        """All that the formatted rows depend on, as JSON values."""
+        flags = {name: value for name, value in vars(self.data_args).items() if name not in NOT_IN_KEY}
+        return [self.task.name, self.task.version, self.seed, self.splits, flags, self._content, _programs()]
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        return self._look()
+
+    def _look(self) -> dict[str, Any]:
+        return {split: reader.identity() for split, reader in self._readers.items()}
+
+    def texts(self) -> Iterator[str]:
+        """The training texts, to train a tokenizer on."""
+        if self._stream:
+            yield from self._stream.texts()
+            return
+        rows = FormattedRows(self.task, self._raw["train"], self.data_args.skip_bad_rows)
+        for start in range(0, len(rows), SLICE):
+            for example in rows[start : start + SLICE]:
+                yield example.completion
+
+    def keep(self, what: Any, build: Callable[[Path], None]) -> Path | None:
+        """The folder that ``build`` fills from these rows and ``what`` (JSON values), as of the last time if it is there.
+
+        None where it cannot be kept: what the Hub streams is not known before it is read.
+        """
+        if not self._readers:
+            return None
+        return cached(key_of([self._identity, what]), build, overwrite=self.data_args.overwrite_cache)
+
+    def encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, list[Example]], dict[str, dict[str, int]]]:
+        """Training rows of each split, the examples of all but train, and counts of rows used, skipped, cut and so on.
+
+        Raises:
+            UserError: a row that cannot be used, with file and row; a prompt that does not fit into the model.
+        """
+        from datasets import Dataset
+
+        if self._stream:
+            return self._stream.encode(encoder)
+        counts: dict[str, dict[str, int]] = defaultdict(dict)
+
+        def build(folder: Path) -> None:
+            self._encode_all(encoder, counts, folder)
+            (folder / COUNTS_FILE).write_text(json.dumps(counts), "utf-8")
+
+        tokenizer = encoder.tokenizer
+        what = [
+            tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id, encoder.prefix,
+            encoder.max_length, encoder.max_new_tokens,
+        ]  # fmt: skip
+        folder = self.keep(what, build)
+        if folder is None:
+            counts.clear()
+            datasets = self._encode_all(encoder, counts)
+            rows = {split: data for split, data in self._raw.items() if split != "train"}
+        else:
+            counts = json.loads((folder / COUNTS_FILE).read_text("utf-8"))
+            datasets = {split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in counts}
+            rows = {split: Dataset.from_file(str(folder / f"{split}-rows.arrow")) for split in counts if split != "train"}
+        examples = {split: format_examples(self.task, data, self.data_args.skip_bad_rows)[0] for split, data in rows.items()}
+        self.__dict__.pop("_raw", None)  # they have served, and may be large
+        return datasets, examples, counts
+
+    def _encode_all(
+        self, encoder: Encoder, counts: dict[str, dict[str, int]], folder: Path | None = None
+    ) -> dict[str, Dataset]:
+        """Encode every split; into Arrow files where a ``folder`` is given, beside the rows of all splits but train."""
+        import pyarrow as pa
+
+        skip, processes = self.data_args.skip_bad_rows, self.data_args.preprocessing_num_workers or 1
+        counts |= {split: {} for split in self._raw}
+        datasets = {}
+        for split in sorted(self._raw, key=lambda split: split == "train"):  # the few first: a mistake there is told at once
+            rows, measured = self._raw[split], split != "train"
+            path = folder / f"{split}.arrow" if folder else None
+            examples = FormattedRows(self.task, rows, skip)
+            try:
+                datasets[split] = encode(
+                    encoder, examples, split, counts, processes=processes, path=path, prompts_too=measured
+                )
+            except UserError:
+                format_examples(self.task, rows, skip)  # says more, where there is no row that can be used
+                raise
+            if folder and measured:
+                table = rows.with_format("arrow")[:]
+                with pa.ipc.new_stream(str(folder / f"{split}-rows.arrow"), table.schema) as writer:
+                    writer.write_table(table)
+        if folder and self._look() != self._content:
+            raise UserError("the data files changed while they were read; start again when they are complete")
+        return datasets
+
+
+def _programs() -> list[Any]:
+    """What turns rows into token ids: this project's code and the libraries below it."""
+    root = Path(__file__).parents[1]
+    sources = sorted([*root.glob("*.py"), *(root / "reading").glob("*.py"), *(root / "preparing").glob("*.py")])
+    versions = [metadata.version(name) for name in ("datasets", "pyarrow", "tokenizers")]
+    return [[file_sha256(path) for path in sources], versions, platform.python_version()]

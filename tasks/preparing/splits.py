@@ -1,0 +1,167 @@
+"""The rows of a run: files, the bundled sample or the Hub -> a DatasetDict with the task's columns -> examples."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tasks.base import Example, RowError, Task
+from tasks.errors import UserError
+from tasks.reading.columns import Loaded, columns_of
+from tasks.reading.sources import Reader, find_readers
+
+if TYPE_CHECKING:
+    import datasets
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "validation", "test")
+
+
+def load_raw_datasets(
+    task: Task, data_args: Any, *, seed: int, splits: tuple[str, ...], readers: dict[str, Reader] | None = None
+) -> datasets.DatasetDict:
+    """Read the ``splits`` (of train, validation, test) that the caller needs.
+
+    Every split has ``id`` (the data's id or guid, else ``train-0``; a repeated one gets ``#2``), ``where`` (file and
+    row, for messages) and the task's columns under the task's names. ``test`` exists only where --test_file is given; a
+    target column that it lacks is None in every row.
+
+    Where the source has no validation split, a random share of train becomes it, if the caller needs one. The share
+    depends on ``seed`` and the rows alone, and rows with the same first column (a premise or context with several
+    hypotheses or questions) stay together. The caps take the first rows of what is left. ``readers`` are those of
+    ``find_readers``, where they have been found already.
+
+    Raises:
+        UserError: two sources at once, a source that cannot be read, too few rows, or data that does not fit the task.
+    """
+    import datasets
+
+    readers = readers or find_readers(task, data_args, splits)
+    loaded = {split: readers[split].load() for split in splits if split in readers}
+    rows: dict[str, Sequence[int]] = {split: range(len(part.data)) for split, part in loaded.items()}
+    if "validation" in splits and "validation" not in readers and "train" in readers:
+        loaded["validation"] = loaded["train"] if "train" in loaded else readers["train"].load()
+        shares = _share(task, loaded["validation"].data, data_args.validation_split, seed)
+        rows |= {split: share for split, share in shares.items() if split in loaded}
+    caps = {"train": data_args.max_train_samples}
+    return datasets.DatasetDict(
+        {
+            split: _finish(task, loaded[split], split, rows[split], caps.get(split, data_args.max_eval_samples))
+            for split in SPLITS
+            if split in loaded
+        }
+    )
+
+
+def _share(task: Task, data: datasets.Dataset, share: float, seed: int) -> dict[str, list[int]]:
+    """Row numbers of train, in order, and of validation, in the order of the draw.
+
+    Raises:
+        UserError: there are too few different rows to set some aside.
+    """
+    column = task.input_columns[0].name
+    groups: dict[Any, list[int]] = {}
+    for number, value in enumerate(_values(data, column)):
+        # Texts are long and digests short. A row without a value is a group of its own.
+        key = number if value is None else hashlib.blake2b(repr(value).encode(), digest_size=16).digest()
+        groups.setdefault(key, []).append(number)
+    if len(groups) < 2:
+        raise UserError(
+            f"the rows of train ({len(data)}) hold one {column!r} between them, and validation needs one of its own; "
+            "give more rows, or --validation_file"
+        )
+    # Python guarantees the sequence of random() for a seed, not that of shuffle().
+    generator = random.Random(seed)
+    order = sorted(groups.values(), key=lambda group: generator.random())
+    size = min(max(round(len(data) * share), 1), len(data) - 1)
+    validation: list[int] = []
+    for group in order:
+        if len(validation) + len(group) <= size:
+            validation += group
+    if not validation:  # every group is larger than the share
+        validation = min(order, key=len)
+    taken = set(validation)
+    return {"train": [number for number in range(len(data)) if number not in taken], "validation": validation}
+
+
+def _values(data: datasets.Dataset, column: str) -> Iterator[Any]:
+    """The values of one column, a batch at a time: a corpus may not fit into memory as Python strings."""
+    for batch in data.select_columns([column]).iter(batch_size=1000):
+        yield from batch[column]
+
+
+def _finish(task: Task, loaded: Loaded, split: str, rows: Sequence[int], limit: int | None) -> datasets.Dataset:
+    """The first ``limit`` of ``rows`` of the loaded split, with ids."""
+    if limit is not None and limit < len(rows):
+        logger.info("%s: the first %d of %d rows", split, limit, len(rows))
+        rows = rows[:limit]
+    # The column is made for all rows and the selection comes last, since adding to a selection would copy it to disk.
+    ids: list[str | None] = [None] * len(loaded.ids)
+    seen: set[str] = set()
+    repeats: dict[str, int] = {}
+    for position, number in enumerate(rows):
+        own = name = loaded.ids[number] or f"{split}-{position}"
+        while name in seen:
+            repeats[own] = repeats.get(own, 1) + 1
+            name = f"{own}#{repeats[own]}"
+        seen.add(name)
+        ids[number] = name
+    data = loaded.data.add_column("id", ids).select(rows)
+    return data.select_columns(["id", "where", *(column.name for column in columns_of(task))])
+
+
+def row_error(row: dict[str, Any], error: RowError) -> UserError:
+    """The error of a row with the place of the row in front: ``train.csv line 12: column 'text' is empty``."""
+    return UserError(f"{row['where']}: {error}")
+
+
+def format_examples(task: Task, dataset: Iterable[dict[str, Any]], skip_bad_rows: bool) -> tuple[list[Example], int]:
+    """The example of each row, and how many rows were skipped because the task refused them.
+
+    Raises:
+        UserError: a row is refused and ``skip_bad_rows`` is off, or no row is left.
+    """
+    formatted = list(format_rows(task, dataset, skip_bad_rows))
+    examples = [row for row in formatted if isinstance(row, Example)]
+    if not examples:
+        reason = f"; the first problem: {formatted[0]}" if formatted else ""
+        raise UserError(f"none of {len(formatted)} rows can be used{reason}")
+    return examples, len(formatted) - len(examples)
+
+
+def format_rows(task: Task, rows: Iterable[dict[str, Any]], skip_bad_rows: bool) -> Iterator[Example | UserError]:
+    """The example of each row, or what is wrong with it where ``skip_bad_rows`` does not let that be raised."""
+    for row in rows:
+        try:
+            yield task.format(row)
+        except RowError as error:
+            problem = row_error(row, error)
+            if not skip_bad_rows:
+                raise problem from None
+            yield problem
+
+
+class FormattedRows(Sequence[Example]):
+    """The examples of a dataset's rows, formatted a slice at a time when it is asked for.
+
+    A slice lacks the rows that the task refuses; without ``skip_bad_rows`` the first of them is raised as a UserError.
+    """
+
+    def __init__(self, task: Task, rows: datasets.Dataset, skip_bad_rows: bool) -> None:
+        self.task = task
+        self.rows = rows
+        self.skip_bad_rows = skip_bad_rows
+
+    def __len__(self) -> int:
+        """Rows, with those that will be skipped."""
+        return len(self.rows)
+
+    def __getitem__(self, place: slice) -> list[Example]:
+        """The examples of the rows of a slice."""
+        columns = self.rows[place]
+        rows = (dict(zip(columns, values)) for values in zip(*columns.values()))
+        return [row for row in format_rows(self.task, rows, self.skip_bad_rows) if isinstance(row, Example)]

@@ -1,0 +1,267 @@
+"""``--streaming``: training rows that are read, formatted, encoded and shuffled as they are needed, and never all held."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate.data_loader import DataLoaderShard
+from accelerate.utils import gather_object
+from transformers import TrainerCallback
+
+from tasks.base import Example, Task
+from tasks.errors import UserError
+from tasks.preparing.encoding import COUNTS, Encoder, encode
+from tasks.preparing.splits import format_examples, format_rows, load_raw_datasets
+from tasks.reading.columns import parse_column_map, resolve_columns
+from tasks.reading.files import find_files, read_rows, suffix_of
+from tasks.reading.hub_data import explain, find_split, load_hub
+from tasks.reading.sources import Reader, find_readers
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+    from tasks.arguments.data import DataArguments
+    from tasks.arguments.training import TrainingArguments
+
+#: Rows that are formatted and tokenised at a time.
+BATCH = 100
+
+#: {column: value} of a row, its ``id``, and ``where`` a human finds it.
+Rows = Iterator[dict[str, Any]]
+
+
+class Stream:
+    """The rows of a run whose training rows are not held in memory; those to measure on are, and there are few."""
+
+    def __init__(
+        self, task: Task, data_args: DataArguments, training_args: TrainingArguments, splits: tuple[str, ...]
+    ) -> None:
+        """Raises UserError where the source cannot be found or streamed, or flags do not go together."""
+        _check(task, data_args, training_args, splits)
+        self.task = task
+        self.data_args = data_args
+        self.args = training_args
+        self.splits = splits
+        self.readers: dict[str, Reader] = {}
+        self.hub_name: str | None = None
+        self._validation: IterableDataset | None = None
+        if training_args.include_num_input_tokens_seen == "no":
+            training_args.include_num_input_tokens_seen = "non_padding"  # nobody else knows how many there were
+        column_map = parse_column_map(data_args.column_map, task)
+        if data_args.train_file:
+            self.readers = find_readers(task, data_args, splits)
+            self._train = _file_rows(task, find_files(data_args.train_file), column_map)
+        else:
+            self._open_hub(column_map)
+        if self._validation is None and not data_args.validation_file and data_args.max_eval_samples is None:
+            raise UserError(
+                "--streaming does not know how many rows there are, so that a share of them has no end: give "
+                "--validation_file, or --max_eval_samples"
+            )
+
+    def _open_hub(self, column_map: dict[str, str]) -> None:
+        args = self.data_args
+        name, parts = load_hub(self.task, args.dataset, args.dataset_config, args.dataset_revision, streaming=True)
+        self.hub_name = name
+        names = {split: find_split(self.task, name, parts, split) for split in ("train", "validation")}
+        if names["train"] is None:
+            raise UserError(f"the dataset {name} has no split 'train'; it has {', '.join(parts)}")
+        found = {}
+        for split, theirs in names.items():
+            if theirs is None:
+                continue
+            origin = f"{name} {theirs}"
+            available = parts[theirs].column_names or list(next(self._read(parts[theirs]), {}))
+            columns = resolve_columns(self.task, available, column_map, origin)
+            found[split] = parts[theirs].map(
+                _named, remove_columns=available, fn_kwargs={"columns": columns, "where": origin}
+            )
+        self._train, self._validation = found["train"], found.get("validation")
+
+    def _read(self, rows: IterableDataset) -> Rows:
+        """The rows, a failure of the Hub in one line."""
+        try:
+            yield from rows
+        except UserError:
+            raise
+        except Exception as error:
+            message = self.hub_name and explain(error, self.hub_name, None, self.data_args.dataset_revision)
+            if not message:
+                raise
+            raise UserError(message) from None
+
+    @cached_property
+    def _measured(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of validation and test."""
+        args = self.data_args
+        files = [split for split in ("validation", "test") if getattr(args, f"{split}_file")]
+        raw = load_raw_datasets(self.task, args, seed=self.args.seed, splits=tuple(files)) if files else {}
+        found = {split: list(rows) for split, rows in raw.items()}
+        if "validation" not in found:
+            own = self._validation
+            rows = self._drawn() if own is None else itertools.islice(self._read(own), args.max_eval_samples)
+            found["validation"] = [row | {"id": f"validation-{number}"} for number, row in enumerate(rows)]
+            if not found["validation"]:
+                raise UserError("there is no row to measure on; give --validation_file, or raise --validation_split")
+        return {split: found[split] for split in ("validation", "test") if split in found}
+
+    def _drawn(self) -> Rows:
+        """Each row with the probability ``--validation_split``, till there are ``--max_eval_samples``, no text twice.
+
+        The draw is the text's own hash with the seed, so that it needs no second pass and is the same in every process.
+        """
+        seen: set[bytes] = set()
+        for row in self._read(self._train):
+            digest = self._digest(row)
+            drawn = hashlib.blake2b(digest, key=str(self.args.seed).encode(), digest_size=8).digest()
+            if digest not in seen and int.from_bytes(drawn, "big") < self.data_args.validation_split * 2**64:
+                seen.add(digest)
+                yield row
+                if len(seen) == self.data_args.max_eval_samples:
+                    return
+
+    def _digest(self, row: dict[str, Any]) -> bytes:
+        return hashlib.blake2b(repr(row[self.task.input_columns[0].name]).encode(), digest_size=16).digest()
+
+    @cached_property
+    def _training(self) -> IterableDataset:
+        """The training rows: without those that are measured on, whatever text they have, wherever they stand."""
+        if self.data_args.validation_file or self._validation is not None:
+            return self._train
+        held = {self._digest(row) for row in self._measured["validation"]}
+        return self._train.filter(lambda row: self._digest(row) not in held)
+
+    def texts(self) -> Iterator[str]:
+        """Every training text once, in the order of the files."""
+        for row in format_rows(self.task, self._read(self._training), self.data_args.skip_bad_rows):
+            if isinstance(row, Example):
+                yield row.completion
+
+    def encode(self, encoder: Encoder) -> tuple[dict[str, Any], dict[str, list[Example]], dict[str, dict[str, int]]]:
+        """As ``RunData.encode``. The counts of train are filled in when training has ended."""
+        from datasets.distributed import split_dataset_by_node
+
+        datasets: dict[str, Dataset | TextStream] = {}
+        examples: dict[str, list[Example]] = {}
+        counts: dict[str, dict[str, int]] = {"train": {}} if "train" in self.splits else {}
+        for split, rows in self._measured.items():
+            examples[split], skipped = format_examples(self.task, rows, self.data_args.skip_bad_rows)
+            counts[split] = {}
+            datasets[split] = encode(encoder, examples[split], split, counts, prompts_too=True)
+            counts[split] |= {"skipped": skipped} if skipped else {}
+        if "train" in self.splits:
+            args = self.args
+            seed = args.seed if args.data_seed is None else args.data_seed
+            rows = self._training.shuffle(seed=seed, buffer_size=self.data_args.shuffle_buffer_size)
+            rows = split_dataset_by_node(rows, args.process_index, args.world_size)
+
+            def read(epoch: int) -> Rows:
+                rows.set_epoch(epoch)
+                return self._read(rows)
+
+            datasets["train"] = TextStream(self.task, read, encoder, self.data_args.skip_bad_rows, counts["train"])
+        return datasets, examples, counts
+
+
+class TextStream(torch.utils.data.IterableDataset):
+    """The training rows of this process without an end: one pass over the corpus after another, each in its own order.
+
+    Without an end, since processes do not have the same number of rows: one that came to its end would leave the others
+    waiting. ``--max_steps`` says when it is enough. A resumed run reads again what was read before and skips it.
+    """
+
+    def __init__(
+        self, task: Task, read: Callable[[int], Rows], encoder: Encoder, skip_bad_rows: bool, counts: dict[str, int]
+    ) -> None:
+        """``read(epoch)`` gives the rows of a pass; ``counts`` are those of ``all_results.json``."""
+        self.task = task
+        self.read = read
+        self.encoder = encoder
+        self.skip_bad_rows = skip_bad_rows
+        self.counts = counts
+        self.seen: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[dict[str, list[int]]]:
+        """``{"input_ids", "labels"}`` of one sequence after another."""
+        self.seen.clear()
+        for epoch in itertools.count():
+            learnt = 0
+            rows = self.read(epoch)
+            while batch := list(itertools.islice(rows, BATCH)):
+                formatted = list(format_rows(self.task, batch, self.skip_bad_rows))
+                examples = [row for row in formatted if isinstance(row, Example)]
+                self.encoder.counts.clear()
+                sequences = self.encoder.training_rows(examples)
+                self.seen.update(rows=len(examples), skipped=len(formatted) - len(examples))
+                self.seen.update(self.encoder.counts)
+                learnt += len(sequences)
+                yield from sequences
+            if not learnt:
+                raise UserError("this process found no row to learn from; look at the rows, or start fewer processes")
+
+    def loader(self, args: TrainingArguments, batch_size: int, collate: Callable[[list[Any]], Any]) -> DataLoaderShard:
+        """Batches of this process. accelerate's ``prepare`` would share the rows out a second time."""
+        return DataLoaderShard(
+            self, device=args.device, batch_size=batch_size, collate_fn=collate, pin_memory=args.dataloader_pin_memory
+        )
+
+
+class CountStreamed(TrainerCallback):
+    """Fills in what was streamed: rows as they were read by all processes, tokens as the Trainer has counted them."""
+
+    def __init__(self, stream: TextStream) -> None:
+        self.stream = stream
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Add the processes up."""
+        total: Counter[str] = Counter(tokens=state.num_input_tokens_seen)
+        for seen in gather_object([dict(self.stream.seen)]):
+            total.update(seen)
+        self.stream.counts.update({name: total[name] for name in COUNTS if total[name]})
+
+
+def _check(task: Task, data_args: DataArguments, training_args: TrainingArguments, splits: tuple[str, ...]) -> None:
+    """Refuse what a stream cannot do."""
+    if not task.streaming:
+        raise UserError(f"--streaming: {task.name} reads its rows into memory; it is for generate and scratch")
+    if data_args.sample_data:
+        raise UserError("--streaming is for corpora larger than memory; leave it out with --sample_data")
+    if "train" in splits and training_args.max_steps <= 0:
+        raise UserError("--streaming does not know how many rows there are; say with --max_steps when to end")
+    refused = {
+        "max_train_samples": "--max_steps says how long a stream is",
+        "tokens_per_batch": "its batches are planned from the lengths of all rows",
+        "dataloader_num_workers": "the rows are read and counted in the training process",
+    }
+    for name, reason in refused.items():
+        if getattr(data_args, name, None) or getattr(training_args, name, None):
+            raise UserError(f"--{name} does not go with --streaming: {reason}; leave it out")
+
+
+def _file_rows(task: Task, paths: list[str], column_map: dict[str, str]) -> IterableDataset:
+    """The rows of files; each is a shard that a process can have to itself."""
+    from datasets import IterableDataset
+
+    whole = next((path for path in paths if suffix_of(path) == ".json"), None)
+    if whole:
+        raise UserError(f"{whole}: a json file can only be read as a whole; with --streaming use jsonl, txt, csv or parquet")
+    return IterableDataset.from_generator(_read_files, gen_kwargs={"paths": paths, "task": task, "column_map": column_map})
+
+
+def _read_files(paths: list[str], task: Task, column_map: dict[str, str]) -> Rows:
+    for path in paths:
+        columns: dict[str, str] = {}
+        for row in read_rows(path):
+            columns = columns or resolve_columns(task, list(row.values), column_map, path)
+            yield _named(row.values, columns, row.where)
+
+
+def _named(row: dict[str, Any], columns: dict[str, str], where: str) -> dict[str, Any]:
+    """A row with the task's columns under their own names."""
+    return {"id": where, "where": where} | {ours: row.get(theirs) for ours, theirs in columns.items()}

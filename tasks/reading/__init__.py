@@ -1,0 +1,1 @@
+"""Bytes to rows with the task's columns."""

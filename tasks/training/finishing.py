@@ -1,0 +1,72 @@
+"""What a run found out: all_results.json, the loss curve, and a line for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.base import Example
+from tasks.distributed import is_first
+from tasks.inference.measuring import format_results, measure
+from tasks.run_folder import RESULTS_FILE, write_json
+
+if TYPE_CHECKING:
+    from tasks.inference.predicting import Predictor
+    from tasks.training.trainer import CompletionTrainer
+
+
+def plot_loss(log_history: list[dict[str, Any]], path: str | Path) -> None:
+    """Draw training and validation loss against the step into a PNG. Writes nothing where nothing was logged."""
+    import matplotlib
+
+    matplotlib.use("Agg")  # no screen needed
+    import matplotlib.pyplot as plt
+
+    training = [(entry["step"], entry["loss"]) for entry in log_history if "loss" in entry]
+    validation = [(entry["step"], entry["eval_loss"]) for entry in log_history if "eval_loss" in entry]
+    if not training and not validation:
+        return
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    if training:
+        axes.plot(*zip(*training), label="training", linewidth=1)
+    if validation:
+        axes.plot(*zip(*validation), label="validation", marker="o")
+    axes.set(xlabel="step", ylabel="loss (nats per labelled token)")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def finish(
+    trainer: CompletionTrainer,
+    predictor: Predictor,
+    examples: Mapping[str, Sequence[Example]],
+    counts: Mapping[str, Mapping[str, int]],
+    train_metrics: Mapping[str, Any],
+) -> None:
+    """Measure the rows that training never saw, write predictions, all_results.json and loss.png, and print the figures.
+
+    Every process takes part; the first one writes and prints.
+    """
+    args, task = trainer.args, predictor.task
+    results: dict[str, Any] = {"task": task.name, "base_model": trainer.run_config.base_model, "seed": args.seed}
+    if args.do_eval:
+        results["eval_loss"] = trainer.evaluate_loss()
+    folder = Path(args.output_dir)
+    with trainer.whole_model():
+        for split, prefix in (("validation", ""), ("test", "test_")):
+            if split in examples and (args.do_eval or args.do_predict):
+                results |= measure(predictor, examples[split], folder, prefix)
+    if not is_first():
+        return
+    results |= train_metrics
+    if train_metrics and not args.resume_from_checkpoint:  # a resumed run has the seconds of its last part alone
+        seen = counts["train"]["tokens"] * train_metrics["epoch"]
+        results["train_tokens_per_second"] = seen / train_metrics["train_runtime"]
+    results["counts"] = {split: dict(values) for split, values in counts.items()}
+    write_json(folder / RESULTS_FILE, results)
+    plot_loss(trainer.state.log_history, folder / "loss.png")
+    print(format_results(task, results))
+    print(f"everything is in {folder}")

@@ -1,0 +1,376 @@
+"""What the Hub of the tests answers, route by route, to the client huggingface_hub 2.4.0.
+
+Status codes, bodies and messages follow the real Hub as far as the client reads them. Two things differ on purpose.
+``RepoNotFound`` is also said with a 401, because the client only takes a bare 401 for a missing repository where the
+address begins with https. And names are compared letter by letter, in both namespaces and repositories.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from typing import Any
+from urllib.parse import parse_qs
+
+import yaml  # no part of the standard library, but huggingface_hub does not install without it
+
+from tests.helpers.hub_repos import Commit, HubError, Repo, Token, is_lfs
+from tests.helpers.hub_routes import Request, Response
+
+
+class HubApi:
+    """The state of the Hub and its answers. ``answer`` is the door; each ``_route`` method below is one route."""
+
+    def __init__(self) -> None:
+        self.url = ""  # the Hub itself
+        self.store_url = ""  # large objects live under another host name, as the real ones do
+        self.lock = threading.RLock()
+        self.tokens: dict[str, Token] = {}
+        self.repos: dict[str, Repo] = {}
+        self.quota_bytes: int | None = None
+        self.xet_status = 404
+        self._uploads: dict[str, tuple[Repo, str, int]] = {}  # what each signed address may be used for
+
+    def answer(self, request: Request) -> Response:
+        """Answer one request; errors become answers too."""
+        with self.lock:
+            try:
+                if request.token and request.token.revoked:
+                    raise HubError(401, "Invalid credentials in Authorization header")
+                return getattr(self, f"_{request.route}")(request)
+            except HubError as error:
+                headers = {"X-Error-Message": error.message} | error.headers
+                return Response({"error": error.message}, error.status, headers)
+
+    # who may do what
+
+    def _login(self, request: Request) -> Token:
+        if request.token is None:
+            hidden = re.match("/api/(models|datasets|spaces)/.|/.+/resolve/.", request.path)
+            raise HubError(401, "Invalid username or password.", "RepoNotFound" if hidden else None)
+        return request.token
+
+    def _read(self, request: Request) -> Repo:
+        """The repository of a request. To those who may not see it, it is as if it did not exist."""
+        models = not request.path.startswith(("/api/datasets/", "/api/spaces/"))
+        repo = self.repos.get(request.args["repo"]) if models else None
+        if repo and (not repo.private or (request.token and request.token.may_read(repo.id))):
+            return repo
+        self._login(request)
+        raise HubError(404, "Repository not found", "RepoNotFound")
+
+    def _write(self, request: Request, as_pull: bool = False) -> Repo:
+        """The repository of a request that writes to it; a pull request is open to everybody with a token that writes."""
+        repo = self._read(request)
+        token = self._login(request)
+        if token.role == "read":
+            raise HubError(403, "Forbidden: you must use a write token to upload to a repository.")
+        if not as_pull and not token.may_write(repo.id):
+            raise HubError(403, "Forbidden: pass `create_pr=1` as a query parameter to create a Pull Request.")
+        return repo
+
+    # accounts and repositories
+
+    def _unknown(self, request: Request) -> Response:
+        raise HubError(404, "Sorry, we can't find the page you are looking for.")
+
+    def _whoami(self, request: Request) -> Response:
+        token = self._login(request)
+        name = token.account.name
+        access: dict[str, Any] = {"displayName": "a test", "role": token.role, "createdAt": "2024-01-01T00:00:00.000Z"}
+        if token.role == "fineGrained":
+            access["fineGrained"] = {"canReadGatedRepos": False, "global": [], "scoped": token.scoped}
+        orgs = [{"type": "org", "name": org, "fullname": org, "roleInOrg": role} for org, role in token.account.orgs.items()]
+        return Response(
+            {
+                "type": "user", "id": hashlib.sha1(name.encode()).hexdigest()[:24], "name": name, "fullname": name,
+                "isPro": False, "canPay": False, "orgs": orgs, "auth": {"type": "access_token", "accessToken": access},
+            }
+        )  # fmt: skip
+
+    def _create(self, request: Request) -> Response:
+        token, wanted = self._login(request), request.json()
+        namespace = wanted.get("organization") or token.account.name
+        repo_id = f"{namespace}/{wanted['name']}"
+        if not token.may_write(f"{namespace}/"):
+            raise HubError(403, f'You don\'t have the rights to create a model under the namespace "{namespace}"')
+        body = {"url": f"{self.url}/{repo_id}", "name": repo_id}
+        if repo_id in self.repos:
+            return Response(body | {"error": "You already created this model repo"}, 409)
+        self.repos[repo_id] = Repo(repo_id, wanted.get("visibility") == "private", token.account.name, self.lock)
+        return Response(body)
+
+    def _delete(self, request: Request) -> Response:
+        wanted = request.json()
+        request.args["repo"] = f"{wanted.get('organization') or request.user}/{wanted['name']}"
+        del self.repos[self._write(request).id]
+        return Response({})
+
+    def _settings(self, request: Request) -> Response:
+        repo, wanted = self._write(request), request.json()
+        repo.private = wanted.get("visibility", "private" if repo.private else "public") == "private"
+        repo.gated = wanted.get("gated", repo.gated)
+        return Response({"private": repo.private, "gated": repo.gated})
+
+    def _auth(self, request: Request) -> Response:
+        (self._write if "write" in request.args else self._read)(request)
+        return Response({})
+
+    def _yaml(self, request: Request) -> Response:
+        card, problem = front_matter(request.json()["content"])
+        if problem:
+            return Response({"errors": [{"message": problem}], "warnings": []}, 400)
+        empty = [] if card else [{"message": "empty or missing yaml metadata in repo card"}]
+        return Response({"errors": [], "warnings": empty})
+
+    # reading
+
+    def _info(self, request: Request) -> Response:
+        repo = self._read(request)
+        commit = repo.resolve(request.args.get("revision", "main"))
+        card = front_matter(commit.files.get("README.md", b"").decode("utf-8", "replace"))[0] or {}
+        siblings: list[dict[str, Any]] = [{"rfilename": path} for path in sorted(commit.files)]
+        if "blobs" in request.query:
+            for sibling in siblings:
+                entry = commit.entry(sibling["rfilename"])
+                sibling |= {"size": entry["size"], "blobId": entry["oid"]}
+                if lfs := entry.get("lfs"):
+                    sibling["lfs"] = {"size": lfs["size"], "sha256": lfs["oid"], "pointerSize": lfs["pointerSize"]}
+        return Response(
+            {
+                "id": repo.id, "modelId": repo.id, "author": repo.id.partition("/")[0], "sha": commit.id,
+                "private": repo.private, "gated": repo.gated, "disabled": False, "downloads": 0, "likes": 0,
+                "createdAt": repo.created, "lastModified": commit.date, "tags": card.get("tags") or [],
+                "pipeline_tag": card.get("pipeline_tag"), "library_name": card.get("library_name"), "cardData": card,
+                "siblings": siblings, "usedStorage": sum(map(len, commit.files.values())),
+            }
+        )  # fmt: skip
+
+    def _refs(self, request: Request) -> Response:
+        repo = self._read(request)
+
+        def listed(names: dict[str, str], prefix: str) -> list[dict[str, str]]:
+            return [{"name": name, "ref": prefix + name, "targetCommit": target} for name, target in names.items()]
+
+        refs = {"branches": listed(repo.branches, "refs/heads/"), "tags": listed(repo.tags, "refs/tags/"), "converts": []}
+        if "include_prs" in request.query:
+            refs["pullRequests"] = listed({str(number): pull.head for number, pull in repo.pulls.items()}, "refs/pr/")
+        return Response(refs)
+
+    def _tree(self, request: Request) -> Response:
+        commit, folder = self._read(request).resolve(request.args["revision"]), request.args.get("path", "")
+        if folder and folder not in commit.folders():
+            raise not_found(commit, folder)
+        prefix, deep = folder and folder + "/", request.query.get("recursive") == ["true"]
+        below = [path for path in sorted({*commit.files, *commit.folders()}) if path.startswith(prefix)]
+        return Response([describe(commit, path) for path in below if deep or "/" not in path[len(prefix) :]])
+
+    def _paths(self, request: Request) -> Response:
+        commit = self._read(request).resolve(request.args["revision"])
+        known = {*commit.files, *commit.folders()}
+        paths = parse_qs(request.body.decode()).get("paths", [])
+        return Response([describe(commit, path) for path in paths if path in known])
+
+    def _commits(self, request: Request) -> Response:
+        history = self._read(request).history(request.args["revision"])
+        return Response(
+            [
+                {"id": commit.id, "title": commit.message, "message": commit.description, "date": commit.date,
+                 "authors": [{"user": commit.author}]}
+                for commit in reversed(history)
+            ]
+        )  # fmt: skip
+
+    def _resolve(self, request: Request) -> Response:
+        path = request.args["path"]
+        commit = self._read(request).resolve(request.args["revision"])
+        oid = commit.oid(path)
+        if oid is None:
+            raise not_found(commit, path)
+        headers = {"X-Repo-Commit": commit.id, "ETag": f'"{oid}"'}
+        if path not in commit.lfs:
+            return Response(commit.files[path], headers=headers | {"Content-Type": "application/octet-stream"})
+        headers |= {"X-Linked-Etag": f'"{oid}"', "X-Linked-Size": str(len(commit.files[path]))}
+        return Response(b"", 302, headers | {"Location": self._sign(self.repos[request.args["repo"]], oid, 0)})
+
+    # writing
+
+    def _preupload(self, request: Request) -> Response:
+        repo = self._write(request, as_pull="create_pr" in request.query or self._owns_pull(request))
+        commit = repo.resolve(request.args["revision"])
+        files = [
+            {"path": file["path"], "uploadMode": "lfs" if is_lfs(file["path"], file["size"]) else "regular",
+             "shouldIgnore": False} | ({"oid": commit.oid(file["path"])} if file["path"] in commit.files else {})
+            for file in request.json()["files"]
+        ]  # fmt: skip
+        return Response({"files": files, "commitOid": commit.id})
+
+    def _batch(self, request: Request) -> Response:
+        wanted = request.json()
+        repo = self._write(request, as_pull="ref" not in wanted)
+        here = repo.stored(item["oid"] for item in wanted["objects"])
+        if self.quota_bytes is not None:
+            used = sum(len(content) for other in self.repos.values() for content in other.objects.values())
+            if used + sum(item["size"] for item in wanted["objects"] if item["oid"] not in here) > self.quota_bytes:
+                message = "storage limit reached, please upgrade your plan to increase your storage limit."
+                raise HubError(403, f"{'Private' if repo.private else 'Public'} repository {message}")
+        objects = [{"oid": item["oid"], "size": item["size"], "authenticated": True} for item in wanted["objects"]]
+        for item in objects:
+            if item["oid"] not in here:
+                verify = f"{self.url}/{repo.id}.git/info/lfs/objects/verify"
+                upload = self._sign(repo, item["oid"], item["size"])
+                item["actions"] = {"upload": {"href": upload, "header": {}}, "verify": {"href": verify, "header": {}}}
+        return Response({"transfer": "basic", "objects": objects}, headers={"Content-Type": "application/vnd.git-lfs+json"})
+
+    def _put(self, request: Request) -> Response:
+        repo, oid, size = self._signed(request)
+        if len(request.body) != size or hashlib.sha256(request.body).hexdigest() != oid:
+            raise HubError(400, "BadDigest: the content is not what its sha256 and size promise")
+        repo.objects[oid] = request.body
+        return Response(headers={"ETag": f'"{oid}"'})
+
+    def _object(self, request: Request) -> Response:
+        repo, oid, _ = self._signed(request)
+        content, headers = repo.objects[oid], {"ETag": f'"{oid}"', "Accept-Ranges": "bytes"}
+        if span := re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", "")):
+            first, last = int(span[1]), min(int(span[2] or len(content) - 1), len(content) - 1)
+            headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+            return Response(content[first : last + 1], 206, headers)
+        return Response(content, headers=headers)
+
+    def _verify(self, request: Request) -> Response:
+        repo, wanted = self._write(request, as_pull=True), request.json()
+        if len(repo.objects.get(wanted["oid"], b"")) != wanted["size"]:
+            raise HubError(422, "The object was not uploaded")
+        return Response({})
+
+    def _commit(self, request: Request) -> Response:
+        create = "create_pr" in request.query
+        repo = self._write(request, as_pull=create or self._owns_pull(request))
+        place = request.args["revision"]
+        items = [json.loads(line) for line in request.body.splitlines()]
+        header = items[0]["value"]
+        changes, large = self._changes(repo, repo.resolve(place), items[1:])
+        pull = None
+        if create:
+            if header.get("parentCommit") and not repo.resolve(place).id.startswith(header["parentCommit"]):
+                raise HubError(412, "A commit has happened since. Please refresh and try again.")
+            pull = repo.open_pull(header["summary"], request.user or "", "open", place)
+            place = f"refs/pr/{pull.number}"
+        commit = repo.commit(
+            header["summary"], changes, branch=place, lfs=large, author=request.user or "",
+            description=header.get("description", ""), parent=header.get("parentCommit"),
+        )  # fmt: skip
+        body = {"success": True, "commitOid": commit.id, "commitUrl": f"{self.url}/{repo.id}/commit/{commit.id}"}
+        return Response(body | ({"pullRequestUrl": f"{self.url}/{repo.id}/discussions/{pull.number}"} if pull else {}))
+
+    def _changes(self, repo: Repo, base: Commit, items: list[dict]) -> tuple[dict[str, bytes | None], set[str]]:
+        """Read the lines of a commit after its header: what becomes of each path, and which are large files."""
+        changes: dict[str, bytes | None] = {}
+        large: set[str] = set()
+        for item in items:
+            kind, value = item["key"], item["value"]
+            path = value["path"]
+            if kind == "file":
+                changes[path] = base64.b64decode(value["content"])
+            elif kind == "lfsFile":
+                if not repo.stored([value["oid"]]):
+                    raise HubError(
+                        400, f"Your push was rejected because an LFS pointer pointed to a file that does not exist: {path}"
+                    )
+                changes[path] = repo.objects[value["oid"]]
+                large.add(path)
+            elif kind == "deletedFile" and path in base.files:
+                changes[path] = None
+            elif kind == "deletedFolder" and path.rstrip("/") in base.folders():
+                changes |= {name: None for name in base.files if name.startswith(path.rstrip("/") + "/")}
+            else:
+                raise HubError(404, "A file with this name doesn't exist", "EntryNotFound")
+        return changes, large
+
+    def _branch(self, request: Request) -> Response:
+        repo, name = self._write(request), request.args["name"]
+        if request.method == "POST":
+            repo.branch(name, request.json().get("startingPoint") or "main")
+        elif name == "main":
+            raise HubError(403, "The main branch cannot be deleted")
+        elif repo.branches.pop(name, None) is None:
+            raise HubError(404, f"Invalid rev id: {name}", "RevisionNotFound")
+        return Response({})
+
+    def _tag(self, request: Request) -> Response:
+        repo, revision = self._write(request), request.args["revision"]
+        if request.method == "POST":
+            repo.tag(request.json()["tag"], revision, request.json().get("message", ""))
+        elif repo.tags.pop(revision, None) is None:
+            raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        return Response({})
+
+    def _discussions(self, request: Request) -> Response:
+        if request.method == "POST":
+            pull = self._write(request, as_pull=True).open_pull(request.json()["title"], request.user or "", "draft")
+            return Response({"num": pull.number})
+        repo = self._read(request)
+        listed = [
+            {"num": pull.number, "title": pull.title, "author": {"name": pull.author}, "createdAt": pull.date,
+             "status": pull.status, "repo": {"name": repo.id, "type": "model"}, "isPullRequest": True}
+            for pull in repo.pulls.values()
+        ]  # fmt: skip
+        if "number" not in request.args:
+            return Response({"discussions": listed, "count": len(listed), "start": 0})
+        number = int(request.args["number"])
+        if number not in repo.pulls:
+            raise HubError(404, "Discussion not found")
+        more = {"events": [], "changes": {"base": "refs/heads/main"}, "filesWithConflicts": [], "diff": ""}
+        return Response(listed[number - 1] | more)
+
+    def _xet(self, request: Request) -> Response:
+        self._read(request)
+        raise HubError(self.xet_status, "Xet storage is not for this repository")
+
+    def _owns_pull(self, request: Request) -> bool:
+        """Whether the request goes to a pull request of the one who asks, who may go on with it."""
+        repo = self._read(request)
+        pulls = {f"refs/pr/{number}": pull.author for number, pull in repo.pulls.items()}
+        return request.user is not None and pulls.get(request.args["revision"]) == request.user
+
+    def _sign(self, repo: Repo, oid: str, size: int) -> str:
+        """An address for one object that needs no token, as the real storage gives out."""
+        key = hashlib.sha256(f"{repo.id} {oid} {size}".encode()).hexdigest()[:32]
+        self._uploads[key] = (repo, oid, size)
+        return f"{self.store_url}/lfs-objects/{key}"
+
+    def _signed(self, request: Request) -> tuple[Repo, str, int]:
+        """What a signed address stands for. The storage refuses a token next to the signature, and so does this one."""
+        if "authorization" in request.headers:
+            raise HubError(400, "InvalidArgument: Only one auth mechanism allowed")
+        if not self.store_url.endswith("//" + request.headers.get("host", "")) or request.args["key"] not in self._uploads:
+            raise HubError(403, "SignatureDoesNotMatch")
+        return self._uploads[request.args["key"]]
+
+
+def front_matter(text: str) -> tuple[dict[str, Any] | None, str | None]:
+    """The metadata of a card, or None where it has none; and what is wrong with it."""
+    block = re.match(r"\s*---[ \t]*\r?\n(.*?)^---[ \t]*$", text, re.DOTALL | re.MULTILINE)
+    if not block:
+        return None, None
+    try:
+        card = yaml.safe_load(block[1])
+    except yaml.YAMLError as error:
+        return None, f"YAML Metadata Error: {error}"
+    return (card, None) if isinstance(card, dict | None) else (None, '"metadata" must be of type object')
+
+
+def describe(commit: Commit, path: str) -> dict[str, Any]:
+    """A file or a folder as listings show it."""
+    if path in commit.files:
+        return commit.entry(path)
+    return {"type": "directory", "oid": hashlib.sha1(path.encode()).hexdigest(), "size": 0, "path": path}
+
+
+def not_found(commit: Commit, path: str) -> HubError:
+    """No such file. The commit goes with it, so that the client can remember what is not there."""
+    return HubError(404, f"Entry not found: {path}", "EntryNotFound", **{"X-Repo-Commit": commit.id})

@@ -1,0 +1,300 @@
+"""Prepared data: the same whatever prepares it, kept by content, never stale, never half."""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import datasets
+import pyarrow as pa
+import pytest
+
+from tasks import get_task
+from tasks.arguments.data import DataArguments
+from tasks.errors import UserError
+from tasks.model.loading import load_config
+from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.preparing import cache, encoding
+from tasks.preparing import run_data as preparing
+from tasks.preparing.encoding import Encoder
+from tasks.preparing.parallel import ordered_map
+from tasks.preparing.run_data import RunData
+from tests.conftest import model_args, write_rows
+
+PLACES = ["도서관", "공원", "시청", "서울", "부산"]
+LABELS = ["참", "중립", "모순"]
+
+
+def rows_of(number, start=0):
+    return [
+        {"premise": f"{n} {PLACES[n % 5]}에서 책을 빌렸다.", "hypothesis": "비가 온다.", "label": LABELS[n % 3]}
+        for n in range(start, start + number)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    """A cache of the test's own, and slices so small that a few rows are many of them."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(encoding, "SLICE", 10)
+    return tmp_path / "cache" / "korean-causal-lm-tasks"
+
+
+@pytest.fixture
+def files(tmp_path):
+    return {
+        "train_file": write_rows(tmp_path / "train.jsonl", rows_of(95)),
+        "validation_file": write_rows(tmp_path / "validation.jsonl", rows_of(12, 1000)),
+    }
+
+
+@pytest.fixture
+def prepare(kogpt2_folder, files):
+    """Prepare the files as a run does; flags change what is asked for."""
+
+    def run(task="nli", seed=42, splits=("train", "validation", "test"), length=64, new_tokens=8, tokenizer=None, **flags):
+        task = get_task(task) if isinstance(task, str) else task
+        arguments = model_args(kogpt2_folder)
+        tokenizer = tokenizer or add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)[0]
+        data = RunData(task, DataArguments(**(files | flags)), SimpleNamespace(seed=seed), splits)
+        return data.encode(Encoder(tokenizer, length, new_tokens))
+
+    return run
+
+
+@pytest.fixture
+def builds(monkeypatch):
+    """A list that grows by the name of each split that is encoded."""
+    seen = []
+    encode = preparing.encode
+    monkeypatch.setattr(preparing, "encode", lambda *args, **kw: seen.append(args[2]) or encode(*args, **kw))
+    return seen
+
+
+def content(prepared):
+    found, examples, counts = prepared
+    return {split: data[:] for split, data in found.items()}, examples, counts
+
+
+def test_two_processes_give_the_rows_and_counts_of_one(prepare, tmp_path):
+    rows = rows_of(57)
+    rows[5]["label"] = rows[31]["label"] = "?"
+    rows[40]["premise"] *= 30
+    flags = {"train_file": write_rows(tmp_path / "rows.jsonl", rows), "skip_bad_rows": True, "overwrite_cache": True}
+    one, two = (content(prepare(**flags, preprocessing_num_workers=number)) for number in (1, 2))
+    assert one == two
+    counts = one[2]["train"]
+    assert (counts["rows"], counts["skipped"], counts["cut"]) == (55, 2, 1)
+    assert counts["tokens"] == sum(map(len, one[0]["train"]["input_ids"]))
+    assert len(one[0]["train"]["input_ids"]) == 55
+
+
+def test_two_processes_name_the_first_bad_row(prepare, tmp_path):
+    rows = rows_of(57)
+    rows[55]["label"] = rows[31]["label"] = "?"
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    with pytest.raises(UserError, match=r"rows\.jsonl line 32: "):
+        prepare(train_file=path, preprocessing_num_workers=2)
+
+
+def test_rows_of_which_none_can_be_used_name_the_first_problem(prepare, tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl", [row | {"label": "?"} for row in rows_of(3)])
+    with pytest.raises(UserError, match=r"none of 3 rows can be used; the first problem: .*rows\.jsonl line 1: "):
+        prepare(train_file=path, skip_bad_rows=True)
+
+
+def _die(item):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_ends_the_run_with_one_line():
+    with pytest.raises(UserError, match="one of the 2 processes that prepare the rows was ended from outside"):
+        list(ordered_map(_die, range(3), 2))
+
+
+def test_few_items_are_ahead_of_the_one_in_hand():
+    taken = []
+    results = ordered_map(str, (taken.append(n) or n for n in range(1000)), 2)
+    assert [next(results) for _ in range(3)] == ["0", "1", "2"]
+    assert len(taken) < 20
+    results.close()
+
+
+def test_a_prompt_that_does_not_fit_is_found_while_preparing(prepare):
+    with pytest.raises(UserError, match=r"row validation-0: the prompt has .* tokens that may not be cut"):
+        prepare(length=12)
+
+
+def test_a_second_start_reads_no_rows_and_has_the_same(prepare, builds, monkeypatch):
+    first = content(prepare())
+    assert builds == ["validation", "train"]
+    monkeypatch.setattr(preparing, "load_raw_datasets", None)
+    found = prepare()
+    assert content(found) == first
+    assert builds == ["validation", "train"]
+    assert all(data.cache_files for data in found[0].values())  # memory-mapped
+
+
+def test_the_cache_gives_what_there_is_without_one(prepare, folder):
+    with_cache = content(prepare())
+    folder.parent.rename(folder.parent.with_name("old"))
+    folder.parent.write_text("a file where the cache should be")
+    assert content(prepare()) == with_cache
+
+
+def same_size(path, old, new):
+    """Change bytes of a file behind the back of its size and time."""
+    before = os.stat(path)
+    text = Path(path).read_text("utf-8")
+    assert old in text
+    Path(path).write_text(text.replace(old, new, 1), "utf-8")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert os.stat(path).st_size == before.st_size
+
+
+class Another(type(get_task("nli"))):
+    version = 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 7}, {"length": 63}, {"new_tokens": 7}, {"max_train_samples": 20}, {"max_eval_samples": 3},
+        {"column_map": "premise=hypothesis,hypothesis=premise"}, {"skip_bad_rows": True}, {"validation_split": 0.1},
+        {"splits": ("validation", "test")}, {"task": Another()}, {"validation_file": None},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_any_other_flag_is_prepared_anew(prepare, builds, change):
+    prepare()
+    builds.clear()
+    prepare(**change)
+    assert builds
+    builds.clear()
+    prepare(**change)
+    prepare()
+    assert not builds
+
+
+def test_another_byte_of_a_file_is_prepared_anew(prepare, builds, files):
+    prepare()
+    for name, old, new in (("train_file", "도서관", "도시관"), ("validation_file", "온다", "간다")):
+        builds.clear()
+        same_size(files[name], old, new)
+        found, _, _ = prepare()
+        assert builds == ["validation", "train"]
+        assert found["train"]
+
+
+def test_another_tokenizer_or_program_is_prepared_anew(prepare, builds, kogpt2_folder, monkeypatch, tmp_path):
+    prepare()
+    builds.clear()
+    copy = shutil.copytree(kogpt2_folder, tmp_path / "model")
+    tokenizer = json.loads((copy / "tokenizer.json").read_text("utf-8"))
+    tokenizer["model"]["merges"].pop()
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    arguments = model_args(str(copy))
+    other, _ = add_separators(load_tokenizer(arguments, load_config(arguments)), get_task("nli").separators)
+    prepare(tokenizer=other)
+    assert len(builds) == 2
+    programs = preparing._programs()
+    assert any(cache.file_sha256(encoding.__file__) in part for part in programs if isinstance(part, list))
+    monkeypatch.setattr(preparing, "_programs", lambda: [programs, "another version"])
+    prepare()
+    assert len(builds) == 4
+
+
+def test_where_a_file_lies_and_how_many_processes_read_it_change_nothing(prepare, builds, files, tmp_path):
+    prepare()
+    builds.clear()
+    moved = shutil.copy(files["train_file"], tmp_path / "moved.jsonl")
+    prepare(train_file=str(moved), preprocessing_num_workers=2)
+    assert not builds
+    prepare(overwrite_cache=True)
+    assert builds == ["validation", "train"]
+
+
+@pytest.mark.parametrize("name", ["train.arrow", "validation-rows.arrow", "counts.json", "manifest.json"])
+@pytest.mark.parametrize("damage", ["byte", "end", "gone"])
+def test_a_damaged_entry_is_made_anew(prepare, builds, folder, name, damage):
+    first = content(prepare())
+    builds.clear()
+    path = next(folder.glob(f"*/{name}"))
+    data = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    else:
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data if damage == "byte" else data[:-3])
+    assert content(prepare()) == first
+    assert builds == ["validation", "train"]
+    assert path.exists()
+
+
+def test_what_a_killed_process_left_is_not_taken_and_goes(prepare, folder, monkeypatch):
+    with monkeypatch.context() as patch:  # a kill runs no `finally`
+        patch.setattr(cache.shutil, "rmtree", lambda *args, **kw: None)
+        patch.setattr(cache.os, "replace", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            prepare()
+    assert [path.suffix for path in folder.iterdir() if path.is_dir()] == [".tmp"]
+    prepare()
+    assert [path.suffix for path in folder.iterdir() if path.is_dir()] == [""]
+
+
+def test_a_full_disk_is_said_once_and_does_without(prepare, folder, monkeypatch, caplog):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    expected = content(prepare(overwrite_cache=True))
+    shutil.rmtree(folder)
+    monkeypatch.setattr(pa.ipc, "new_stream", full)
+    assert content(prepare()) == expected
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"{folder} cannot be used to keep prepared data (No space left on device); going on without it"
+    ]
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == []
+
+
+def test_files_that_change_while_they_are_read_are_refused(prepare, files, folder, monkeypatch):
+    encode = preparing.encode
+
+    def slow(*args, **kwargs):
+        with open(files["train_file"], "a", encoding="utf-8") as file:
+            file.write("\n")
+        return encode(*args, **kwargs)
+
+    monkeypatch.setattr(preparing, "encode", slow)
+    with pytest.raises(UserError, match="the data files changed while they were read"):
+        prepare()
+    assert not list(folder.glob("*/manifest.json"))
+
+
+def _build(folder, log):
+    with open(log, "a", encoding="utf-8") as file:
+        file.write("built\n")
+    time.sleep(0.3)
+    (folder / "data").write_text("whole", "utf-8")
+
+
+def _want(log, queue):
+    queue.put((cache.cached("key", lambda folder: _build(folder, log)) / "data").read_text("utf-8"))
+
+
+def test_of_processes_that_start_at_once_one_builds(tmp_path):
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    processes = [context.Process(target=_want, args=(tmp_path / "log", queue)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    assert [queue.get(timeout=60) for _ in processes] == ["whole"] * 3
+    for process in processes:
+        process.join()
+    assert (tmp_path / "log").read_text("utf-8") == "built\n"

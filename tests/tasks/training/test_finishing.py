@@ -1,0 +1,165 @@
+"""What a run found out: figures beside the baseline, the loss curve, predictions and metrics of each split."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from tasks import get_task
+from tasks.base import Prediction
+from tasks.inference.measuring import format_results, measure
+from tasks.training.finishing import finish, plot_loss
+
+NLI = get_task("nli")
+
+
+def nli_examples(*labels: str):
+    return [
+        NLI.format({"id": str(i), "premise": "비가 온다.", "hypothesis": "맑다.", "label": label})
+        for i, label in enumerate(labels)
+    ]
+
+
+class Always:
+    """A predictor that answers entailment whatever it is asked."""
+
+    task = NLI
+    seed = 42
+    settings = {"extractive": False}
+
+    def predict(self, examples):
+        return [Prediction(e.id, e.prompt_text, "entailment", e.references, {"entailment": -0.5}) for e in examples]
+
+
+def fake_trainer(folder, **overrides) -> SimpleNamespace:
+    args = SimpleNamespace(
+        output_dir=str(folder), seed=42, do_eval=True, do_predict=True, resume_from_checkpoint=None, **overrides
+    )
+    return SimpleNamespace(
+        args=args,
+        run_config=SimpleNamespace(base_model="me/base"),
+        evaluate_loss=lambda: 1.25,
+        whole_model=contextlib.nullcontext,
+        state=SimpleNamespace(log_history=[{"step": 1, "loss": 2.0}, {"step": 2, "eval_loss": 1.25}]),
+    )
+
+
+def test_the_table_shows_figures_beside_their_baseline_and_marks_the_main_one():
+    results = {
+        "rows": 4, "baseline": "majority label", "accuracy": 0.5, "baseline_accuracy": 0.25, "macro_f1": 0.4,
+        "baseline_macro_f1": 0.2, "eval_loss": 1.25, "predict_runtime": 3.0,
+        "counts": {"train": {"rows": 12000, "cut": 3}},
+    }  # fmt: skip
+    assert format_results(NLI, results).splitlines() == [
+        "nli on 4 validation rows, beside the baseline (majority label):",
+        "  accuracy                     0.5000         0.2500  <- main",
+        "  macro_f1                     0.4000         0.2000",
+        "  eval_loss                    1.2500               ",
+        "  train: 12,000 rows, 3 cut",
+    ]
+
+
+def test_the_table_shows_the_interval_between_a_figure_and_its_baseline():
+    results = {
+        "rows": 400, "baseline": "word matching", "f1": 8.5, "baseline_f1": 9.375, "exact_match": 64.0,
+        "baseline_exact_match": 3.0, "eval_loss": 1.25, "counts": {},
+        "intervals": {"f1": [7.25, 9.8765], "exact_match": [59.25, 68.5]},
+    }  # fmt: skip
+    assert format_results(get_task("qa"), results).splitlines() == [
+        "qa on 400 validation rows, beside the baseline (word matching) and in brackets the 95 % interval over the rows:",
+        "  f1                           8.5000  [7.250, 9.877]           9.3750  <- main",
+        "  exact_match                 64.0000  [59.250, 68.500]         3.0000",
+        "  eval_loss                    1.2500                                 ",
+    ]
+
+
+def test_the_table_of_a_run_that_measured_nothing_has_its_counts():
+    assert format_results(NLI, {"counts": {"train": {"rows": 2}}}) == "  train: 2 rows"
+
+
+def test_the_loss_curve_is_a_picture(tmp_path):
+    history = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.5}, {"step": 2, "eval_loss": 1.75}, {"step": 2, "epoch": 1}]
+    plot_loss(history, tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_losses_there_is_no_picture(tmp_path):
+    plot_loss([{"step": 2, "epoch": 1}], tmp_path / "loss.png")
+    assert not (tmp_path / "loss.png").exists()
+
+
+def test_the_table_shows_what_free_answers_have():
+    results = {"rows": 4, "baseline": "word matching", "f1": 50.0, "free_f1": 40.0, "baseline_f1": 25.0, "counts": {}}
+    assert format_results(get_task("qa"), results).splitlines()[1:] == [
+        "  f1                          50.0000        25.0000  <- main",
+        "  free_f1                     40.0000               ",
+    ]
+
+
+def test_measure_writes_predictions_and_returns_metrics_beside_the_baseline(tmp_path):
+    metrics = measure(Always(), nli_examples("entailment", "neutral", "neutral", "contradiction"), tmp_path)
+    assert metrics["rows"] == 4
+    assert metrics["accuracy"] == 0.25 and metrics["baseline_accuracy"] == 0.5
+    assert metrics["baseline"] == "majority label"
+    # One of four is right: draws with none are 81 of 256, with three 12, with four 1. Always the same answer has at most an
+    # F1 of 2 * 3 / (4 + 3), a third of it in the mean over the labels.
+    assert metrics["intervals"] == {"accuracy": [0.0, 0.75], "macro_f1": [0.0, pytest.approx(2 / 7)]}
+    assert [key for key in metrics if "interval" in key or key.endswith("f1")] == [
+        "macro_f1",
+        "intervals",
+        "baseline_macro_f1",
+    ]
+    assert metrics["predict_runtime"] > 0 and metrics["predict_rows_per_second"] > 0
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text("utf-8").splitlines()]
+    assert rows[1] == {
+        "id": "1", "prompt": "비가 온다.<sep>맑다.<nli>", "prediction": "entailment", "references": ["neutral"],
+        "scores": {"entailment": -0.5},
+    }  # fmt: skip
+
+
+def test_finish_writes_everything_and_prints_the_figures(tmp_path, capsys):
+    examples = {"train": nli_examples("neutral"), "validation": nli_examples("entailment", "neutral"),
+                "test": nli_examples("entailment")}  # fmt: skip
+    counts = {"train": {"rows": 1, "tokens": 100}, "validation": {"rows": 2}}
+    finish(fake_trainer(tmp_path), Always(), examples, counts, {"epoch": 3.0, "train_runtime": 10.0, "train_loss": 1.5})
+    results = json.loads((tmp_path / "all_results.json").read_text("utf-8"))
+    assert results["task"] == "nli" and results["base_model"] == "me/base" and results["seed"] == 42
+    assert (results["eval_loss"], results["accuracy"], results["test_accuracy"]) == (1.25, 0.5, 1.0)
+    assert results["intervals"]["accuracy"] == [0.0, 1.0]
+    assert results["test_intervals"] == {"accuracy": [1.0, 1.0], "macro_f1": [1 / 3, 1 / 3]}
+    assert results["train_tokens_per_second"] == 30.0
+    assert results["counts"] == counts
+    assert {path.name for path in tmp_path.iterdir()} >= {
+        "all_results.json", "predictions.jsonl", "test_predictions.jsonl", "loss.png",
+    }  # fmt: skip
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_a_resumed_run_claims_no_speed(tmp_path):
+    trainer = fake_trainer(tmp_path)
+    trainer.args.resume_from_checkpoint = "last"
+    examples = {"validation": nli_examples("entailment")}
+    finish(trainer, Always(), examples, {"train": {"tokens": 100}}, {"epoch": 3.0, "train_runtime": 10.0})
+    assert "train_tokens_per_second" not in json.loads((tmp_path / "all_results.json").read_text("utf-8"))
+
+
+def test_without_evaluation_and_prediction_nothing_is_measured(tmp_path):
+    trainer = fake_trainer(tmp_path)
+    trainer.args.do_eval = trainer.args.do_predict = False
+    finish(trainer, Always(), {"validation": nli_examples("entailment")}, {"train": {"tokens": 1}}, {})
+    results = json.loads((tmp_path / "all_results.json").read_text("utf-8"))
+    assert "accuracy" not in results and "eval_loss" not in results
+    assert not (tmp_path / "predictions.jsonl").exists()
+
+
+def test_other_processes_than_the_first_answer_their_share_and_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks.training.finishing.is_first", lambda: False)
+    asked = []
+    monkeypatch.setattr(Always, "predict", lambda self, examples: asked.append(len(examples)))
+    examples = {"validation": nli_examples("entailment"), "test": nli_examples("entailment", "neutral")}
+    finish(fake_trainer(tmp_path), Always(), examples, {}, {})
+    assert asked == [1, 2]
+    assert list(tmp_path.iterdir()) == []
