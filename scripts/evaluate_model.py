@@ -8,6 +8,10 @@ torchrun --nproc_per_node 4 scripts/evaluate_model.py outputs/qa-kogpt2-base-v2
 
 from __future__ import annotations
 
+from tasks.errors import handle_errors
+
+handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
+
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +19,7 @@ from tasks.arguments.command_line import parse_dataclasses
 from tasks.arguments.data import DataArguments
 from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
-from tasks.errors import UserError, user_errors
+from tasks.errors import UserError
 
 
 @dataclass
@@ -72,5 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with user_errors():
-        main()
+    main()

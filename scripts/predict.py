@@ -8,6 +8,10 @@ python scripts/predict.py outputs/qa-kogpt2-base-v2
 
 from __future__ import annotations
 
+from tasks.errors import handle_errors
+
+handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
+
 import json
 import sys
 from collections.abc import Iterator
@@ -20,7 +24,7 @@ from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
 from tasks.base import Prediction, Task
 from tasks.distributed import is_first, world_size
-from tasks.errors import UserError, user_errors
+from tasks.errors import UserError
 
 
 @dataclass
@@ -144,5 +148,4 @@ def typed_rows(task: Task) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    with user_errors():
-        main()
+    main()
