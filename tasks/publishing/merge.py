@@ -34,6 +34,17 @@ def split_front(card: str) -> tuple[str, str]:
     return (match["yaml"], card[match.end() :]) if match else ("", card)
 
 
+def read_front(card: str) -> dict[str, Any]:
+    """The metadata of a card. What cannot be read is dropped: the Hub could not read it either."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(split_front(card)[0])
+    except Exception:  # not YAML, or a value that its reader chokes on, such as the date 2024-13-45
+        values = None
+    return values if isinstance(values, dict) else {}
+
+
 def note_sections(card: str) -> str:
     """``card`` with the names of the sections that it has in its index."""
     index = INDEX.search(card)
@@ -50,7 +61,7 @@ def owner_text(card: str) -> str:
 def owner_results(card: str) -> list[OwnerResult]:
     """The results in ``model-index`` that no run has written, each with those of its metrics that no run has."""
     found: list[OwnerResult] = []
-    for model in _mappings(_read(split_front(card)[0]).get("model-index")):
+    for model in _mappings(read_front(card).get("model-index")):
         name, beside_a_run, kept = str(model.get("name")), False, []
         for result in _mappings(model.get("results")):
             metrics = _mappings(result.get("metrics"))
@@ -72,8 +83,7 @@ def merge_cards(owners: str | None, generated: str, results: list[OwnerResult] |
     """
     if not owners or not owners.strip():
         return generated
-    front, text = split_front(owners)
-    new_front, new_text = split_front(generated)
+    text, new_text = split_front(owners)[1], split_front(generated)[1]
     sections = {match["name"]: match[0] for match in SECTION.finditer(new_text)}
     earlier = {match["name"]: match["body"] for match in SECTION.finditer(text)}
     index, new_index = INDEX.search(text), INDEX.search(new_text)
@@ -88,7 +98,7 @@ def merge_cards(owners: str | None, generated: str, results: list[OwnerResult] |
     mark = new_index or index
     first = _renamed(mark, [*(_listed_names(new_index) or order), *removed]).rstrip() + "\n\n" if mark else ""
     results = owner_results(owners) if results is None else results
-    metadata = _merge_metadata(front, new_front, earlier.get("data", ""), results)
+    metadata = _merge_metadata(read_front(owners), read_front(generated), earlier.get("data", ""), results)
     rest = merged.lstrip("\n").rstrip()
     return f"---\n{metadata}---\n{first}{rest}\n"
 
@@ -111,22 +121,10 @@ def _renamed(index: re.Match[str], names: list[str]) -> str:
     return index[0][:start] + ", ".join(dict.fromkeys(names)) + index[0][end:]
 
 
-def _read(front: str) -> dict[str, Any]:
-    """The metadata of an owner. What cannot be read is dropped: the Hub could not read it either."""
-    import yaml
-
-    try:
-        values = yaml.safe_load(front)
-    except Exception:  # not YAML, or a value that its reader chokes on, such as the date 2024-13-45
-        values = None
-    return values if isinstance(values, dict) else {}
-
-
-def _merge_metadata(owners: str, generated: str, data_section: str, results: list[OwnerResult]) -> str:
+def _merge_metadata(theirs: dict[str, Any], ours: dict[str, Any], data_section: str, results: list[OwnerResult]) -> str:
     """The YAML of both. Owners may add keys, tags, languages, results, and data sets that the old card does not speak of."""
     from huggingface_hub.repocard_data import yaml_dump
 
-    theirs, ours = _read(owners), _read(generated)
     other_license = "license" in ours and ours["license"] != theirs.get("license")
     if results:
         ours["model-index"] = _joined(ours.get("model-index", []), results)
