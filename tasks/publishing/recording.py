@@ -47,6 +47,12 @@ class RunRecorder(TrainerCallback):
         tokenizer, model = kwargs["processing_class"], kwargs["model"]
         own = {f.name: f.default for f in dataclasses.fields(self.model_args) if f.name not in ("model", "model_revision")}
         report = self.report
+        if report.base.copy and state.is_world_process_zero:
+            print(
+                f"{report.base.copy} is taken for a copy of {report.base.hub_id} by its config or vocabulary; if it is "
+                "another model, name that by --base_model",
+                file=sys.stderr,
+            )
         report.arguments = shown_arguments(args) | {name: getattr(self.model_args, name) for name in own}
         # Not from a second TrainingArguments: making one resets the state of accelerate under the Trainer's feet.
         report.defaults = {f.name: f.default for f in dataclasses.fields(args) if f.name in report.arguments} | own

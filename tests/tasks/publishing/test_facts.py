@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import re
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -18,15 +21,25 @@ from tasks.arguments.model import ModelArguments
 from tasks.arguments.publishing import PublishArguments
 from tasks.arguments.scratch import ScratchArguments
 from tasks.arguments.training import TrainingArguments
-from tasks.publishing import facts
+from tasks.errors import UserError
+from tasks.publishing import base_models, facts
 from tasks.publishing.recording import shown_arguments
 from tasks.publishing.report import Base, Data, RunReport
 from tasks.publishing.secrets import find_private, find_secrets
 from tests.conftest import write_rows
 from tests.helpers.full_report import ALL_TASKS, bare_report, card
+from tests.helpers.tiny_run import edit_json
 
+KOGPT2_CONFIG = {"created_date": "2021-04-28", "license": "CC-BY-NC-SA 4.0"}
 HF = "hf_" + "aB3" * 12
 KOGPT2 = Base("skt/kogpt2-base-v2", "skt/kogpt2-base-v2", license="cc-by-nc-sa-4.0")
+
+
+def words_hash(folder: str) -> str:
+    """The hash of the vocabulary of a model folder, without its tokens in <>."""
+    vocabulary = json.loads(Path(folder, "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
+    words = sorted(word for word in vocabulary if not re.fullmatch("<.*>", word))
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
 @pytest.fixture(autouse=True)
@@ -74,6 +87,76 @@ class TestBase:
         (folder / "README.md").write_text("---\nlicense: mit\n---\n", "utf-8")
         arguments = ModelArguments(model=str(folder))
         assert facts.base_of(arguments, PublishArguments(base_model="skt/kogpt2-base-v2")) == KOGPT2
+
+    @pytest.fixture
+    def copy(self, kogpt2_folder, tmp_path, monkeypatch) -> Path:
+        """A model folder with a vocabulary that the table knows, and nothing else to tell it by."""
+        monkeypatch.setitem(base_models.FINGERPRINTS, "skt/kogpt2-base-v2", (KOGPT2_CONFIG, words_hash(kogpt2_folder)))
+        return Path(shutil.copytree(kogpt2_folder, tmp_path / "home" / "minsu" / "내 모델"))
+
+    @pytest.mark.parametrize("told_by", ["vocabulary", "config", "card"])
+    def test_a_copy_is_recognised(self, copy, told_by):
+        if told_by == "config":
+            edit_json(copy / "config.json", **KOGPT2_CONFIG, author="Heewon Jeon", vocab_size=7)
+            (copy / "tokenizer.json").write_text("{", "utf-8")
+        if told_by == "card":  # of the copy, as the Hub has it: a licence and no base
+            (copy / "README.md").write_text("---\nlicense: cc-by-nc-sa-4.0\n---\n", "utf-8")
+        found = facts.base_facts(str(copy))
+        assert found == dataclasses.replace(KOGPT2, copy="내 모델")
+        assert facts.base_of(ModelArguments(model=str(copy)), PublishArguments()) == found
+        assert facts.base_facts(str(copy), hub_id="me/own") == Base("me/own", "me/own")  # the user's word counts
+
+    def test_what_is_no_copy(self, copy):
+        edit_json(copy / "config.json", created_date="2021-05-06")  # another model with the same vocabulary
+        assert facts.base_facts(str(copy)) == Base("내 모델")
+        edit_json(copy / "config.json", **KOGPT2_CONFIG)
+        (copy / "README.md").write_text("---\nlicense: mit\nbase_model: a/b\n---\n", "utf-8")
+        assert facts.base_facts(str(copy)) == Base("내 모델", "a/b", license="mit")
+
+    def test_a_model_from_nothing_is_no_copy(self, copy, gpt2_folder):
+        assert facts.base_facts(gpt2_folder) == Base("gpt2")
+        report = dataclasses.replace(bare_report("scratch"), base=Base(from_scratch=True))
+        report.save(copy)
+        report.config.save(copy)
+        assert facts.base_facts(str(copy)) == Base("내 모델", from_scratch=True)
+
+    def test_a_run_and_its_checkpoint_are_no_copies(self, copy, tmp_path):
+        """They have the config of their base, and its vocabulary but for the slots that were given names."""
+        report = dataclasses.replace(bare_report("nli"), base=facts.base_facts(str(copy)))
+        run = Path(shutil.copytree(copy, tmp_path / "run" / "checkpoint-5"))
+        text = (run / "tokenizer.json").read_text("utf-8")
+        (run / "tokenizer.json").write_text(text.replace("<unused0>", "<sep>").replace("<unused1>", "<nli>"), "utf-8")
+        report.config.save(run)
+        assert facts.base_facts(str(run)) == dataclasses.replace(KOGPT2, name="checkpoint-5")
+        report.save(run)
+        assert facts.base_facts(str(run)) == dataclasses.replace(KOGPT2, name="checkpoint-5")
+
+    def test_the_hubs_cache(self, copy):
+        place = copy / "models--EleutherAI--polyglot-ko-1.3b" / "snapshots" / "0123abc"
+        place.mkdir(parents=True)
+        hub_id = "EleutherAI/polyglot-ko-1.3b"
+        assert facts.base_facts(str(place)) == Base(hub_id, hub_id, "0123abc", license="apache-2.0")
+
+    def test_the_licence_in_a_config(self, copy):
+        edit_json(copy / "config.json", license="CC-BY  4.0", created_date="x")
+        assert facts.base_facts(str(copy)) == Base("내 모델", license="cc-by-4.0")
+        (copy / "README.md").write_text("---\nlicense: mit\n---\n", "utf-8")
+        assert facts.base_facts(str(copy)) == Base("내 모델", license="mit")
+        for broken in ("{", "[]", '{"license": ["mit"]}', '{"license": "see the page"}'):
+            (copy / "README.md").unlink(missing_ok=True)
+            (copy / "config.json").write_text(broken, "utf-8")
+            (copy / "tokenizer.json").write_text('{"model": {"vocab": [["a", 0.5]]}}', "utf-8")
+            assert facts.base_facts(str(copy)) == Base("내 모델")
+
+    def test_an_adapter_needs_the_users_word(self, copy):
+        found = facts.base_facts(str(copy))
+        with pytest.raises(UserError) as caught:
+            facts.adapter_base(found)
+        assert str(caught.value) == (
+            "the base of this adapter is the local folder '내 모델', which looks like a copy of skt/kogpt2-base-v2; if it "
+            "is one, say so by --base_model skt/kogpt2-base-v2; if not, train with --merge_adapter"
+        )
+        assert facts.adapter_base(facts.base_facts(str(copy), hub_id="skt/kogpt2-base-v2")) == "skt/kogpt2-base-v2"
 
     def test_a_folder_with_a_card(self, tmp_path):
         folder = tmp_path / "downloaded"
@@ -304,6 +387,22 @@ class TestCommand:
     def test_processes_and_no_arguments(self):
         assert facts.command(["scripts/run_qa.py"], 4) == "torchrun --nproc_per_node 4 scripts/run_qa.py"
         assert facts.command(["scripts/run_qa.py"]) == "python scripts/run_qa.py"
+
+    def test_a_copy_is_typed_as_the_model_that_others_have(self):
+        copy = dataclasses.replace(KOGPT2, copy="내 모델")
+        for flag, typed in (
+            ("--model '내 모델'", "--model skt/kogpt2-base-v2"),
+            ("'--model=내 모델'", "--model=skt/kogpt2-base-v2"),
+            ("--model ./models/kogpt2", "--model skt/kogpt2-base-v2"),
+            ("--model skt/kogpt2-base-v2", "--model skt/kogpt2-base-v2"),
+        ):
+            command = "torchrun --nproc_per_node 2 scripts/run_nli.py {} --train_file '*.csv' --run_name '***'"
+            for base in (copy, KOGPT2):
+                assert facts.repeatable(command.format(flag), base) == command.format(typed)
+        command = "python scripts/run_nli.py --model_revision x --base_model a/b --train_file --model"
+        assert facts.repeatable(command, copy) == command
+        for base in (dataclasses.replace(KOGPT2, name="generate-run"), Base("generate-run"), Base(from_scratch=True)):
+            assert facts.repeatable("python x.py --model generate-run", base) == "python x.py --model generate-run"
 
     def test_arguments(self, tmp_path):
         arguments = TrainingArguments(
