@@ -32,7 +32,10 @@ class RunRecorder(TrainerCallback):
     def __init__(
         self, task: Task, run_config: RunConfig, model_args: Any, data_args: DataArguments, publish_args: PublishArguments
     ) -> None:
-        """``model_args`` are ModelArguments or, for a model from nothing, ScratchArguments. The rows are loaded already."""
+        """``model_args`` are ModelArguments or, for a model from nothing, ScratchArguments.
+
+        Call it when model and rows are loaded: from then on the arguments name the commits that were read.
+        """
         self.model_args = model_args
         self.report = RunReport(
             config=run_config,
@@ -55,7 +58,6 @@ class RunRecorder(TrainerCallback):
         if getattr(self.model_args, "lora_r", None) is not None:
             report.adapter_parameters = model.num_parameters(only_trainable=True)
             report.parameters -= report.adapter_parameters
-        report.base.revision = getattr(model.config, "_commit_hash", None) or report.base.revision  # None for a folder
         report.model_type = model.config.model_type
         report.adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         report.hardware = facts.hardware(args.device, args.world_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +38,12 @@ def preflight_run(
     from tasks.publishing.card import license_for
     from tasks.publishing.facts import adapter_base, base_of, data_license
     from tasks.publishing.hub import Hub
+    from tasks.training.modeling import weight_files
 
-    base, model = base_of(model_args, publish_args), getattr(model_args, "model", None)
+    base = base_of(model_args, publish_args)
     license_for(base, data_license(task, data_args), publish_args)
     if getattr(model_args, "lora_r", None) is None:
-        _check_disk(model, training_args)
+        _check_disk([] if base.from_scratch else weight_files(model_args.model, model_args.model_revision), training_args)
     elif not model_args.merge_adapter:  # an adapter takes little room
         adapter_base(base)
     try:
@@ -85,14 +87,13 @@ def _destination(training_args: TrainingArguments, publish_args: PublishArgument
     )
 
 
-def _check_disk(model: str | None, training_args: TrainingArguments) -> None:
-    """Whether checkpoints, the model and what is sent fit on the disk, where the size of the base's weights is known.
+def _check_disk(weights: Sequence[Path], training_args: TrainingArguments) -> None:
+    """Whether checkpoints, the model and what is sent fit on the disk, as far as the files of the base are here already.
 
     A checkpoint holds the weights and AdamW's two moments of each; one more than ``save_total_limit`` exists for a moment.
     """
-    weights = _weight_bytes(model)
     kept = 0 if training_args.save_strategy == "no" else (training_args.save_total_limit or training_args.num_train_epochs)
-    needed = int(weights * (2 + 3 * (kept + 1 if kept else 0)))
+    needed = int(sum(path.stat().st_size for path in weights) * (2 + 3 * (kept + 1 if kept else 0)))
     place = Path(training_args.output_dir).resolve()
     while not place.exists():
         place = place.parent
@@ -102,16 +103,3 @@ def _check_disk(model: str | None, training_args: TrainingArguments) -> None:
             f"{training_args.output_dir}: {free / 2**30:.1f} GiB are free, and checkpoints and model need about "
             f"{needed / 2**30:.1f} GiB; free some, choose another --output_dir, or lower --save_total_limit"
         )
-
-
-def _weight_bytes(model: str | None) -> int:
-    """The size of the base model's weights; 0 where it is not on this machine yet."""
-    if model is None:
-        return 0
-    folder = Path(model)
-    if not folder.is_dir():
-        from huggingface_hub import try_to_load_from_cache
-
-        paths = [try_to_load_from_cache(model, name) for name in ("model.safetensors", "pytorch_model.bin")]
-        return max((os.path.getsize(path) for path in paths if isinstance(path, str)), default=0)
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
