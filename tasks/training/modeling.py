@@ -219,8 +219,8 @@ def model_error(name: str, error: Exception) -> UserError:
         return failure
     if "a file named pytorch_model.bin or model.safetensors" in text:
         return UserError(
-            f"{name}: neither model.safetensors nor pytorch_model.bin there; take another model or revision (offline, what is "
-            "not in the cache counts as missing: run it once online)"
+            f"{name}: neither model.safetensors nor pytorch_model.bin there; take another model or revision (offline, what "
+            "is not in the cache counts as missing: run it once online)"
         )
     if "not a local folder" in text or "is not a valid model identifier" in text or "Repository Not Found" in text:
         return UserError(

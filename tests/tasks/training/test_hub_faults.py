@@ -103,6 +103,6 @@ def test_weights_that_are_missing(model_on_hub, monkeypatch, offline):
     with pytest.raises(UserError) as caught:
         load_model(arguments if offline else model_args(NAME), tokenizer)
     assert str(caught.value) == (
-        f"{NAME}: neither model.safetensors nor pytorch_model.bin there; take another model or revision (offline, what is "
-        "not in the cache counts as missing: run it once online)"
+        f"{NAME}: neither model.safetensors nor pytorch_model.bin there; take another model or revision (offline, what "
+        "is not in the cache counts as missing: run it once online)"
     )
