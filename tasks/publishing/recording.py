@@ -41,6 +41,7 @@ class RunRecorder(TrainerCallback):
             git_commit=facts.git_commit(),
             choices=args.publishing.choices(),
         )
+        self.report.base.revision = encoder.revision  # the commit that was read; None for a folder
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Note arguments, model and machine."""
@@ -60,7 +61,6 @@ class RunRecorder(TrainerCallback):
         if getattr(self.model_args, "lora_r", None) is not None:
             report.adapter_parameters = model.num_parameters(only_trainable=True)
             report.parameters -= report.adapter_parameters
-        report.base.revision = getattr(model.config, "_commit_hash", None) or report.base.revision  # None for a folder
         report.model_type = model.config.model_type
         report.adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         report.hardware = facts.hardware(args.device, args.world_size)
