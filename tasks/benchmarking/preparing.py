@@ -9,21 +9,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasks.base import Example, Separator
-from tasks.benchmarking.machine import memory_figures
+from tasks.benchmarking.running import row_figures
 from tasks.benchmarking.workspace import Workspace
 from tasks.preparing.encoding import encode
 from tasks.preparing.parallel import ordered_map
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Rows/second of so many processes (one thread each: TOKENIZERS_PARALLELISM is off), after 1,000 uncounted rows."""
-    work = Workspace.open(job)
+    """Rows/second of the job's processes (one thread each: TOKENIZERS_PARALLELISM is off), after 1,000 uncounted rows."""
+    work = Workspace(job)
     rows = list(itertools.islice(itertools.cycle(work.examples["train"]), job["rows"]))
-    WAYS[job["way"]](work, rows[:1000])
+    METHODS[job["method"]](work, rows[:1000])
     started = time.perf_counter()
-    WAYS[job["way"]](work, rows)
-    seconds = time.perf_counter() - started
-    return memory_figures() | {"rows_per_second": len(rows) / seconds, "rows": len(rows), "seconds": seconds}
+    METHODS[job["method"]](work, rows)
+    return row_figures(len(rows), time.perf_counter() - started)
 
 
 def _ours(work: Workspace, rows: Sequence[Example]) -> Any:
@@ -40,7 +39,7 @@ def _bare_backend(work: Workspace, rows: Sequence[Example]) -> Any:
 
 
 def _in_calls(tokenize: Callable[[list[str]], int], work: Workspace, rows: Sequence[Example]) -> int:
-    """Texts of 1,000 rows a call: the parts of their prompts but separators, and their completions. Nothing is sent back."""
+    """Tokenize the texts of 1,000 rows a call: prompts without separators, and completions. No ids are sent back."""
 
     def call(start: int) -> int:
         texts = []
@@ -52,4 +51,4 @@ def _in_calls(tokenize: Callable[[list[str]], int], work: Workspace, rows: Seque
     return sum(ordered_map(call, range(0, len(rows), 1000), work.job["processes"]))
 
 
-WAYS = {"ours": _ours, "bare": _bare, "bare_backend": _bare_backend}
+METHODS = {"ours": _ours, "bare": _bare, "bare_backend": _bare_backend}

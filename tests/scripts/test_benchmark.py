@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from tasks.benchmarking import machine, quality, running, scaling, variants, worker
+from tasks.benchmarking import results, running, scaling, variants
 from tasks.benchmarking.meter import Meter
 from tasks.errors import UserError
 from tests.conftest import ROOT
 from tests.scripts.conftest import read_json
 
-TRAINED = [name for name, variant in variants.TRAIN.items() if variant.way not in ("trl", "floor")]
+TRAINED = [name for name, variant in variants.TRAIN.items() if variant.method not in ("trl", "floor")]
 FIGURES = {
     "useful_tokens_per_second", "completion_tokens_per_second", "steps_per_second", "peak_memory_mb", "final_loss",
     "seconds", "steps", "rows", "useful_tokens", "completion_tokens", "padding",
@@ -27,7 +27,7 @@ def here(monkeypatch):
     """Runs take place in this process: importing torch anew would take seconds each."""
 
     def start(job, folder):
-        return json.loads(json.dumps(worker.run(json.loads(json.dumps(job | {"floor_seconds": 0.01})))))
+        return json.loads(json.dumps(running.run(json.loads(json.dumps(job | {"floor_seconds": 0.01})))))
 
     monkeypatch.setattr(running, "start", start)
 
@@ -180,7 +180,9 @@ def test_an_empty_model_of_a_size_with_anothers_tokenizer(run_script, kogpt2_fol
 def test_a_failed_run_is_named_and_the_others_go_on(benchmark, here, monkeypatch):
     start = running.start
     monkeypatch.setattr(
-        running, "start", lambda job, folder: {"failed": "out of memory"} if job["way"] == "notebook" else start(job, folder)
+        running,
+        "start",
+        lambda job, folder: {"failed": "out of memory"} if job["method"] == "notebook" else start(job, folder),
     )
     result, found = benchmark("train", "nli", "--variants", "notebook,ours", "--warmup_steps", 0, code=2)
     assert [run["variant"] for run in found["runs"]] == ["notebook", "ours", "ours"]  # not tried again
@@ -233,9 +235,9 @@ def test_mistakes_end_with_one_line(run_script, kogpt2_folder, flags, said):
 
 def test_the_peak_of_a_process_is_its_own():
     """``ru_maxrss`` would begin with what this one holds: more than an interpreter without torch needs."""
-    command = [sys.executable, "-c", "from tasks.benchmarking.machine import peak_memory_mb; print(peak_memory_mb())"]
+    command = [sys.executable, "-c", "from tasks.benchmarking.running import peak_memory_mb; print(peak_memory_mb())"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert float(done.stdout) < machine.peak_memory_mb()
+    assert float(done.stdout) < running.peak_memory_mb()
 
 
 CURVE = [{"seconds": 0, "step": 0, "loss": 4}, {"seconds": 10, "step": 1, "loss": 2}, {"seconds": 20, "step": 2, "loss": 3}]
@@ -243,7 +245,7 @@ CURVE = [{"seconds": 0, "step": 0, "loss": 4}, {"seconds": 10, "step": 1, "loss"
 
 @pytest.mark.parametrize(("loss", "seconds"), [(5, 0), (4, 0), (3, 5), (2.5, 7.5), (2, 10), (1.9, None)])
 def test_seconds_to_a_loss_are_read_off_the_curve(loss, seconds):
-    assert quality.seconds_to(CURVE, loss) == seconds
+    assert results.seconds_to(CURVE, loss) == seconds
 
 
 def test_the_target_is_where_the_slowest_peer_ends():
@@ -251,17 +253,17 @@ def test_the_target_is_where_the_slowest_peer_ends():
         curve = [{"seconds": 10.0 * n, "step": n, "loss": loss} for n, loss in enumerate(losses)]
         return {"variant": variant, "curve": curve}
 
-    found = quality.compare([run("ours", 4, 2, 1), run("trl", 4, 3.5, 3), run("notebook", 4, 4, 3.8), run("ours", 4, 1, 1)])
+    found = results.compare([run("ours", 4, 2, 1), run("trl", 4, 3.5, 3), run("notebook", 4, 4, 3.8), run("ours", 4, 1, 1)])
     assert (found["target_of"], found["target_loss"]) == ("notebook", 3.8)
     assert found["variants"]["notebook"]["seconds_to_target"] == 20
     assert found["variants"]["notebook"]["seconds_to_end_of"] == {"trl": None, "notebook": 20}
     assert found["variants"]["ours"]["seconds_to_end_of"]["trl"] == pytest.approx(10 / 3)
-    assert quality.compare([{"variant": "trl", "failed": "no memory"}]) == {}
+    assert results.compare([{"variant": "trl", "failed": "no memory"}]) == {}
 
 
 def test_medians_and_spread():
     runs = [{"variant": "ours", "repeat": n, "seconds": value, "curve": []} for n, value in enumerate([3.0, 1.0, 2.0])]
-    assert running.summarize(runs, ["ours"]) == {"ours": {"runs": 3, "seconds": {"median": 2.0, "min": 1.0, "max": 3.0}}}
+    assert results.summarize(runs) == {"ours": {"runs": 3, "seconds": {"median": 2.0, "min": 1.0, "max": 3.0}}}
 
 
 @pytest.mark.parametrize(("code", "stderr", "said"), [
@@ -273,7 +275,7 @@ def test_medians_and_spread():
     (1, "", "exit code 1"),
 ])  # fmt: skip
 def test_why_a_process_ended(code, stderr, said):
-    assert running._reason(code, stderr).startswith(said)
+    assert running.reason(code, stderr).startswith(said)
 
 
 def test_every_default_is_a_variant():
