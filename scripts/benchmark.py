@@ -12,6 +12,7 @@ python scripts/benchmark.py scale --random_model mini --tokenizer FOLDER --corpu
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from tasks.arguments.model import ModelArguments
 from tasks.benchmarking.arguments import BenchmarkArguments, set_defaults
 from tasks.benchmarking.variants import choose
 from tasks.errors import UserError, user_errors
+
+#: What all runs share and the results name elsewhere, or not at all: folders of this machine.
+NOT_SETTINGS = ("command", "task", "variants", "repeats", "random_model", "folder", "output_file", "tokenizer")
 
 
 def main() -> None:
@@ -36,12 +40,9 @@ def main() -> None:
     from tasks.run_folder import make_writable, write_json
 
     output = Path(args.output_file or f"outputs/benchmark-{command}-{args.task}.json")
-    try:
-        make_writable(output.parent)
-    except UserError as error:
-        raise UserError(str(error).replace("--output_dir", "--output_file")) from None
+    make_writable(output.parent, "--output_file")
     with running.ended_together(), tempfile.TemporaryDirectory(prefix="benchmark-") as name:
-        common = args.settings() | make_workspace(Path(name), command, args, data_args, model_args)
+        common = asdict(args) | make_workspace(Path(name), command, args, data_args, model_args)
         jobs = {label: common | {"method": variant.method} | variant.settings for label, variant in chosen.items()}
         runs = scaling.run_all(common, args) if command == "scale" else running.run_all(jobs, args.repeats, Path(name))
         check = None
@@ -55,7 +56,7 @@ def main() -> None:
         "task": args.task,
         "model": f"empty GPT-2 {args.random_model}" if args.random_model else Path(model_args.model).name,
         "repeats": args.repeats,
-        "settings": {key: value for key, value in common.items() if key not in ("command", "task", "folder")},
+        "settings": {key: value for key, value in common.items() if key not in NOT_SETTINGS},
         "max_train_samples": data_args.max_train_samples,
         "max_eval_samples": data_args.max_eval_samples,
         "machine": running.describe_machine(),

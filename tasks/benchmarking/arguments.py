@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import psutil
 from transformers.hf_argparser import HfArg
@@ -12,18 +12,12 @@ from tasks.arguments.data import DataArguments
 from tasks.errors import UserError
 
 #: Rows of one run where no number is given: enough for a few of our batches, and short.
-DEFAULT_ROWS = {
-    "train": {"nli": 384, "qa": 64, "summarize": 36},
-    "infer": {"nli": 256, "summarize": 32},
-}
+DEFAULT_ROWS = {"train": {"nli": 384, "qa": 64, "summarize": 36}, "infer": {"nli": 256, "summarize": 32}}
 
 #: Rows a batch of the variants that count rows: what is usual for short and for long rows.
 ROWS_PER_BATCH = {"nli": 16, "qa": 8, "summarize": 8}
 
 COMMANDS = ("train", "infer", "prepare", "scale")
-
-#: Arguments that no run needs.
-OF_THE_WHOLE = ("task", "variants", "repeats", "output_file", "random_model", "tokenizer", "corpus_mb")
 
 
 @dataclass
@@ -92,16 +86,10 @@ class BenchmarkArguments:
             raise UserError(
                 f"--max_steps {self.max_steps} is all warm-up (--warmup_steps {self.warmup_steps}); give more steps"
             )
-        if self.random_model and not self.tokenizer:
-            raise UserError("--random_model needs --tokenizer: a folder or Hub id whose tokenizer it is to have")
-        if self.tokenizer and not self.random_model:
-            raise UserError("--tokenizer is for --random_model; a model of --model has its own")
+        if bool(self.random_model) != bool(self.tokenizer):
+            raise UserError("--random_model needs --tokenizer (a folder or Hub id), and --tokenizer is for it alone")
         if self.time_to_quality and not (self.max_seconds or self.num_train_epochs or self.max_steps):
             raise UserError("--time_to_quality needs an end: --max_seconds 300 of training, or --num_train_epochs")
-
-    def settings(self) -> dict[str, Any]:
-        """The arguments that every run needs."""
-        return {name: value for name, value in asdict(self).items() if name not in OF_THE_WHOLE}
 
 
 def set_defaults(command: str, args: BenchmarkArguments, data_args: DataArguments) -> None:

@@ -21,7 +21,6 @@ from typing import Any, NoReturn
 
 import psutil
 
-import tasks
 from tasks.errors import OUT_OF_MEMORY, Interrupted, user_errors
 from tasks.run_folder import write_json
 
@@ -61,9 +60,7 @@ def start(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     job_file, result_file = folder / "job.json", folder / "result.json"
     job_file.write_text(json.dumps(job), "utf-8")
     result_file.unlink(missing_ok=True)
-    root = str(Path(tasks.__file__).resolve().parent.parent)
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
         "TOKENIZERS_PARALLELISM": "false",  # texts are encoded before the clock starts; `prepare` counts one thread
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
@@ -133,13 +130,10 @@ def peak_memory_mb() -> float:
 
 def limit_memory(gigabytes: float | None) -> None:
     """Let an allocation beyond ``gigabytes`` fail in this process, before the kernel kills some other one to make room."""
-    if gigabytes is None or platform.system() != "Linux":
-        return
-    import resource
-
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    limit = int(gigabytes * 1024**3)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    if gigabytes is not None and psutil.LINUX:
+        hard = psutil.Process().rlimit(psutil.RLIMIT_DATA)[1]
+        limit = int(gigabytes * 1024**3)
+        psutil.Process().rlimit(psutil.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
 
 
 def describe_machine() -> dict[str, Any]:

@@ -26,6 +26,13 @@ from tasks.preparing.encoding import IGNORE, encode
 from tasks.training.collator import CompletionCollator
 from tasks.training.trainer import CompletionTrainer
 
+#: Arguments of each Trainer that a job may set besides those of all.
+SWITCHES = {
+    "ours": ("tokens_per_batch", "padding_free", "labelled_head", "fused_gelu", "eager_on_cpu"),
+    "group_by_length": (),
+    "trl": ("max_length", "gradient_checkpointing"),
+}
+
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
     """Train with the job's method; returns the meter's figures."""
@@ -44,7 +51,10 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     meter = Meter(job["warmup_steps"], job["max_seconds"], evaluate, job["eval_seconds"])
     set_seed(job["seed"])
     with tempfile.TemporaryDirectory() as folder:
-        METHODS[job["method"]](work, model, meter, folder)
+        if job["method"] == "notebook":
+            _notebook(work, model, meter)
+        else:
+            meter.train(_trainer(work, model, folder))
     return meter.result()
 
 
@@ -63,9 +73,10 @@ def _rows(work: Workspace, split: str) -> Dataset:
     return encode(work.encoder, work.examples[split], split, defaultdict(dict))
 
 
-def _settings(job: dict[str, Any], folder: str) -> dict[str, Any]:
-    """TrainingArguments that all Trainers have in common."""
-    return {
+def _trainer(work: Workspace, model: Any, folder: str) -> Trainer:
+    """This project's Trainer as in scripts/run_<task>.py, transformers' own, or TRL's as its guide has it."""
+    job, rows = work.job, _rows(work, "train")
+    settings = {
         "output_dir": str(Path(folder) / "out"),
         "per_device_train_batch_size": job["rows_per_batch"],
         "num_train_epochs": job["num_train_epochs"],
@@ -83,55 +94,31 @@ def _settings(job: dict[str, Any], folder: str) -> dict[str, Any]:
         "disable_tqdm": True,
         "use_cpu": not torch.accelerator.is_available(),
         "dataloader_pin_memory": torch.cuda.is_available(),
+        **{name: job[name] for name in SWITCHES[job["method"]] if name in job},
     }
-
-
-def _ours(work: Workspace, model: Any, meter: Meter, folder: str) -> None:
-    """The Trainer of scripts/run_<task>.py, its speedups switched by the variant."""
-    job = work.job
-    settings = _settings(job, folder)
-    if not job["tokens_per_batch"]:
-        settings["per_device_train_batch_size"] = 16  # the scripts' default
-    switches = ("tokens_per_batch", "padding_free", "labelled_head", "fused_gelu", "eager_on_cpu")
-    trainer = CompletionTrainer(
-        model=model,
-        args=arguments.TrainingArguments(**settings, **{name: job[name] for name in switches if name in job}),
-        train_dataset=_rows(work, "train"),
-        data_collator=CompletionCollator(work.tokenizer),
-        processing_class=work.tokenizer,
-        run_config=None,  # nothing is saved
-        score_task=dict,
-    )
-    meter.train(trainer)
-
-
-def _group_by_length(work: Workspace, model: Any, meter: Meter, folder: str) -> None:
-    """transformers' own Trainer on the same rows, in batches of similar length."""
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(**_settings(work.job, folder), train_sampling_strategy="group_by_length"),
-        train_dataset=_rows(work, "train"),
-        data_collator=DataCollatorForSeq2Seq(work.tokenizer),
-        processing_class=work.tokenizer,
-    )
-    meter.train(trainer)
-
-
-def _trl(work: Workspace, model: Any, meter: Meter, folder: str) -> None:
-    """TRL as its guide has it: text in prompt and completion columns, its defaults except for our longest sequence."""
+    parts = {"model": model, "processing_class": work.tokenizer}
+    if job["method"] == "ours":
+        if not job["tokens_per_batch"]:
+            settings["per_device_train_batch_size"] = 16  # the scripts' default
+        return CompletionTrainer(
+            args=arguments.TrainingArguments(**settings),
+            train_dataset=rows,
+            data_collator=CompletionCollator(work.tokenizer),
+            run_config=None,  # nothing is saved
+            score_task=dict,
+            **parts,
+        )
+    if job["method"] == "group_by_length":
+        args = TrainingArguments(**settings, train_sampling_strategy="group_by_length")
+        return Trainer(args=args, train_dataset=rows, data_collator=DataCollatorForSeq2Seq(work.tokenizer), **parts)
     from trl import SFTConfig, SFTTrainer
 
-    rows = [{"prompt": row.prompt_text, "completion": row.completion} for row in work.examples["train"]]
-    settings = _settings(work.job, folder) | {"max_length": work.job["max_length"]}
-    if "gradient_checkpointing" in work.job:
-        settings["gradient_checkpointing"] = work.job["gradient_checkpointing"]
-    trainer = SFTTrainer(
-        model=model, args=SFTConfig(**settings), train_dataset=Dataset.from_list(rows), processing_class=work.tokenizer
-    )
-    meter.train(trainer)
+    # Text in prompt and completion columns; all defaults but the longest sequence, which is ours.
+    texts = [{"prompt": row.prompt_text, "completion": row.completion} for row in work.examples["train"]]
+    return SFTTrainer(args=SFTConfig(**settings), train_dataset=Dataset.from_list(texts), **parts)
 
 
-def _notebook(work: Workspace, model: Any, meter: Meter, folder: str) -> None:
+def _notebook(work: Workspace, model: Any, meter: Meter) -> None:
     """The loop of blog posts: one length for all rows, eos as padding, the loss on prompt and padding too."""
     job = work.job
     rows = _rows(work, "train")
@@ -185,6 +172,3 @@ def _floor(model: Any, job: dict[str, Any]) -> dict[str, Any]:
         "tera_operations_per_second": operations / seconds / 1e12,
         "parameters": model.num_parameters(),
     }
-
-
-METHODS = {"ours": _ours, "group_by_length": _group_by_length, "trl": _trl, "notebook": _notebook}

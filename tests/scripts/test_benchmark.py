@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from tasks.benchmarking import results, running, scaling, variants
@@ -199,6 +202,27 @@ def test_each_run_is_a_process_that_fails_alone(benchmark, tmp_path):
     result, found = benchmark("prepare", "nli", *flags, "--max_memory_gb", 0.05, code=2)
     assert "1 of the variants failed (bare: " in result.error
     assert found["runs"][0].keys() == {"variant", "repeat", "failed"}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGTERM")
+def test_sigterm_ends_the_run_with_the_benchmark(kogpt2_folder, files, tmp_path):
+    """Also what the run has started: processes that prepare rows."""
+    command = [
+        sys.executable, ROOT / "scripts" / "benchmark.py", "prepare", "--model", kogpt2_folder, "--train_file",
+        files["nli"][0], "--variants", "bare", "--rows", 10**7, "--preprocessing_num_workers", 2, "--output_file",
+        tmp_path / "out.json",
+    ]  # fmt: skip
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 300
+        while len(started := psutil.Process(process.pid).children(recursive=True)) < 2:
+            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+            time.sleep(0.1)
+        process.terminate()
+        error = process.stderr.read()
+        assert process.wait(60) == 143, error
+    assert psutil.wait_procs(started, 10)[1] == []
+    assert "error: ended by SIGTERM" in error
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_a_run_that_is_all_warm_up_says_what_to_change():
