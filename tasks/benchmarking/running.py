@@ -136,6 +136,14 @@ def limit_memory(gigabytes: float | None) -> None:
         psutil.Process().rlimit(psutil.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
 
 
+def has_bf16() -> bool:
+    """Whether the CPU has bfloat16 instructions; True with an accelerator, and where the system does not say."""
+    import torch
+
+    flags = _linux("cpuinfo", "flags") or _linux("cpuinfo", "Features") or "bf16"
+    return "bf16" in flags or torch.accelerator.is_available()
+
+
 def describe_machine() -> dict[str, Any]:
     """Processor, cores, accelerator and versions."""
     import torch

@@ -44,7 +44,6 @@ QUIET = (
 def run_all(common: dict[str, Any], args: BenchmarkArguments) -> list[dict[str, Any]]:
     """Make the corpora and run everything, as ``running.run_all`` does. ``common`` is what all jobs share."""
     folder = Path(common["folder"])
-    common = common | {"max_length": min(common["max_length"], 256)}
     runs = []
     for size in args.corpus_sizes:  # one after another: the largest may be all that the disk holds
         given = common | {"corpus": make_corpus(folder / "corpus", size, args.seed), "megabytes": size}

@@ -38,7 +38,7 @@ TRAIN = {
     "trl": Variant("trl", "TRL's SFTTrainer on prompt and completion columns, its defaults"),
     "trl_no_checkpointing": Variant("trl", "the same, gradient checkpointing off", {"gradient_checkpointing": False}),
     "notebook": Variant(
-        "notebook", f"torch loop: every row padded to and cut at {NOTEBOOK_LENGTH} tokens, eos as pad, loss on everything"
+        "notebook", f"torch loop: rows padded to and truncated at {NOTEBOOK_LENGTH} tokens, eos as pad, loss on everything"
     ),
     "group_by_length": Variant(
         "group_by_length", 'transformers\' Trainer, train_sampling_strategy="group_by_length", padding'
@@ -66,7 +66,7 @@ INFER = {
 }
 
 PREPARE = {
-    "ours": Variant("ours", "encode: prompts cut to fit, labels, counts, a Dataset"),
+    "ours": Variant("ours", "encode: prompts truncated to fit, labels, counts, a Dataset"),
     "bare": Variant("bare", "transformers' tokenizer alone over the same texts, 1,000 rows a call"),
     "bare_backend": Variant(
         "bare_backend", "the tokenizers library itself (encode_batch_fast), ids alone, 1,000 rows a call"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import get_task
 from tasks.arguments.model import ModelArguments
 from tasks.base import Task
+from tasks.benchmarking.running import has_bf16
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,11 +40,15 @@ def make_workspace(
 
     if model_args.load_in_4bit:
         raise UserError("--load_in_4bit: the benchmark trains and runs whole weights; leave it out")
+    if args.bf16 and not has_bf16():
+        raise UserError("--bf16: this CPU has no bfloat16 instructions, and emulating them is slow; leave it out")
     task = get_task(args.task)
     if args.random_model:
         model_args.model = args.tokenizer
     config, tokenizer, appended_ids = _open(task, model_args)
     length = sequence_length(data_args.max_length, tokenizer)
+    if command == "scale":
+        length = min(length, 256)
     new_tokens = _max_new_tokens(task, args, command, tokenizer)
     encoder = Encoder(tokenizer, length, new_tokens)
     splits = {"infer": ("validation",), "scale": ()}.get(command, ("train",))

@@ -11,6 +11,7 @@ import time
 
 import psutil
 import pytest
+import torch
 
 from tasks.benchmarking import results, running, scaling, variants
 from tasks.benchmarking.meter import Meter
@@ -27,7 +28,7 @@ FIGURES = {
 
 @pytest.fixture
 def here(monkeypatch):
-    """Runs take place in this process: importing torch anew would take seconds each."""
+    """Runs take place in this process: importing torch again would take seconds each."""
 
     def start(job, folder):
         return json.loads(json.dumps(running.run(json.loads(json.dumps(job | {"floor_seconds": 0.01})))))
@@ -63,7 +64,7 @@ def test_train_runs_every_variant_in_turn_over_the_same_tokens(benchmark, here):
         if run["variant"] != "floor":
             assert run.keys() >= FIGURES
             counts.add(tuple(run[key] for key in ("rows", "useful_tokens", "completion_tokens")))
-    assert len(counts) == 1  # eight rows once, whatever the way
+    assert len(counts) == 1  # eight rows once, whatever the method
     assert next(iter(counts))[0] == 8
     steps = {name: figures["steps"]["median"] for name, figures in found["variants"].items() if name != "floor"}
     assert (steps["notebook"], steps["group_by_length"], steps["ours_rows"]) == (3, 3, 1)
@@ -75,7 +76,7 @@ def test_train_runs_every_variant_in_turn_over_the_same_tokens(benchmark, here):
     table = [line for line in lines if line.startswith("|")]
     assert [line.split("|")[1].strip() for line in table[2:]] == names
     assert len({line.count("|") for line in table}) == 1
-    assert table[-1].rstrip(" |").endswith("100%")  # the floor's share of the floor
+    assert table[-1].rstrip(" |").endswith("100%")  # the floor is all of itself
     assert all(f"- {name}: {variants.TRAIN[name].about}" in lines for name in names)
     assert found["machine"]["versions"].keys() >= {"torch", "transformers"}
 
@@ -255,6 +256,19 @@ def test_mistakes_end_with_one_line(run_script, kogpt2_folder, flags, said):
     result = run_script("benchmark", *flags, "--model", kogpt2_folder)
     assert result.code == 2
     assert said in result.error
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="the accelerator computes")
+@pytest.mark.parametrize(
+    ("flags", "known"), [("fpu avx2 avx512f", False), ("fpu avx512_bf16", True), ("asimd bf16", True), (None, True)]
+)
+def test_bf16_needs_a_cpu_that_has_it(run_script, kogpt2_folder, monkeypatch, flags, known):
+    monkeypatch.setattr(running, "_linux", lambda file, name: flags)
+    assert running.has_bf16() is known
+    if not known:
+        result = run_script("benchmark", "prepare", "--model", kogpt2_folder, "--bf16")
+        assert result.code == 2
+        assert result.error.startswith("--bf16: this CPU has no bfloat16 instructions")
 
 
 def test_the_peak_of_a_process_is_its_own():

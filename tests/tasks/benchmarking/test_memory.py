@@ -89,7 +89,7 @@ def test_activations_are_those_that_autograd_keeps(name):
         return (kept_bytes(model, 384) - kept_bytes(model, 128)) / 256
 
     measured = (a_token(4) - a_token(2)) / 2
-    # On a CPU the output of attention is laid out anew, which is a copy more than on a GPU.
+    # On a CPU the output of attention is laid out again, which is a copy more than on a GPU.
     assert shape.activations == pytest.approx(measured, rel=0.1)
 
 
