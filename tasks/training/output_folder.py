@@ -1,4 +1,4 @@
-"""The output folder before training: whose it is, what an earlier start left there, and whether this one goes on with it."""
+"""The output folder before training: whose it is, what an earlier run left there, and whether this one resumes it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tasks.base import Task
 from tasks.errors import UserError
 from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, RunConfig, make_writable, write_json
 from tasks.training.checkpoints import (
-    SEAL,
+    MANIFEST,
     STATE,
     damage,
     discard,
     find_checkpoints,
-    newest_whole,
-    read_seal,
+    newest_complete,
+    read_manifest,
     set_aside,
 )
 from tasks.training.run_lock import lock
@@ -26,25 +26,28 @@ from tasks.training.run_lock import lock
 if TYPE_CHECKING:
     from tasks.arguments.training import TrainingArguments
 
-#: What the run in a folder was started with, and whether it came to its end.
+#: A model or code of someone else's, which a run would overwrite.
+FOREIGN = ("config.json", "model.safetensors", "adapter_config.json", "setup.cfg", ".git")
+
+#: What the run in a folder was started with, and whether it is finished.
 RUN_FILE = "run.json"
 
 
 def check_output_dir(task: Task, training_args: TrainingArguments) -> str | None:
-    """Refuse a folder that holds something else; returns the checkpoint to go on from, or None.
+    """Refuse a folder that holds something else; returns the checkpoint to resume from, or None.
 
-    A run that was not finished goes on by itself when it is started with the same settings: ``resume_from_checkpoint`` of
-    ``training_args`` is then set. The first process looks, the others are told. Nothing is deleted here: what else is wrong
-    should be known before an earlier run goes (``clear_output_dir``).
+    An unfinished run resumes by itself when it is started with the same settings: ``resume_from_checkpoint`` of
+    ``training_args`` is then set. The first process decides for all. Nothing is deleted here: ``clear_output_dir`` does that
+    once everything else is known to be good.
 
     Raises:
-        UserError: the folder is a file, belongs to another task, is in use, holds an earlier run, or has no whole checkpoint
-            to resume from.
+        UserError: the folder is a file, belongs to another task, is in use, holds an earlier run, or has no complete
+            checkpoint to resume from.
     """
     found: list[Any] = [None]
     if training_args.process_index == 0:
         try:
-            found = [_look(task, training_args)]
+            found = [_start(task, training_args)]
         except UserError as error:
             if training_args.world_size == 1:
                 raise
@@ -61,8 +64,8 @@ def check_output_dir(task: Task, training_args: TrainingArguments) -> str | None
     return checkpoint
 
 
-def _look(task: Task, training_args: TrainingArguments) -> tuple[str | None, bool]:
-    """The checkpoint to go on from, and whether that follows from the same settings rather than from a flag."""
+def _start(task: Task, training_args: TrainingArguments) -> tuple[str | None, bool]:
+    """The checkpoint to resume from, and whether that follows from the same settings rather than from a flag."""
     folder, resume = Path(training_args.output_dir), training_args.resume_from_checkpoint
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output_dir {folder} is a file; name a folder")
@@ -81,45 +84,46 @@ def _look(task: Task, training_args: TrainingArguments) -> tuple[str | None, boo
     finished = run.get("finished", not run and (folder / RESULTS_FILE).exists())
     if run and not finished and training_args.do_train and run["settings"] == training_args.settings:
         make_writable(folder)
-        return (_newest(folder) if any(read_seal(path) for path in checkpoints) else None), True
+        return (_newest(folder) if any(read_manifest(path) for path in checkpoints) else None), True
     if (checkpoints or (folder / RESULTS_FILE).exists()) and not training_args.overwrite_output_dir:
         raise UserError(
-            f"--output_dir {folder} holds an earlier run{_difference(run, training_args, finished)}; go on with it by "
-            "--resume_from_checkpoint last, replace it by --overwrite_output_dir, or choose another folder"
+            f"--output_dir {folder} holds an earlier run{_difference(run, training_args, finished)}; resume it with "
+            "--resume_from_checkpoint last, replace it with --overwrite_output_dir, or choose another folder"
         )
-    if folder.is_dir() and not earlier and not checkpoints and not run and _is_foreign(folder):
+    foreign = any((folder / name).exists() for name in FOREIGN) and not (earlier or checkpoints or run)
+    if foreign:
         raise UserError(f"--output_dir {folder} holds files that no run of this project wrote; choose an empty folder")
     make_writable(folder)
     return None, False
 
 
 def _newest(folder: Path) -> str:
-    """The newest whole checkpoint; newer ones that are damaged are set aside, with a notice.
+    """The newest complete checkpoint; newer ones that are damaged are set aside, with a notice.
 
     Raises:
         UserError: there is none.
     """
-    checkpoint, unusable = newest_whole(folder)
+    checkpoint, unusable = newest_complete(folder)
     if checkpoint is None:
         path, problem = unusable[0]
         raise UserError(
-            f"{path}: no checkpoint that is whole ({problem}); start anew with --overwrite_output_dir, or name one that you "
-            "know to be good with --resume_from_checkpoint"
+            f"{path}: no complete checkpoint ({problem}); restart with --overwrite_output_dir, or name one that you know to "
+            "be good with --resume_from_checkpoint"
         )
     for path, problem in unusable:
-        aside = f"; it is now {set_aside(path)}" if read_seal(path) else ""
+        aside = f"; it is now {set_aside(path)}" if read_manifest(path) else ""
         print(f"{path} is skipped: {problem}{aside}", file=sys.stderr)
     return str(checkpoint)
 
 
 def _named(checkpoint: Path) -> str:
-    """A checkpoint that the user named, sealed or not. Raises UserError where it is none, or damaged."""
+    """A checkpoint that the user named, with or without a manifest. Raises UserError where it is none, or damaged."""
     if not (checkpoint / STATE).is_file():
         raise UserError(f"--resume_from_checkpoint {checkpoint}: not a checkpoint of a Trainer (no {STATE})")
     if problem := damage(checkpoint):
-        other, _ = newest_whole(checkpoint.parent)
-        way = f"resume from {other}" if other else "there is no other one; start anew"
-        raise UserError(f"--resume_from_checkpoint {checkpoint}: {problem}; {way}")
+        other, _ = newest_complete(checkpoint.parent)
+        advice = f"resume from {other}" if other else "there is no other one; restart with --overwrite_output_dir"
+        raise UserError(f"--resume_from_checkpoint {checkpoint}: {problem}; {advice}")
     return str(checkpoint)
 
 
@@ -133,7 +137,7 @@ def _difference(run: dict[str, Any], training_args: TrainingArguments, finished:
 
 
 def _read_run(folder: Path) -> dict[str, Any]:
-    """What run.json says, {} where it is missing or none of ours."""
+    """What run.json says, {} where it is missing or not ours."""
     try:
         run = json.loads((folder / RUN_FILE).read_text("utf-8"))
     except (OSError, ValueError):
@@ -142,20 +146,20 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 
 def begin_training(training_args: TrainingArguments, task_name: str, checkpoint: str | None, rows: str | None) -> None:
-    """Take the folder, put the run on record, and remove what was left half written. Every process calls it.
+    """Lock the folder, record the run, and remove incomplete checkpoints. Every process calls it.
 
     ``rows`` is the fingerprint of the prepared rows.
 
     Raises:
-        UserError: the folder is in use, or a run that goes on by itself was trained on other rows.
+        UserError: the folder is in use, or a run that resumes by itself was trained on other rows.
     """
-    trained_on = (read_seal(Path(checkpoint)) or {}).get("rows") if checkpoint else None
+    trained_on = (read_manifest(Path(checkpoint)) or {}).get("rows") if checkpoint else None
     if rows and trained_on and rows != trained_on:
         message = f"{checkpoint} was trained on other rows, or rows in another order, than those given now"
         if training_args.goes_on:
             raise UserError(
-                f"{message}; give the same again, name the checkpoint with --resume_from_checkpoint to go on all the "
-                "same, or start anew with --overwrite_output_dir"
+                f"{message}; give the same again, name the checkpoint with --resume_from_checkpoint to resume all the same, "
+                "or restart with --overwrite_output_dir"
             )
         print(message, file=sys.stderr)
     if not training_args.should_save:
@@ -163,21 +167,21 @@ def begin_training(training_args: TrainingArguments, task_name: str, checkpoint:
     folder = Path(training_args.output_dir)
     lock(folder)
     if training_args.goes_on:
-        print(f"going on from {checkpoint or 'the beginning'}: the same run was not finished", file=sys.stderr)
+        print(f"resuming from {checkpoint or 'the beginning'}: the same run was not finished", file=sys.stderr)
     for path in find_checkpoints(folder):
-        if read_seal(path) is not None or str(path) == checkpoint:
+        if read_manifest(path) is not None or str(path) == checkpoint:
             continue
-        if (path / STATE).exists():  # this run's, killed at its last byte, or whole and another program's
-            print(f"{path} is skipped: it has no {SEAL}", file=sys.stderr)
+        if (path / STATE).exists():  # this run's, killed at its last byte, or another program's
+            print(f"{path} is skipped: it has no {MANIFEST}", file=sys.stderr)
         else:
-            print(f"{path} is removed: it was not written to its end", file=sys.stderr)
+            print(f"{path} is removed: it is incomplete", file=sys.stderr)
             discard(path)
     if training_args.settings:  # not of a Trainer that no script made
         write_json(folder / RUN_FILE, {"task": task_name, "settings": training_args.settings, "finished": False})
 
 
 def end_run(folder: str | Path) -> None:
-    """Put on record that nothing is left to do: results, curve and card are written. The same command is refused then."""
+    """Record that nothing is left to do: results, curve and card are written. The same command is refused then."""
     if run := _read_run(Path(folder)):
         write_json(Path(folder) / RUN_FILE, run | {"finished": True})
 
@@ -185,7 +189,7 @@ def end_run(folder: str | Path) -> None:
 def clear_output_dir(training_args: TrainingArguments) -> None:
     """Delete the checkpoints and results of an earlier run, where ``--overwrite_output_dir`` asks for it.
 
-    Called when everything is ready to train. A resumed run keeps what it goes on from.
+    Called when everything is ready to train. A resumed run keeps its checkpoints.
     """
     if not training_args.overwrite_output_dir or training_args.resume_from_checkpoint or not training_args.should_save:
         return
@@ -194,10 +198,3 @@ def clear_output_dir(training_args: TrainingArguments) -> None:
     results = [f"{prefix}{PREDICTIONS_FILE}" for prefix in ("", "test_")]
     for path in [*folder.glob("checkpoint-*"), *(folder / name for name in (RESULTS_FILE, RUN_FILE, *results, "loss.png"))]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _is_foreign(folder: Path) -> bool:
-    """A model or code of someone else's, which a run would overwrite."""
-    return any(
-        (folder / name).exists() for name in ("config.json", "model.safetensors", "adapter_config.json", "setup.cfg", ".git")
-    )

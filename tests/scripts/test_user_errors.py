@@ -197,7 +197,7 @@ def earlier(finished, tmp_path):
 
 def test_an_earlier_run_is_not_written_over(refused, earlier):
     before = snapshot(earlier)
-    assert refused("nli", output_dir=earlier).startswith(f"--output_dir {earlier} holds an earlier run; go on with it by")
+    assert refused("nli", output_dir=earlier).startswith(f"--output_dir {earlier} holds an earlier run; resume it with")
     assert snapshot(earlier) == before
 
 
