@@ -47,7 +47,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
         accumulation: int = 1,
         padding_free: bool = False,
     ) -> None:
-        """``lengths`` are tokens a row, ``accumulation`` the batches of a process in one optimizer step."""
+        """``lengths`` are tokens a row, ``accumulation`` batches of a process in one optimizer step."""
         self.lengths = torch.as_tensor(lengths, dtype=torch.long)
         self.tokens_per_batch = tokens_per_batch
         self.seed = seed

@@ -31,7 +31,6 @@ class Checkpoints(TrainerCallback):
     """Makes checkpoints complete (see checkpoints.py), rotates them, and knows the one that training resumed from."""
 
     def __init__(self, accelerator: Accelerator) -> None:
-        """``accelerator`` lets the processes wait for each other."""
         self._accelerator = accelerator
         self._writing: Path | None = None
         self._limit: int | None = None
@@ -104,10 +103,9 @@ class Checkpoints(TrainerCallback):
 
 
 class EarlyStopping(EarlyStoppingCallback):
-    """Remembers after a resume how long it has waited; the patience is the one of the command line."""
+    """A resumed run gets it back with what it has waited, and the patience of back then: the command line's counts."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A resumed run gets this callback back with the patience that the checkpoint was written with."""
         self.early_stopping_patience = args.early_stopping_patience
         super().on_train_begin(args, state, control, **kwargs)
 
@@ -115,23 +113,21 @@ class EarlyStopping(EarlyStoppingCallback):
 class LogEvaluateSave(TrainerCallback):
     """Puts what follows a step in the order that lets a checkpoint hold all of it.
 
-    - The loss is logged before an evaluation and a checkpoint, and at the end. What the Trainer has summed up since the last
-      line is not saved: a resumed run would lose it. At the end it would be the loss of the first process alone.
-    - The checkpoint of a step that ends an epoch, or training, waits for the evaluation at the epoch's end. That evaluation
-      draws random numbers, moves the best checkpoint and may stop training early; a resumed run would not do it again.
+    - The loss is logged before an evaluation and a checkpoint, and at the end: what the Trainer has summed up since the last
+      line is not saved, and at the end it would report the first process's alone.
+    - The checkpoint of a step that ends an epoch, or training, waits for the evaluation there, which draws random numbers,
+      moves the best checkpoint and may stop training. A resumed run would not do it again.
     """
 
     def __init__(self) -> None:
         self._due = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Put off the checkpoint where nothing but the epoch's end follows; log."""
         if float(state.epoch).is_integer() or control.should_training_stop:
             self._due, control.should_save = control.should_save, False
         self._log(control)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask for the checkpoint that was put off; log."""
         control.should_save = control.should_save or self._due
         self._due = False
         self._log(control)
@@ -154,7 +150,6 @@ class StopOnDivergence(TrainerCallback):
         self.on_step_begin()
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Forget the step before."""
         self._batches: list[tuple[torch.Tensor, dict[str, Any]]] = []  # one a batch that is accumulated, with its loss
         self._norm = 0.0
 
@@ -200,7 +195,6 @@ class StopOnSignal(TrainerCallback):
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
-        """``accelerator`` lets the processes agree."""
         self._accelerator = accelerator
         self._signal: signal.Signals | None = None
         self._received_at = 0.0
@@ -225,24 +219,19 @@ class StopOnSignal(TrainerCallback):
 
     def _agreed(self) -> bool:
         """Whether any process received a signal. Called by all of them at the same place."""
-        if self._accelerator.num_processes > 1:
-            if self._signal is not None:
-                self._accelerator.set_trigger()
-            self._stopping = self._accelerator.check_trigger() or self._stopping
-        else:
-            self._stopping = self._signal is not None
+        if self._accelerator.num_processes == 1:
+            return self._signal is not None
+        if self._signal is not None:
+            self._accelerator.set_trigger()
+        self._stopping = self._accelerator.check_trigger() or self._stopping
         return self._stopping
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Ask for a checkpoint."""
         control.should_save = self._agreed() or control.should_save
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The same, for a signal that came after the last step."""
-        control.should_save = self._agreed() or control.should_save
+    on_epoch_end = on_step_end  # for a signal that came after the last step
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave once the checkpoint is complete."""
         if not (self._stopping if self._accelerator.num_processes > 1 else self._signal is not None):
             return
         self.restore_handlers()

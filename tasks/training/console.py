@@ -23,39 +23,33 @@ class Console(TrainerCallback):
         self._evaluation: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """--auto_find_batch_size comes here more than once."""
-        self.close()
+        self.close()  # --auto_find_batch_size comes here more than once
         shown = not args.disable_tqdm
         self._training = progress(state.max_steps, "train", "step", initial=state.global_step, shown=shown)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """One more step."""
         self._training.update()
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """One more batch of an evaluation."""
         if self._evaluation is None:
             self._evaluation = progress(len(kwargs["eval_dataloader"]), "evaluate", "batch", shown=not args.disable_tqdm)
         self._evaluation.update()
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The evaluation is over."""
         if self._evaluation is not None:
             self._evaluation.close()
         self._evaluation = None
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **kwargs: Any) -> None:
-        """Print the line."""
         if state.is_world_process_zero:
             with tqdm.external_write_mode():  # a bar makes way
                 print(log_line(logs, state.global_step, state.max_steps), flush=True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """The bar stays."""
         self.close()
 
     def close(self) -> None:
-        """Also where training ends by an error."""
+        """Also called where training ends by an error."""
         for bar in filter(None, (self._training, self._evaluation)):
             bar.close()
         self._training = self._evaluation = None
@@ -91,7 +85,6 @@ class Throughput(TrainerCallback):
     """Tokens a second of all processes since the last line of the log; evaluations and checkpoints take no part."""
 
     def __init__(self, accelerator: Accelerator) -> None:
-        """``accelerator`` adds up the tokens of the processes."""
         self._accelerator = accelerator
         self._reset()
         self._resume_clock()
@@ -110,7 +103,6 @@ class Throughput(TrainerCallback):
     on_train_begin = on_epoch_begin = on_evaluate = on_save = _resume_clock
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """The time since the step before, or since what came in between."""
         now = time.monotonic()
         self._seconds, self._since = self._seconds + now - self._since, now
 

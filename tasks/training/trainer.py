@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, unwrap_peft_model
 
+from tasks.arguments.training import TrainingArguments
 from tasks.distributed import gather_lists
 from tasks.errors import UserError, explained
 from tasks.model.adapters import is_adapter, merge, remove_files, save_adapter
@@ -61,7 +62,9 @@ class CompletionTrainer(Trainer):
 
     def __init__(
         self,
-        *args: Any,
+        model: Any,
+        args: TrainingArguments,
+        *,
         run_config: RunConfig,
         score_task: Callable[[], dict[str, Any]],
         merge_adapter: bool = False,
@@ -71,14 +74,13 @@ class CompletionTrainer(Trainer):
 
         With ``merge_adapter`` a plain model is left in place of an adapter.
         """
-        model, settings = kwargs["model"], kwargs["args"]
-        if settings.use_cpu and settings.keep_freed_memory:
+        if args.use_cpu and args.keep_freed_memory:
             keep_freed_memory()
-        if settings.fused_gelu:
+        if args.fused_gelu:
             fuse_gelu(model)
-        if settings.labelled_head:
+        if args.labelled_head:
             head_on_labels_only(unwrap_peft_model(model))
-        super().__init__(*args, **kwargs)
+        super().__init__(model=model, args=args, **kwargs)
         self.run_config = run_config
         self.score_task = score_task
         self.merge_adapter = merge_adapter
@@ -89,8 +91,7 @@ class CompletionTrainer(Trainer):
                 "holds the adapter"
             )
         self._loss_only = False
-        self._snapshot: Snapshot | None = None
-        self.remove_callback(PrinterCallback if self.args.disable_tqdm else DEFAULT_PROGRESS_CALLBACK)
+        self.remove_callback(PrinterCallback if args.disable_tqdm else DEFAULT_PROGRESS_CALLBACK)
         # In this order: a checkpoint is complete before a signal ends the process, and asked for before a step is logged.
         self._console = Console()
         self._throughput = Throughput(self.accelerator)
@@ -102,8 +103,8 @@ class CompletionTrainer(Trainer):
         self.add_callback(LogEvaluateSave())
         if isinstance(self.train_dataset, TextStream):
             self.add_callback(CountStreamed(self.train_dataset))
-        if self.args.early_stopping_patience is not None:
-            self.add_callback(EarlyStopping(self.args.early_stopping_patience))
+        if args.early_stopping_patience is not None:
+            self.add_callback(EarlyStopping(args.early_stopping_patience))
 
     # Training
 
@@ -119,7 +120,7 @@ class CompletionTrainer(Trainer):
         rows = fingerprint(self.train_dataset, self.eval_dataset)
         begin_training(self.args, self.run_config.task if self.run_config else "", resume_from_checkpoint, rows)
         self._checkpoints.start(resume_from_checkpoint, rows)
-        self._snapshot = None
+        self._snapshot: Snapshot | None = None
         eager = self.args.use_cpu and self.args.eager_on_cpu and has_attention_dropout(self.model)
         with eager_attention(self.model) if eager else nullcontext(), self._explained("training"):
             try:
@@ -194,7 +195,6 @@ class CompletionTrainer(Trainer):
     # Evaluation
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Raises UserError where memory is full, with advice."""
         with self._explained("measuring the loss"):
             return super().evaluate(*args, **kwargs)
 
@@ -239,7 +239,6 @@ class CompletionTrainer(Trainer):
     # Sharded models and memory
 
     def create_accelerator_and_postprocess(self) -> None:
-        """With FSDP as it should be."""
         super().create_accelerator_and_postprocess()
         self.is_fsdp_enabled = set_up_fsdp(self.accelerator, self.args.fsdp_plugin_args)
 

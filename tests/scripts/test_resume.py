@@ -135,7 +135,7 @@ def test_a_start_with_other_settings_does_not_touch_the_interrupted_run(
     assert result.code == 2
     assert result.error.startswith(
         f"--output_dir {folder} holds an earlier run that was started with another --seed; resume it with "
-        "--resume_from_checkpoint last, replace it by --overwrite_output_dir, or choose another folder"
+        "--resume_from_checkpoint last, replace it with --overwrite_output_dir, or choose another folder"
     )
     assert (folder / "checkpoint-2" / "model.safetensors").read_bytes() == before
 
