@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import json
 import os
 import socket
 from io import TextIOWrapper
@@ -52,15 +50,12 @@ def lock(folder: str | Path, create: bool = True) -> None:
                 "another folder"
             ) from None
     file.truncate(0)
-    file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
     _held[path] = file
 
 
 def _holder(file: TextIOWrapper) -> str:
-    """Who wrote the lock file, in words."""
+    """Who wrote the lock file."""
     file.seek(0)
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        found = json.loads(file.read())
-        return f"process {found['pid']} on {found['host']}"
-    return "its process is not known"
+    return file.read().strip() or "its process is not known"

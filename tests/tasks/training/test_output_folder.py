@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -372,7 +371,7 @@ def test_a_second_run_is_refused_until_the_first_is_gone(holder, tmp_path):
     holder.wait()
     assert check(folder) is None
     begin(folder)
-    assert json.loads((folder / ".lock").read_text())["pid"] == os.getpid()
+    assert (folder / ".lock").read_text() == f"process {os.getpid()} on {os.uname().nodename}\n"
 
 
 def test_a_lock_file_without_a_name_is_a_lock_all_the_same(holder, tmp_path):
