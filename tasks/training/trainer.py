@@ -51,9 +51,8 @@ class CompletionTrainer(Trainer):
     - ``eval_loss`` is the mean over labelled tokens. The plain Trainer averages the means of batches, so its figure moves
       with the batch size and a row with one label token weighs as much as one with a hundred.
     - Several processes learn and report what one process with their batches together would: no row counts twice.
-    - ``score_task()`` gives the task's own metrics where ``metric_for_best_model`` asks for one.
     - Checkpoints are complete or not used; a resumed run ends with the weights of one that was never interrupted.
-    - A loss that is not a finite number ends training. Out of memory ends it with one line of advice.
+    - A loss that is not a finite number ends training, and so does full memory, with one line of advice.
     - What is saved loads elsewhere: ``use_cache`` on (the plain Trainer saves it as False, which makes generation crawl), a
       tokenizer class that other programs know, task.json beside the weights, and no pickled arguments.
     - An adapter (``add_adapter``) is saved without its base, and added into it when training ends.
@@ -70,9 +69,8 @@ class CompletionTrainer(Trainer):
         merge_adapter: bool = False,
         **kwargs: Any,
     ) -> None:
-        """``run_config`` is written beside each checkpoint; ``score_task`` is called at evaluations that need it.
-
-        With ``merge_adapter`` a plain model is left in place of an adapter.
+        """``run_config`` is written beside each checkpoint. ``score_task`` is called at evaluations where
+        ``metric_for_best_model`` is a metric of the task. With ``merge_adapter`` a plain model replaces the adapter.
         """
         if args.use_cpu and args.keep_freed_memory:
             keep_freed_memory()
@@ -86,10 +84,8 @@ class CompletionTrainer(Trainer):
         self.merge_adapter = merge_adapter
         self._is_sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         if merge_adapter and self._is_sharded:
-            raise UserError(
-                "--merge_adapter: under FSDP and DeepSpeed the weights lie on several devices; leave it out, and the folder "
-                "holds the adapter"
-            )
+            reason = "under FSDP and DeepSpeed the weights lie on several devices"
+            raise UserError(f"--merge_adapter: {reason}; leave it out, and the folder holds the adapter")
         self._loss_only = False
         self.remove_callback(PrinterCallback if args.disable_tqdm else DEFAULT_PROGRESS_CALLBACK)
         # In this order: a checkpoint is complete before a signal ends the process, and asked for before a step is logged.
@@ -225,10 +221,7 @@ class CompletionTrainer(Trainer):
 
     @torch.no_grad()
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
-        """The loss of a batch, added up by tokens on the way; logits are never kept.
-
-        The parent would divide by the labels of all processes' batches together; this is the mean over this one's.
-        """
+        """The mean loss over the labels of this process's batch, added up by tokens on the way; logits are never kept."""
         tokens = (inputs["labels"][:, 1:] != IGNORE).sum().item()
         with self.compute_loss_context_manager():
             loss = self.compute_loss(model, inputs).mean()
