@@ -1,6 +1,6 @@
 """Korean fine-tuning tasks for causal language models. A new task is one file here and one line in ``TASKS``."""
 
-from tasks import distributed
+from tasks import distributed, progress
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.generate import Generate
@@ -10,6 +10,7 @@ from tasks.scratch import Scratch
 from tasks.summarize import Summarize
 
 distributed.silence_all_but_first()  # here, before any library is imported that reads its switches then
+progress.quiet_bars()
 
 TASKS: dict[str, Task] = {task.name: task for task in (Generate(), Summarize(), NLI(), QA(), Scratch())}
 

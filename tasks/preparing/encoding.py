@@ -13,6 +13,7 @@ from tasks.base import BOS, Example, Separator, Source
 from tasks.errors import UserError
 from tasks.preparing.parallel import ordered_map
 from tasks.preparing.spelling import spell_out, spellings
+from tasks.progress import progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -264,7 +265,6 @@ def encode(
     import pyarrow as pa
     from datasets import Dataset
     from datasets.fingerprint import generate_random_fingerprint
-    from tqdm.auto import tqdm
 
     totals: Counter[str] = Counter()
     tables: list[pa.Table] = []
@@ -272,7 +272,7 @@ def encode(
     numbers = pa.list_(pa.int32())
     schema = pa.schema({"id": pa.string(), "input_ids": numbers, "labels": numbers})
     writer = pa.ipc.new_stream(str(path), schema) if path else None
-    bar = tqdm(total=len(examples), desc=f"encode {split}", unit="row", disable=len(examples) < 2000)
+    bar = progress(len(examples), f"encode {split}")
     with writer or nullcontext(), bar:
         for table, found in ordered_map(work, range(0, len(examples), SLICE), processes):
             totals.update(found)

@@ -90,14 +90,14 @@ def test_a_checkpoint_of_the_other_kind_is_named(
         result = run_script("run_nli", *flags[1:])
         assert (result.code, result.error) == (
             2,
-            f"{runs}/whole/checkpoint-2 was written under FSDP; go on with it in the same way: accelerate launch "
+            f"{runs}/whole/checkpoint-2 was written under FSDP; resume it under FSDP: accelerate launch "
             "--config_file configs/accelerate/fsdp.yaml scripts/...",
         )
     else:
         from tasks.errors import UserError
         from tasks.training.sharding import check_checkpoint
 
-        with pytest.raises(UserError, match=r"checkpoint-\d+ was written without FSDP; go on with it without"):
+        with pytest.raises(UserError, match=r"checkpoint-\d+ was written without FSDP; resume it without"):
             check_checkpoint(str(next(finished("nli").glob("checkpoint-*"))), fsdp=True)
 
 
