@@ -57,9 +57,8 @@ def compose_card(
     if local is None or on_hub is None:
         return merge_cards(local or on_hub, generated)
     results, added = owner_results(on_hub), owner_results(local)
-    if _published(folder).get(f"{repo_id} results") != _digest(
-        str(added)
-    ):  # else they stand on the Hub, or were removed there
+    # As they were published, those of the Hub are newer: corrected there, or taken away.
+    if _published(folder).get(f"{repo_id} results") != _digest(str(added)):
         datasets = [result.get("dataset") for _, _, result in results]
         results += [entry for entry in added if entry[2].get("dataset") not in datasets]
     texts = {"local": owner_text(local), "hub": owner_text(on_hub)}
