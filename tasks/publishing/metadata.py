@@ -9,11 +9,11 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from tasks import get_task
+from tasks import task_of
 from tasks.publishing.base_models import BaseModel
 from tasks.publishing.license import license_metadata
 from tasks.publishing.report import Data, RunReport
-from tasks.publishing.words import metric_id, metric_label
+from tasks.publishing.words import metric_of
 
 #: Numbers of all_results.json that measure the run, not the model.
 NOT_METRICS = (
@@ -57,7 +57,7 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
     The Hub checks nothing of it and neither does ``ModelCardData`` (numpy numbers become ``!!python/object``), so values
     are made plain here and ``lint`` reads them again.
     """
-    task = get_task(report.config.task)
+    task = task_of(report.config)
     base, data = report.base, report.data
     # An adapter belongs to the very model that it was trained on; one of a local fine-tune is no adapter of what that was.
     relation = "adapter" if report.adapter and base.name == base.hub_id else "finetune"
@@ -70,8 +70,8 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
             dataset_split=split_name(data, split),
             dataset_revision=dataset_revision(data, split),
             dataset_args={"rows": int(report.results[f"{prefix}rows"])},
-            metric_type=metric_id(metric),
-            metric_name=metric_label(metric, "en"),
+            metric_type=metric_of(task, metric).hub,
+            metric_name=metric_of(task, metric).en,
             metric_value=value,
         )
         for split, prefix in (("validation", ""), ("test", "test_"))

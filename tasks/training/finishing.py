@@ -58,7 +58,7 @@ def finish(
     with trainer.whole_model():
         for split, prefix in (("validation", ""), ("test", "test_")):
             if split in examples and (args.do_eval or args.do_predict):
-                results |= measure(predictor, examples[split], folder, prefix)
+                results |= measure(predictor, examples[split], folder, prefix, examples.get("train"))
     if not is_first():
         return
     results |= train_metrics

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, Trainer
 
+from tasks import get_task
 from tasks.errors import explained
 from tasks.run_folder import RunConfig
 from tasks.training.advice import evaluation_advice, kept_checkpoint, training_advice
@@ -84,9 +85,9 @@ class FittingTrainer(Trainer):
             return super().evaluate(*args, **kwargs)
 
     def _training_advice(self) -> list[str]:
-        run = self.run_config
+        run, lora = self.run_config, not get_task(self.run_config.task).from_scratch
         processes = self.args.world_size if self.is_fsdp_enabled else 1
-        return training_advice(self.args, self.model, run.max_length, processes=processes, lora=run.task != "scratch")
+        return training_advice(self.args, self.model, run.max_length, processes=processes, lora=lora)
 
     def _evaluation_advice(self) -> list[str]:
         return evaluation_advice(self.args, self.run_config.max_length)
