@@ -11,6 +11,10 @@ python scripts/benchmark.py scale --random_model mini --tokenizer FOLDER --corpu
 
 from __future__ import annotations
 
+from tasks.errors import handle_errors
+
+handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
+
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,7 @@ from tasks.arguments.data import DataArguments
 from tasks.arguments.model import ModelArguments
 from tasks.benchmarking.arguments import DEFAULT_ROWS, BenchmarkArguments
 from tasks.benchmarking.variants import ROWS_PER_BATCH, Variant, choose
-from tasks.errors import UserError, user_errors
+from tasks.errors import UserError
 
 COMMANDS = ("train", "infer", "prepare", "scale")
 
@@ -137,5 +141,4 @@ def job_of(common: dict[str, Any], variant: Variant) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    with user_errors():
-        main()
+    main()

@@ -7,13 +7,17 @@ python scripts/publish.py --check outputs/summarize-kogpt2-base-v2
 
 from __future__ import annotations
 
+from tasks.errors import handle_errors
+
+handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
+
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from tasks.arguments.command_line import parse_dataclasses
 from tasks.arguments.publishing import PublishArguments
-from tasks.errors import UserError, user_errors
+from tasks.errors import UserError
 
 
 @dataclass
@@ -84,5 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with user_errors():
-        main()
+    main()

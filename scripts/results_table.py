@@ -5,12 +5,16 @@ python scripts/results_table.py outputs/*
 
 from __future__ import annotations
 
+from tasks.errors import handle_errors
+
+handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
+
 import json
 import sys
 from pathlib import Path
 
 from tasks import get_task
-from tasks.errors import UserError, user_errors
+from tasks.errors import UserError
 from tasks.run_folder import RESULTS_FILE
 
 HEADER = ("task", "rows", "metric", "value", "baseline", "value", "seconds")
@@ -40,5 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with user_errors():
-        main()
+    main()

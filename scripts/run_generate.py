@@ -5,85 +5,66 @@ python scripts/run_generate.py --model MODEL --train_file corpus.txt
 python scripts/run_generate.py --model MODEL --sample_data
 """
 
-from __future__ import annotations
+from tasks.errors import handle_errors
+
+handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 
 from tasks import get_task
 from tasks.arguments.command_line import parse_arguments
-from tasks.errors import user_errors
-from tasks.publishing.run import preflight_run, publish_run
 
 
 def main() -> None:
     """The whole job, in order."""
     task = get_task("generate")
-    model_args, data_args, generation_args, training_args, publish_args = parse_arguments(task, __doc__)
-    preflight_run(task, model_args, data_args, training_args, publish_args)  # what the Hub would refuse after training
+    args = parse_arguments(task, __doc__)  # .model .data .generation .training .publishing
 
-    # Imported now, so that --help and mistakes in the arguments answer at once.
+    # Slow to import, so --help and mistakes in the flags are answered first.
     from transformers import set_seed
 
-    from tasks.arguments.generation import generation_settings
-    from tasks.inference.generation import generation_config
-    from tasks.inference.predicting import Predictor
-    from tasks.model.adapters import add_adapter
-    from tasks.model.loading import load_config, load_model
-    from tasks.model.tokenizer import add_separators, load_tokenizer
-    from tasks.preparing.encoding import Encoder, sequence_length
+    from tasks.inference.measuring import Evaluator
+    from tasks.model.opening import open_encoder, open_model
     from tasks.preparing.run_data import RunData
     from tasks.publishing.recording import RunRecorder
-    from tasks.run_folder import RunConfig
+    from tasks.publishing.run import preflight, publish_run
     from tasks.training.collator import CompletionCollator
     from tasks.training.finishing import finish
-    from tasks.training.output_folder import check_output_dir, clear_output_dir
+    from tasks.training.output_folder import check_output_dir, start_run
     from tasks.training.trainer import CompletionTrainer
 
-    checkpoint = check_output_dir(task, training_args)
-    set_seed(training_args.seed)
+    preflight(task, args)  # what the Hub would refuse after hours of training
+    checkpoint = check_output_dir(task, args)  # where an unfinished run resumes
+    set_seed(args.training.seed)
 
-    # Rows from files, the Hub or the sample; they are read when they are needed.
-    splits = ("train", "validation", "test") if training_args.do_train else ("validation", "test")
-    data = RunData(task, data_args, training_args, splits)
+    data = RunData(task, args.data, args.training)  # files, the Hub or the sample
+    # A tokenizer that carries Korean, with one token a separator.
+    encoder = open_encoder(task, args.model, args.generation, args.data.max_length)
+    datasets, examples = data.encode(
+        encoder
+    )  # the loss on the whole text; a text that is too long becomes several sequences
+    model = open_model(task, args.model, encoder)  # with --lora_r under an adapter
 
-    # A tokenizer that carries Korean and has one token a separator.
-    config = load_config(model_args)
-    tokenizer, appended_ids = add_separators(load_tokenizer(model_args, config), task.separators)
-
-    # Token ids, the loss on the whole text; a text that is too long becomes several sequences.
-    settings = generation_settings(task, generation_args)
-    encoder = Encoder(tokenizer, sequence_length(data_args.max_length, tokenizer), settings["max_new_tokens"])
-    datasets, examples, counts = data.encode(encoder)
-
-    model = load_model(model_args, tokenizer, appended_ids)
-    model.generation_config = generation_config(settings, tokenizer)
-    predictor = Predictor(task, model, encoder, settings, training_args.generation_batch_size, training_args.seed)
-    run_config = RunConfig.of(task, model_args.model, data_args, encoder, settings)
-    recorder = RunRecorder(task, run_config, model_args, data_args, publish_args)
+    recorder = RunRecorder(task, args, encoder)  # for the model card
     trainer = CompletionTrainer(
-        model=add_adapter(model, model_args, tokenizer, task.separators),  # the model itself without --lora_r
-        args=training_args,
+        model=model,
+        args=args.training,
+        data_collator=CompletionCollator(encoder.tokenizer),  # a DataCollatorForLanguageModeling
         train_dataset=datasets.get("train"),
         eval_dataset=datasets["validation"],
-        data_collator=CompletionCollator(tokenizer),
-        processing_class=tokenizer,
-        run_config=run_config,
-        merge_adapter=model_args.merge_adapter,
+        processing_class=encoder.tokenizer,
+        evaluator=Evaluator(task, model, encoder, args.training, examples),
+        run_config=recorder.report.config,
         callbacks=[recorder],
-        score_task=lambda: task.score(predictor.predict(examples["validation"])),
+        merge_adapter=args.model.merge_adapter,
     )
-    train_metrics = {}
-    if training_args.do_train:
-        clear_output_dir(training_args)
-        train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
+    if args.training.do_train:
+        start_run(task, args, checkpoint)
+        trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model()
-        trainer.save_state()
 
     # Bits per character of rows that training never saw, beside character unigrams; and a look at samples.
-    finish(trainer, predictor, examples, counts, train_metrics)
-
-    # The model card; with --push_to_hub the upload.
-    publish_run(trainer, recorder.report, publish_args)
+    results = finish(trainer, data.counts)
+    publish_run(trainer, recorder.report, results, args)  # the model card; with --push_to_hub the upload
 
 
 if __name__ == "__main__":
-    with user_errors():
-        main()
+    main()

@@ -5,85 +5,66 @@ python scripts/run_scratch.py --train_file "corpus/*.jsonl" --model_size medium 
 python scripts/run_scratch.py --sample_data --vocab_size 4000 --model_size mini --n_positions 512
 """
 
-from __future__ import annotations
+from tasks.errors import handle_errors
+
+handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 
 from tasks import get_task
 from tasks.arguments.command_line import parse_arguments
 from tasks.arguments.scratch import ScratchArguments, ScratchTrainingArguments
-from tasks.errors import user_errors
-from tasks.publishing.run import preflight_run, publish_run
 
 
 def main() -> None:
     """The whole job, in order."""
     task = get_task("scratch")
-    scratch_args, data_args, generation_args, training_args, publish_args = parse_arguments(
-        task, __doc__, model_type=ScratchArguments, training_type=ScratchTrainingArguments
-    )
-    preflight_run(task, scratch_args, data_args, training_args, publish_args)  # what the Hub would refuse after training
+    args = parse_arguments(task, __doc__, model_type=ScratchArguments, training_type=ScratchTrainingArguments)
 
-    # Imported now, so that --help and mistakes in the arguments answer at once.
-    from transformers import GPT2LMHeadModel, set_seed
+    # Slow to import, so --help and mistakes in the flags are answered first.
+    from transformers import set_seed
 
-    from tasks.arguments.generation import generation_settings
-    from tasks.inference.generation import generation_config
-    from tasks.inference.predicting import Predictor
-    from tasks.model.loading import align_special_tokens
-    from tasks.model.new_model import gpt2_config, saved_tokenizer, tokenizer_of
-    from tasks.preparing.encoding import Encoder, sequence_length
+    from tasks.inference.measuring import Evaluator
+    from tasks.model.new_model import new_encoder, new_model
     from tasks.preparing.run_data import RunData
     from tasks.publishing.recording import RunRecorder
-    from tasks.run_folder import RunConfig
+    from tasks.publishing.run import preflight, publish_run
     from tasks.training.collator import CompletionCollator
     from tasks.training.finishing import finish
-    from tasks.training.output_folder import check_output_dir, clear_output_dir
+    from tasks.training.output_folder import check_output_dir, start_run
     from tasks.training.trainer import CompletionTrainer
 
-    checkpoint = check_output_dir(task, training_args)
-    set_seed(training_args.seed)
-    data = RunData(task, data_args, training_args, ("train", "validation", "test"))
+    preflight(task, args)  # what the Hub would refuse after hours of training
+    checkpoint = check_output_dir(task, args)  # where an unfinished run resumes
+    set_seed(args.training.seed)
 
-    # The tokenizer sees the training rows alone, and holds the separators of every task to come.
-    tokenizer = saved_tokenizer(checkpoint) or tokenizer_of(
-        data, scratch_args.vocab_size, task.separators, scratch_args.n_positions
-    )
-    if len(tokenizer) < scratch_args.vocab_size:
-        print(f"the corpus gave {len(tokenizer):,} tokens, fewer than the {scratch_args.vocab_size:,} asked for")
+    data = RunData(task, args.data, args.training)  # files, the Hub or the sample
+    # A tokenizer of the training rows alone, with the separators of every task to come.
+    encoder = new_encoder(task, args, data, checkpoint)
+    datasets, examples = data.encode(
+        encoder
+    )  # the loss on the whole text; a text that is too long becomes several sequences
+    model = new_model(args.model, encoder)  # an empty GPT-2
 
-    # Token ids, the loss on the whole text; a text that is too long becomes several sequences.
-    settings = generation_settings(task, generation_args)
-    encoder = Encoder(tokenizer, sequence_length(data_args.max_length, tokenizer), settings["max_new_tokens"])
-    datasets, examples, counts = data.encode(encoder)
-
-    model = GPT2LMHeadModel(gpt2_config(scratch_args.model_size, tokenizer, scratch_args.dropout))
-    align_special_tokens(model, tokenizer)
-    model.generation_config = generation_config(settings, tokenizer)
-    predictor = Predictor(task, model, encoder, settings, training_args.generation_batch_size, training_args.seed)
-    run_config = RunConfig.of(task, f"GPT-2 {scratch_args.model_size} from scratch", data_args, encoder, settings)
-    recorder = RunRecorder(task, run_config, scratch_args, data_args, publish_args)
+    recorder = RunRecorder(task, args, encoder)  # for the model card
     trainer = CompletionTrainer(
         model=model,
-        args=training_args,
-        train_dataset=datasets["train"],
+        args=args.training,
+        data_collator=CompletionCollator(encoder.tokenizer),  # a DataCollatorForLanguageModeling
+        train_dataset=datasets.get("train"),
         eval_dataset=datasets["validation"],
-        data_collator=CompletionCollator(tokenizer),
-        processing_class=tokenizer,
-        run_config=run_config,
+        processing_class=encoder.tokenizer,
+        evaluator=Evaluator(task, model, encoder, args.training, examples),
+        run_config=recorder.report.config,
         callbacks=[recorder],
-        score_task=lambda: task.score(predictor.predict(examples["validation"])),
     )
-    clear_output_dir(training_args)
-    train_metrics = trainer.train(resume_from_checkpoint=checkpoint).metrics
-    trainer.save_model()
-    trainer.save_state()
+    if args.training.do_train:
+        start_run(task, args, checkpoint)
+        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.save_model()
 
     # Bits per character of rows that training never saw, beside character unigrams; tokens per character of the tokenizer.
-    finish(trainer, predictor, examples, counts, train_metrics)
-
-    # The model card; with --push_to_hub the upload.
-    publish_run(trainer, recorder.report, publish_args)
+    results = finish(trainer, data.counts)
+    publish_run(trainer, recorder.report, results, args)  # the model card; with --push_to_hub the upload
 
 
 if __name__ == "__main__":
-    with user_errors():
-        main()
+    main()

@@ -7,6 +7,7 @@ import errno
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from tasks import distributed
 
@@ -68,16 +69,38 @@ def describe(error: BaseException, doing: str, advice: Sequence[str]) -> str:
     return f"out of memory while {doing} ({reason}); what helps most: {', or '.join(advice[:3])}"
 
 
+def handle_errors(module: str) -> None:
+    """From here to the end of the program do what ``user_errors`` does; the first thing in every script.
+
+    So Ctrl-C while libraries are imported, which takes seconds, ends in one line too. ``module`` is the ``__name__`` of the
+    script: one that is imported handles nothing.
+    """
+    if module != "__main__":
+        return
+    voice = contextlib.ExitStack()
+    voice.enter_context(distributed.one_voice())
+
+    def handle(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+        try:
+            with user_errors(), voice:
+                raise error.with_traceback(traceback)
+        except SystemExit:
+            raise
+        except BaseException:  # a defect of this project
+            sys.__excepthook__(kind, error, traceback)
+
+    sys.excepthook = handle
+
+
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
     """Turn what a user can cause into one line and an exit code: 2 for a mistake, 130 for Ctrl-C, 143 for SIGTERM.
 
-    Used once around the body of every script. Anything else is a defect of this project and keeps its traceback. Of several
+    Anything else is a defect of this project and keeps its traceback. Of several
     processes one speaks.
     """
     try:
-        with distributed.one_voice():
-            yield
+        yield
     except UserError as error:
         stop(str(error), 2, error.resume)
     except KeyboardInterrupt as interrupt:

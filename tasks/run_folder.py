@@ -39,8 +39,8 @@ class RunConfig:
     column_map: str | None = None
 
     @classmethod
-    def of(cls, task: Task, base_model: str, data_args: Any, encoder: Any, settings: dict[str, Any]) -> RunConfig:
-        """The task.json of a run, from its task, arguments, encoder and decoding settings."""
+    def of(cls, task: Task, base_model: str, column_map: str | None, encoder: Any) -> RunConfig:
+        """The task.json of a run, from its task, what it was given, and its Encoder."""
         return cls(
             task=task.name,
             task_version=task.version,
@@ -50,8 +50,8 @@ class RunConfig:
             label_words=task.label_words,
             max_length=encoder.max_length,
             max_new_tokens=encoder.max_new_tokens,
-            generation=settings,
-            column_map=data_args.column_map,
+            generation=encoder.settings,
+            column_map=column_map,
         )
 
     def save(self, folder: str | Path) -> None:

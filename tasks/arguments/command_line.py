@@ -9,6 +9,7 @@ import difflib
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,8 +18,9 @@ from transformers import HfArgumentParser
 from tasks import distributed
 from tasks.arguments.data import DataArguments
 from tasks.arguments.generation import GenerationArguments
-from tasks.arguments.model import ModelArguments
+from tasks.arguments.model import FineTuningArguments
 from tasks.arguments.publishing import PublishArguments
+from tasks.arguments.scratch import ScratchArguments
 from tasks.arguments.training import TrainingArguments
 from tasks.base import Task, unusable_character
 from tasks.errors import UserError
@@ -174,29 +176,47 @@ def settings_of(*arguments: Any) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {"processes": distributed.world_size()}
     for group in arguments:
-        for field in dataclasses.fields(group):
-            if field.init and not field.name.startswith(FREE):
-                settings[field.name] = getattr(group, field.name)
+        for each in dataclasses.fields(group):
+            if each.init and not each.name.startswith(FREE):
+                settings[each.name] = getattr(group, each.name)
     return json.loads(json.dumps(settings, default=str))
+
+
+@dataclass
+class RunArguments:
+    """All that a run was told, one object for each group of flags.
+
+    ``settings`` are the arguments that decide what is learned, as plain values: two starts with the same ones are the same
+    run. They are taken before anything is loaded, which fills some arguments in.
+    """
+
+    model: FineTuningArguments | ScratchArguments
+    data: DataArguments
+    generation: GenerationArguments
+    training: TrainingArguments
+    publishing: PublishArguments
+    settings: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.settings = settings_of(self.model, self.data, self.generation, self.training)
 
 
 def parse_arguments(
     task: Task,
     description: str,
     argv: Sequence[str] | None = None,
-    model_type: type | None = None,
+    *,
+    model_type: type = FineTuningArguments,
     training_type: type = TrainingArguments,
-) -> tuple[Any, ...]:
-    """Read the command line into (FineTuning-, Data-, Generation-, Training-, PublishArguments).
+) -> RunArguments:
+    """Read the command line of a run.
 
     ``--config FILE`` (yaml, json, or a text file of flags) holds the same arguments; the command line wins.
 
     Raises:
         UserError: an unknown flag (the nearest known one is named), a value of the wrong type, a broken config file.
     """
-    from tasks.arguments.model import FineTuningArguments  # made from ModelArguments
-
-    types = (model_type or FineTuningArguments, DataArguments, GenerationArguments, training_type, PublishArguments)
+    types = (model_type, DataArguments, GenerationArguments, training_type, PublishArguments)
     model_args, data_args, generation_args, training_args, publish_args = parse_dataclasses(types, description, argv)
     wanted = (training_args.metric_for_best_model or "loss").removeprefix("eval_")
     if wanted != "loss":
@@ -205,9 +225,5 @@ def parse_arguments(
             raise UserError(f"--metric_for_best_model {wanted}: {task.name} measures loss, {', '.join(higher)}")
         training_args.greater_is_better = higher[wanted]  # transformers takes all but a loss for better when greater
     if training_args.output_dir in (None, "trainer_output"):  # what transformers has for "not given"
-        name = Path(model_args.model).name if isinstance(model_args, ModelArguments) else model_args.model_size
-        training_args.output_dir = str(Path("outputs") / f"{task.name}-{name}")
-    training_args.settings = settings_of(model_args, data_args, generation_args, training_args)
-    publish_args.push_to_hub, training_args.push_to_hub = training_args.push_to_hub, False
-    publish_args.repo_id, publish_args.revision = training_args.hub_model_id, training_args.hub_revision
-    return model_args, data_args, generation_args, training_args, publish_args
+        training_args.output_dir = str(Path("outputs") / f"{task.name}-{model_args.short_name}")
+    return RunArguments(model_args, data_args, generation_args, training_args, publish_args)

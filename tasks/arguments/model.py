@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 from transformers.hf_argparser import HfArg
@@ -65,6 +66,16 @@ class ModelArguments:
             raise UserError(f"--dropout is {self.dropout}; it must be from 0 to below 1")
         if self.load_in_4bit:
             check_four_bit()
+
+    @property
+    def base_model(self) -> str:
+        """What a run says that its model was made from."""
+        return self.model
+
+    @property
+    def short_name(self) -> str:
+        """The model's part of a folder's name."""
+        return Path(self.model).name
 
 
 @dataclass

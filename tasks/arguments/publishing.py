@@ -34,10 +34,6 @@ class PublishArguments:
         default=None, metadata={"help": "Hub id of the base model, where --model is a local copy of it."}
     )
     hub_public: bool = field(default=False, metadata={"help": "Let everyone see it; private by default."})
-    # Taken over from transformers' flags of these names by parse_arguments: its Trainer is not to push by itself.
-    push_to_hub: bool = field(default=False, init=False)
-    repo_id: str | None = field(default=None, init=False)
-    revision: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         """Raises UserError on a template that is not there, and fewer than no examples."""

@@ -28,6 +28,16 @@ class ScratchArguments:
         if not 0 <= self.dropout < 1:
             raise UserError(f"--dropout is {self.dropout}; it must be from 0 to below 1")
 
+    @property
+    def base_model(self) -> str:
+        """What a run says that its model was made from."""
+        return f"GPT-2 {self.model_size} from scratch"
+
+    @property
+    def short_name(self) -> str:
+        """The model's part of a folder's name."""
+        return self.model_size
+
 
 @dataclass
 class ScratchTrainingArguments(TrainingArguments):
@@ -37,3 +47,9 @@ class ScratchTrainingArguments(TrainingArguments):
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Shape of the learning rate after warm-up."})
     weight_decay: float = field(default=0.1, metadata={"help": "Weight decay of AdamW."})
     adam_beta2: float = field(default=0.95, metadata={"help": "Shorter memory than 0.999: early gradients change fast."})
+
+    def __post_init__(self) -> None:
+        """Raises UserError where nothing would be trained: there is no model that could be measured."""
+        if not self.do_train:
+            raise UserError("--no_do_train: there is no model yet that could be measured; leave it out")
+        super().__post_init__()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from transformers import TrainingArguments as HfTrainingArguments
@@ -81,9 +80,8 @@ class TrainingArguments(HfTrainingArguments):
     restore_callback_states_from_checkpoint: bool = field(
         default=True, metadata={"help": "A resumed run goes on with what its callbacks knew, such as early stopping."}
     )
-    # Filled in by parse_arguments and check_output_dir: what makes two starts the same run, and whether this one goes on.
-    settings: dict[str, Any] = field(default_factory=dict, init=False)
-    goes_on: bool = field(default=False, init=False)
+    # transformers' own flag is switched off here: its Trainer is not to push by itself.
+    publish: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Without evaluations or checkpoints there is no best one to load; without a GPU there is no memory to pin."""
@@ -116,6 +114,7 @@ class TrainingArguments(HfTrainingArguments):
             raise UserError("--hub_private_repo false: a model is private unless --hub_public is given")
         if self.hub_always_push or self.hub_strategy not in ("every_save", "end"):
             raise UserError("--hub_strategy, --hub_always_push: a run is published once, at its end, when it is measured")
+        self.publish, self.push_to_hub = self.push_to_hub, False
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         # Said aloud, since torchrun without a GPU otherwise gives processes that train side by side, each for itself.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()

@@ -13,9 +13,9 @@ from tasks.arguments.generation import GenerationArguments, generation_settings
 from tasks.base import Example
 from tasks.benchmarking.machine import device, memory_figures, synchronize
 from tasks.benchmarking.workspace import Workspace
-from tasks.inference.generation import generation_config
 from tasks.inference.predicting import Predictor
 from tasks.inference.scoring import token_logprobs
+from tasks.model.opening import generation_config
 
 #: Rows that ours and generate row by row are compared on.
 CHECKED = 8

@@ -89,7 +89,7 @@ def _ours(work: Workspace, model: Any, meter: Meter, folder: str) -> None:
         data_collator=CompletionCollator(work.tokenizer),
         processing_class=work.tokenizer,
         run_config=None,  # nothing is saved
-        score_task=dict,
+        evaluator=None,  # nothing is measured but the loss
     )
     meter.train(trainer)
 

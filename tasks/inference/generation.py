@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm.auto import tqdm
 from transformers import (
-    GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
@@ -23,6 +22,7 @@ from tasks.distributed import is_first
 from tasks.inference.batching import ROWS, batches_by_length, pad, tokens_that_fit
 from tasks.inference.decoding import decode, keeps_keys
 from tasks.inference.extraction import Allowed
+from tasks.model.opening import generation_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -44,25 +44,6 @@ class CompletionOnly(LogitsProcessor):
         """``input_ids`` [rows, prompt + generated], ``scores`` [rows, vocabulary]."""
         generated = input_ids[:, self.prompt_length :]
         return self.processor(generated, scores) if generated.shape[1] else scores
-
-
-def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
-    """The settings as transformers' GenerationConfig, which is also what a run saves for ``pipeline``."""
-    sampling = {name: settings[name] for name in ("top_k", "top_p", "temperature")} if settings["do_sample"] else {}
-    return GenerationConfig(
-        max_new_tokens=settings["max_new_tokens"],
-        num_beams=settings["num_beams"],
-        do_sample=settings["do_sample"],
-        num_return_sequences=settings.get("num_return_sequences", 1),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        use_cache=True,  # the Trainer switches it off for training
-        # Named, because what is not is taken from the model's own generation_config: Qwen's carries a penalty.
-        repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        **sampling,
-    )
 
 
 @torch.inference_mode()

@@ -6,12 +6,18 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from transformers.trainer_utils import unwrap_peft_model
 
 from tasks.base import Example, Task
 from tasks.distributed import is_first
 from tasks.inference.predicting import Predictor
 from tasks.run_folder import PREDICTIONS_FILE, write_jsonl
+
+if TYPE_CHECKING:
+    from tasks.arguments.training import TrainingArguments
+    from tasks.preparing.encoding import Encoder
 
 
 def format_results(task: Task, results: Mapping[str, Any]) -> str:
@@ -24,7 +30,8 @@ def format_results(task: Task, results: Mapping[str, Any]) -> str:
     figures = {}
     for name, value in results.items():
         baseline = results.get(f"baseline_{name}")
-        alone = name in ("eval_loss", "perplexity", "train_runtime") or name.startswith("free_")
+        metric = task.metrics.get(name)
+        alone = name in ("eval_loss", "train_runtime") or name.startswith("free_") or (metric and metric.higher is not None)
         if isinstance(value, float) and (baseline is not None or alone):
             figures[name] = value, baseline
     width = max((len(intervals[name]) + 2 for name in figures if name in intervals), default=0)
@@ -36,6 +43,27 @@ def format_results(task: Task, results: Mapping[str, Any]) -> str:
     for split, counts in results["counts"].items():
         lines.append(f"  {split}: " + ", ".join(f"{count:,} {key}" for key, count in counts.items()))
     return "\n".join(lines)
+
+
+class Evaluator:
+    """What a run is measured by: a predictor of the model in training, and the ``examples`` of each split but train."""
+
+    def __init__(
+        self,
+        task: Task,
+        model: Any,
+        encoder: Encoder,
+        args: TrainingArguments,
+        examples: Mapping[str, Sequence[Example]],
+    ) -> None:
+        """``model`` may be PEFT's handle of an adapter: its layers lie inside of the model that answers."""
+        model = unwrap_peft_model(model)
+        self.predictor = Predictor(task, model, encoder, encoder.settings, args.generation_batch_size, args.seed)
+        self.examples = examples
+
+    def score(self) -> dict[str, Any]:
+        """The task's metrics over the validation rows, as the model is now; nothing is written."""
+        return self.predictor.task.score(self.predictor.predict(self.examples["validation"]))
 
 
 def measure(

@@ -38,7 +38,7 @@ def add_adapter(
     Raises:
         UserError: a layer of ``--lora_target_modules`` is not there, or the model is an adapter itself.
     """
-    if model_args.lora_r is None:
+    if getattr(model_args, "lora_r", None) is None:
         return model
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     from transformers.pytorch_utils import Conv1D

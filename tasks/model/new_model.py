@@ -1,19 +1,25 @@
-"""Train a tokenizer for Korean on a corpus: Metaspace BPE with byte fallback, ready for every task."""
+"""A model from nothing: a tokenizer trained on a corpus (Metaspace BPE with byte fallback), and an empty GPT-2."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.base import Separator
+from tasks.arguments.generation import generation_settings
+from tasks.base import Separator, Task
 from tasks.errors import UserError
+from tasks.model.loading import align_special_tokens
+from tasks.model.opening import generation_config
+from tasks.preparing.encoding import Encoder, sequence_length
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from transformers import GPT2Config, PreTrainedTokenizerFast
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+    from tasks.arguments.command_line import RunArguments
+    from tasks.arguments.scratch import ScratchArguments
     from tasks.preparing.run_data import RunData
 
 SPECIAL_TOKENS = {
@@ -31,34 +37,46 @@ FREE_SLOTS = 100
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 
 
-def saved_tokenizer(checkpoint: str | None) -> PreTrainedTokenizerFast | None:
-    """The tokenizer that a run to be resumed was trained with; None for a new run.
+def new_encoder(task: Task, args: RunArguments, data: RunData, checkpoint: str | None) -> Encoder:
+    """A tokenizer trained on the training rows, with the separators of every task to come; that of a resumed run.
 
-    Trained again it might not be the same: characters that are equally rare leave a full alphabet in any order.
+    It is trained once for the same texts: the next start and other processes read it. A resumed run takes its own, since
+    characters that are equally rare leave a full alphabet in any order.
+
+    Raises:
+        UserError: as ``train_tokenizer``; ``--max_length`` is more than ``--n_positions``.
     """
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    return PreTrainedTokenizerFast.from_pretrained(checkpoint) if checkpoint else None
-
-
-def tokenizer_of(
-    data: RunData, vocab_size: int, separators: Sequence[Separator], model_max_length: int
-) -> PreTrainedTokenizerFast:
-    """``train_tokenizer`` on the training texts, once for the same texts: the next start and other processes read it."""
-    from tokenizers import Tokenizer
-
-    trained: list[PreTrainedTokenizerFast] = []
+    size, positions = args.model.vocab_size, args.model.n_positions
+    settings = generation_settings(task, args.generation)
 
     def build(folder: Path) -> None:
-        trained.append(train_tokenizer(data.texts(), vocab_size, separators, model_max_length))
-        (folder / "tokenizer.json").write_text(trained[0].backend_tokenizer.to_str(), "utf-8")
+        tokenizer = train_tokenizer(data.texts(), size, task.separators, positions)
+        (folder / "tokenizer.json").write_text(tokenizer.backend_tokenizer.to_str(), "utf-8")
 
-    folder = data.keep(["tokenizer", vocab_size, separators], build)
-    if trained:
-        return trained[0]
-    if folder is None:
-        return train_tokenizer(data.texts(), vocab_size, separators, model_max_length)
-    return _wrap(Tokenizer.from_file(str(folder / "tokenizer.json")), model_max_length)
+    if checkpoint:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint)
+    elif folder := data.keep(["tokenizer", size, task.separators], build):
+        tokenizer = _wrap(Tokenizer.from_file(str(folder / "tokenizer.json")), positions)
+    else:
+        tokenizer = train_tokenizer(data.texts(), size, task.separators, positions)
+    if len(tokenizer) < size:
+        print(f"the corpus gave {len(tokenizer):,} tokens, fewer than the {size:,} asked for")
+    return Encoder(
+        tokenizer, sequence_length(args.data.max_length, tokenizer), settings["max_new_tokens"], settings=settings
+    )
+
+
+def new_model(model_args: ScratchArguments, encoder: Encoder) -> GPT2LMHeadModel:
+    """An empty GPT-2 for the tokenizer of ``encoder``."""
+    from transformers import GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(gpt2_config(model_args.model_size, encoder.tokenizer, model_args.dropout))
+    align_special_tokens(model, encoder.tokenizer)
+    model.generation_config = generation_config(encoder.settings, encoder.tokenizer)
+    return model
 
 
 def train_tokenizer(

@@ -49,8 +49,19 @@ class Encoder:
     ``read_in_windows``, and ``split`` texts that became several sequences.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int, max_new_tokens: int) -> None:
-        """Raises UserError where no room is left for a prompt."""
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        max_length: int,
+        max_new_tokens: int,
+        *,
+        settings: dict[str, Any] | None = None,
+        new_ids: Sequence[int] = (),
+    ) -> None:
+        """``settings`` are the decoding settings that ``max_new_tokens`` is one of; ``new_ids`` are tokens that the
+        tokenizer was given for the task and the model may have no row for. Raises UserError where no room is left for a
+        prompt.
+        """
         if max_new_tokens >= max_length:
             raise UserError(
                 f"max_new_tokens {max_new_tokens} leaves no room for a prompt within max_length {max_length}; "
@@ -59,6 +70,8 @@ class Encoder:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.max_new_tokens = max_new_tokens
+        self.settings = settings or {}
+        self.new_ids = new_ids
         self.counts: Counter[str] = Counter()
         self._added = tokenizer.get_added_vocab()
         self._spellings = spellings(tokenizer)

@@ -17,7 +17,7 @@ from tasks.preparing.cache import cached, key_of
 from tasks.preparing.encoding import SLICE, Encoder, encode
 from tasks.preparing.splits import FormattedRows, format_examples, load_raw_datasets
 from tasks.preparing.streaming import Stream
-from tasks.reading.sources import find_readers
+from tasks.reading.sources import SPLITS, find_readers
 from tasks.run_folder import file_sha256
 
 if TYPE_CHECKING:
@@ -35,12 +35,21 @@ NOT_IN_KEY = (
 
 
 class RunData:
-    """The rows of one run. What cannot be found is refused at once; rows are read when they are first needed, if at all."""
+    """The rows of one run. What cannot be found is refused at once; rows are read when they are first needed, if at all.
+
+    ``counts`` says, once they are encoded, how many rows of each split were used, skipped, truncated and so on.
+    """
+
+    counts: dict[str, dict[str, int]]
 
     def __init__(
-        self, task: Task, data_args: DataArguments, training_args: TrainingArguments, splits: tuple[str, ...]
+        self,
+        task: Task,
+        data_args: DataArguments,
+        training_args: TrainingArguments,
+        splits: tuple[str, ...] | None = None,
     ) -> None:
-        """``splits`` are those of train, validation and test that the run needs.
+        """``splits`` are those of train, validation and test that the run needs; what ``do_train`` says by default.
 
         Raises:
             UserError: files, dataset or columns cannot be found, or flags that do not go together.
@@ -48,6 +57,8 @@ class RunData:
         self.task = task
         self.data_args = data_args
         self.seed = training_args.seed
+        if splits is None:
+            splits = SPLITS if training_args.do_train else SPLITS[1:]
         self.splits = splits
         self._stream: Stream | None = None
         if data_args.streaming:
@@ -93,8 +104,8 @@ class RunData:
             return None
         return cached(key_of([self._identity, what]), build, overwrite=self.data_args.overwrite_cache)
 
-    def encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, list[Example]], dict[str, dict[str, int]]]:
-        """Training rows of each split, the examples of all but train, and counts of rows used, skipped, cut and so on.
+    def encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, list[Example]]]:
+        """Training rows of each split, and the examples of all but train; fills ``counts``.
 
         Raises:
             UserError: a row that cannot be used, with file and row; a prompt that does not fit into the model.
@@ -102,7 +113,8 @@ class RunData:
         from datasets import Dataset
 
         if self._stream:
-            return self._stream.encode(encoder)
+            datasets, examples, self.counts = self._stream.encode(encoder)
+            return datasets, examples
         counts: dict[str, dict[str, int]] = defaultdict(dict)
 
         def build(folder: Path) -> None:
@@ -125,7 +137,8 @@ class RunData:
             rows = {split: Dataset.from_file(str(folder / f"{split}-rows.arrow")) for split in counts if split != "train"}
         examples = {split: format_examples(self.task, data, self.data_args.skip_bad_rows)[0] for split, data in rows.items()}
         self.__dict__.pop("_raw", None)  # they have served, and may be large
-        return datasets, examples, counts
+        self.counts = counts
+        return datasets, examples
 
     def _encode_all(
         self, encoder: Encoder, counts: dict[str, dict[str, int]], folder: Path | None = None

@@ -15,10 +15,9 @@ from tasks.publishing.base_models import BaseModel
 from tasks.publishing.license import credit, license_metadata, resolve_license
 from tasks.publishing.license_table import LICENSES
 from tasks.publishing.merge import note_sections
-from tasks.publishing.metadata import card_metadata, metrics_of, split_name
+from tasks.publishing.metadata import baseline_label, card_metadata, metric_of, metrics_of, split_name
 from tasks.publishing.report import Base, RunReport
 from tasks.publishing.snippet import usage_snippet
-from tasks.publishing.words import baseline_label, metric_of
 from tasks.run_folder import PREDICTIONS_FILE
 
 if TYPE_CHECKING:

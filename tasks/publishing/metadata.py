@@ -10,10 +10,10 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from tasks import task_of
+from tasks.base import Metric, Task
 from tasks.publishing.base_models import BaseModel
 from tasks.publishing.license import license_metadata
 from tasks.publishing.report import Data, RunReport
-from tasks.publishing.words import metric_of
 
 #: Numbers of all_results.json that measure the run, not the model.
 NOT_METRICS = (
@@ -28,6 +28,20 @@ NOT_METRICS = (
     "seed",
     "eval_runtime",
 )
+
+#: What every run has, whatever its task.
+LOSS = {"eval_loss": Metric("loss", "loss (nats per labelled token)", "손실 (레이블 토큰당 nat)")}
+
+
+def metric_of(task: Task, name: str) -> Metric:
+    """What a figure of all_results.json is called. Without a name of its own, ``per_label.neutral.f1`` is an ``f1``."""
+    label = name.removeprefix("per_label.")
+    return (task.metrics | LOSS).get(name) or Metric(name.rsplit(".", 1)[-1], label, label)
+
+
+def baseline_label(task: Task, name: str, language: str) -> str:
+    """What people call a baseline."""
+    return task.baselines.get(name, name) if language == "ko" else name
 
 
 def metrics_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

@@ -14,9 +14,9 @@ from tasks.publishing.report import RunReport
 from tasks.run_folder import RunConfig
 
 if TYPE_CHECKING:
-    from tasks.arguments.data import DataArguments
-    from tasks.arguments.publishing import PublishArguments
+    from tasks.arguments.command_line import RunArguments
     from tasks.arguments.training import TrainingArguments
+    from tasks.preparing.encoding import Encoder
 
 #: Arguments that say where and how a run is watched, not how the model is trained.
 NOT_SHOWN = (
@@ -30,18 +30,16 @@ NOT_SHOWN = (
 class RunRecorder(TrainerCallback):
     """Notes what a run begins with. The results, task.json and the log join it from the folder, in ``RunReport.load``."""
 
-    def __init__(
-        self, task: Task, run_config: RunConfig, model_args: Any, data_args: DataArguments, publish_args: PublishArguments
-    ) -> None:
-        """``model_args`` are ModelArguments or, for a model from nothing, ScratchArguments. The rows are loaded already."""
-        self.model_args = model_args
+    def __init__(self, task: Task, args: RunArguments, encoder: Encoder) -> None:
+        """The rows are loaded already: what was read of the Hub is known then."""
+        self.model_args = args.model
         self.report = RunReport(
-            config=run_config,
-            base=facts.base_of(model_args, publish_args),
-            data=facts.data_facts(task, data_args),
+            config=RunConfig.of(task, args.model.base_model, args.data.column_map, encoder),
+            base=facts.base_of(args.model, args.publishing),
+            data=facts.data_facts(task, args.data),
             versions=facts.versions(),
             git_commit=facts.git_commit(),
-            choices=publish_args.choices(),
+            choices=args.publishing.choices(),
         )
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:

@@ -35,9 +35,9 @@ PUBLISHED_FILE = ".published.json"
 ROUNDS = 5
 
 
-def write_card(folder: Path, publish_args: PublishArguments) -> None:
+def write_card(folder: Path, report: RunReport, publish_args: PublishArguments) -> None:
     """Write README.md of a run that is not published yet, keeping what its owner wrote into an earlier one."""
-    card = merge_cards(_read(folder / CARD_FILE), render_card(RunReport.load(folder), folder, publish_args))
+    card = merge_cards(_read(folder / CARD_FILE), render_card(report, folder, publish_args))
     write_lines(folder / CARD_FILE, [card])
 
 

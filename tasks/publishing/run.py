@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
+from tasks.model.model_files import ADAPTER_CONFIG
+from tasks.publishing.card import license_for
+from tasks.publishing.facts import adapter_base, base_of, data_license
+from tasks.publishing.hub import Destination, Hub
+from tasks.publishing.release import Release, headline, publish, write_card
+from tasks.training.output_folder import end_run
 
 if TYPE_CHECKING:
-    from tasks.arguments.data import DataArguments
-    from tasks.arguments.publishing import PublishArguments
+    from tasks.arguments.command_line import RunArguments
     from tasks.arguments.training import TrainingArguments
-    from tasks.publishing.hub import Destination
     from tasks.publishing.report import RunReport
     from tasks.training.trainer import CompletionTrainer
 
 
-def preflight_run(
-    task: Task, model_args: Any, data_args: DataArguments, training_args: TrainingArguments, publish_args: PublishArguments
-) -> None:
+def preflight(task: Task, args: RunArguments) -> None:
     """With ``--push_to_hub``: ask for licence, login, the right to write, and disk, before anything is trained.
 
     Only the first process asks. Where it stops, torchrun stops the others.
@@ -29,59 +31,50 @@ def preflight_run(
     Raises:
         UserError: what would have failed at the end.
     """
-    if not publish_args.push_to_hub or int(os.environ.get("RANK", "0")) != 0:
+    if not args.training.publish or int(os.environ.get("RANK", "0")) != 0:
         return
-    if not (training_args.do_train and training_args.do_eval):
+    if not (args.training.do_train and args.training.do_eval):
         raise UserError(
             "--push_to_hub publishes a model that was trained and measured: leave --no_do_train, --no_do_eval out"
         )
-    from tasks.publishing.card import license_for
-    from tasks.publishing.facts import adapter_base, base_of, data_license
-    from tasks.publishing.hub import Hub
-
-    base, model = base_of(model_args, publish_args), getattr(model_args, "model", None)
-    license_for(base, data_license(task, data_args), publish_args)
-    if getattr(model_args, "lora_r", None) is None:
-        _check_disk(model, training_args)
-    elif not model_args.merge_adapter:  # an adapter takes little room
+    base, model = base_of(args.model, args.publishing), getattr(args.model, "model", None)
+    license_for(base, data_license(task, args.data), args.publishing)
+    if getattr(args.model, "lora_r", None) is None:
+        _check_disk(model, args.training)
+    elif not args.model.merge_adapter:  # an adapter takes little room
         adapter_base(base)
     try:
         # Two more tries: who has just started a run would rather know than wait for four minutes.
-        Hub(pauses=(1.0, 2.0)).preflight(_destination(training_args, publish_args, task.name), task.name)
+        Hub(pauses=(1.0, 2.0)).preflight(_destination(args, task.name), task.name)
     except UserError as error:
         raise UserError(str(error).replace("--repo_id", "--hub_model_id")) from None
 
 
-def publish_run(trainer: CompletionTrainer, report: RunReport, publish_args: PublishArguments) -> None:
+def publish_run(trainer: CompletionTrainer, report: RunReport, results: dict[str, Any], args: RunArguments) -> None:
     """Write run_report.json and the card of a run that was trained, and publish it where ``--push_to_hub`` asks for it.
 
     The other processes return at once. None of them waits for the upload, so that none can run into a time-out.
 
     Raises:
-        UserError: the Hub refuses; ``resume`` is the command that goes on.
+        UserError: the Hub refuses; ``resume`` is the command that publishes later.
     """
-    if not trainer.args.do_train or not trainer.is_world_process_zero():
+    if not args.training.do_train or not trainer.is_world_process_zero():
         return
-    from tasks.publishing.release import Release, headline, publish, write_card
-    from tasks.publishing.report import RunReport
-    from tasks.training.output_folder import end_run
-
-    folder = Path(trainer.args.output_dir)
+    folder = Path(args.training.output_dir)
+    report.results, report.log = results, trainer.state.log_history
+    report.adapter = (folder / ADAPTER_CONFIG).is_file()
     report.save(folder)
-    write_card(folder, publish_args)
+    write_card(folder, report, args.publishing)
     end_run(folder)
-    if publish_args.push_to_hub:
-        report = RunReport.load(folder)
-        publish(Release(folder, report, publish_args), _destination(trainer.args, publish_args, headline(report)))
+    if args.training.publish:
+        publish(Release(folder, report, args.publishing), _destination(args, headline(report)))
 
 
-def _destination(training_args: TrainingArguments, publish_args: PublishArguments, message: str) -> Destination:
-    from tasks.publishing.hub import Destination
-
+def _destination(args: RunArguments, message: str) -> Destination:
     return Destination(
-        repo_id=publish_args.repo_id or Path(training_args.output_dir).resolve().name,
-        public=publish_args.hub_public,
-        revision=publish_args.revision,
+        repo_id=args.training.hub_model_id or Path(args.training.output_dir).resolve().name,
+        public=args.publishing.hub_public,
+        revision=args.training.hub_revision,
         message=message,
     )
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.base import Example
 from tasks.distributed import is_first
 from tasks.inference.measuring import format_results, measure
 from tasks.run_folder import RESULTS_FILE, write_json
 
 if TYPE_CHECKING:
-    from tasks.inference.predicting import Predictor
     from tasks.training.trainer import CompletionTrainer
 
 
@@ -39,34 +37,34 @@ def plot_loss(log_history: list[dict[str, Any]], path: str | Path) -> None:
     plt.close(figure)
 
 
-def finish(
-    trainer: CompletionTrainer,
-    predictor: Predictor,
-    examples: Mapping[str, Sequence[Example]],
-    counts: Mapping[str, Mapping[str, int]],
-    train_metrics: Mapping[str, Any],
-) -> None:
-    """Measure the rows that training never saw, write predictions, all_results.json and loss.png, and print the figures.
+def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
+    """Measure the rows that training never saw; write predictions, all_results.json and loss.png, print and return figures.
 
-    Every process takes part; the first one writes and prints.
+    ``counts`` are those of ``RunData``. Every process takes part; the first one writes and prints.
     """
-    args, task = trainer.args, predictor.task
+    args, evaluator = trainer.args, trainer.evaluator
+    task = evaluator.predictor.task
     results: dict[str, Any] = {"task": task.name, "base_model": trainer.run_config.base_model, "seed": args.seed}
     if args.do_eval:
         results["eval_loss"] = trainer.evaluate_loss()
+    if args.do_train:
+        trainer.save_state()
     folder = Path(args.output_dir)
     with trainer.whole_model():
         for split, prefix in (("validation", ""), ("test", "test_")):
-            if split in examples and (args.do_eval or args.do_predict):
-                results |= measure(predictor, examples[split], folder, prefix, examples.get("train"))
+            if split in evaluator.examples and (args.do_eval or args.do_predict):
+                results |= measure(
+                    evaluator.predictor, evaluator.examples[split], folder, prefix, evaluator.examples.get("train")
+                )
     if not is_first():
-        return
-    results |= train_metrics
-    if train_metrics and not args.resume_from_checkpoint:  # a resumed run has the seconds of its last part alone
-        seen = counts["train"]["tokens"] * train_metrics["epoch"]
-        results["train_tokens_per_second"] = seen / train_metrics["train_runtime"]
+        return results
+    results |= trainer.train_metrics
+    if trainer.train_metrics and not trainer.resumed_from:  # a resumed run has the seconds of its last part alone
+        seen = counts["train"]["tokens"] * trainer.train_metrics["epoch"]
+        results["train_tokens_per_second"] = seen / trainer.train_metrics["train_runtime"]
     results["counts"] = {split: dict(values) for split, values in counts.items()}
     write_json(folder / RESULTS_FILE, results)
     plot_loss(trainer.state.log_history, folder / "loss.png")
     print(format_results(task, results))
     print(f"everything is in {folder}")
+    return results

@@ -1,4 +1,4 @@
-"""The output folder before training: whose it is, what an earlier start left there, and whether this one goes on with it."""
+"""The output folder before training: whose it is, what an earlier start left there, and whether this one resumes it."""
 
 from __future__ import annotations
 
@@ -24,46 +24,42 @@ from tasks.training.checkpoints import (
 from tasks.training.run_lock import lock
 
 if TYPE_CHECKING:
-    from tasks.arguments.training import TrainingArguments
+    from tasks.arguments.command_line import RunArguments
 
 #: What the run in a folder was started with, and whether it came to its end.
 RUN_FILE = "run.json"
 
 
-def check_output_dir(task: Task, training_args: TrainingArguments) -> str | None:
-    """Refuse a folder that holds something else; returns the checkpoint to go on from, or None.
+def check_output_dir(task: Task, args: RunArguments) -> str | None:
+    """Refuse a folder that holds something else; returns the checkpoint to resume from, or None.
 
-    A run that was not finished goes on by itself when it is started with the same settings: ``resume_from_checkpoint`` of
-    ``training_args`` is then set. The first process looks, the others are told. Nothing is deleted here: what else is wrong
-    should be known before an earlier run goes (``clear_output_dir``).
+    A run that was not finished resumes by itself when it is started with the same settings. The first process looks and
+    tells the others. Nothing is deleted here: whatever else is wrong should come out before an earlier run is deleted
+    (``start_run``).
 
     Raises:
-        UserError: the folder is a file, belongs to another task, is in use, holds an earlier run, or has no whole checkpoint
-            to resume from.
+        UserError: the folder is a file, belongs to another task, is in use, holds an earlier run, or has no complete
+            checkpoint to resume from.
     """
     found: list[Any] = [None]
-    if training_args.process_index == 0:
+    if args.training.process_index == 0:
         try:
-            found = [_look(task, training_args)]
+            found = [_checkpoint(task, args)]
         except UserError as error:
-            if training_args.world_size == 1:
+            if args.training.world_size == 1:
                 raise
             found = [error]
-    if training_args.world_size > 1:
+    if args.training.world_size > 1:
         from accelerate.utils import broadcast_object_list
 
         broadcast_object_list(found)
     if isinstance(found[0], UserError):
         raise found[0]
-    checkpoint, training_args.goes_on = found[0]
-    if training_args.goes_on:
-        training_args.resume_from_checkpoint = checkpoint
-    return checkpoint
+    return found[0]
 
 
-def _look(task: Task, training_args: TrainingArguments) -> tuple[str | None, bool]:
-    """The checkpoint to go on from, and whether that follows from the same settings rather than from a flag."""
-    folder, resume = Path(training_args.output_dir), training_args.resume_from_checkpoint
+def _checkpoint(task: Task, args: RunArguments) -> str | None:
+    folder, resume = Path(args.training.output_dir), args.training.resume_from_checkpoint
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output_dir {folder} is a file; name a folder")
     earlier, run = RunConfig.load(folder), _read_run(folder)
@@ -75,22 +71,24 @@ def _look(task: Task, training_args: TrainingArguments) -> tuple[str | None, boo
     if resume in ("last", "true", "True"):
         if not checkpoints:
             raise UserError(f"--resume_from_checkpoint last: {folder} holds no checkpoint; start without it")
-        return _newest(folder), False
+        return _newest(folder)
     if resume:
-        return _named(Path(resume)), False
+        return _named(Path(resume))
     finished = run.get("finished", not run and (folder / RESULTS_FILE).exists())
-    if run and not finished and training_args.do_train and run["settings"] == training_args.settings:
+    if run and not finished and args.training.do_train and run["settings"] == args.settings:
         make_writable(folder)
-        return (_newest(folder) if any(read_seal(path) for path in checkpoints) else None), True
-    if (checkpoints or (folder / RESULTS_FILE).exists()) and not training_args.overwrite_output_dir:
+        newest = _newest(folder) if any(read_seal(path) for path in checkpoints) else None
+        print(f"resuming from {newest or 'the beginning'}: the same run was not finished", file=sys.stderr)
+        return newest
+    if (checkpoints or (folder / RESULTS_FILE).exists()) and not args.training.overwrite_output_dir:
         raise UserError(
-            f"--output_dir {folder} holds an earlier run{_difference(run, training_args, finished)}; go on with it by "
+            f"--output_dir {folder} holds an earlier run{_difference(run, args.settings, finished)}; resume it by "
             "--resume_from_checkpoint last, replace it by --overwrite_output_dir, or choose another folder"
         )
     if folder.is_dir() and not earlier and not checkpoints and not run and _is_foreign(folder):
         raise UserError(f"--output_dir {folder} holds files that no run of this project wrote; choose an empty folder")
     make_writable(folder)
-    return None, False
+    return None
 
 
 def _newest(folder: Path) -> str:
@@ -123,12 +121,11 @@ def _named(checkpoint: Path) -> str:
     return str(checkpoint)
 
 
-def _difference(run: dict[str, Any], training_args: TrainingArguments, finished: bool) -> str:
+def _difference(run: dict[str, Any], settings: dict[str, Any], finished: bool) -> str:
     """How an unfinished run was started differently; nothing where there is none, or none is known."""
     if finished or not run:
         return ""
-    new = training_args.settings
-    names = [name for name in {**run["settings"], **new} if run["settings"].get(name) != new.get(name)]
+    names = [name for name in {**run["settings"], **settings} if run["settings"].get(name) != settings.get(name)]
     return f" that was started with another {', '.join(f'--{name}' for name in names[:5])}" if names else ""
 
 
@@ -141,39 +138,47 @@ def _read_run(folder: Path) -> dict[str, Any]:
     return run if isinstance(run, dict) and {"task", "settings"} <= run.keys() else {}
 
 
-def begin_training(training_args: TrainingArguments, task_name: str, checkpoint: str | None, rows: str | None) -> None:
-    """Take the folder, put the run on record, and remove what was left half written. Every process calls it.
+def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
+    """Lock the folder, write run.json, and remove what was left half written; called when everything is ready to train.
 
-    ``rows`` is the fingerprint of the prepared rows.
+    With ``--overwrite_output_dir`` the checkpoints and results of an earlier run are deleted, unless one is resumed.
 
     Raises:
-        UserError: the folder is in use, or a run that goes on by itself was trained on other rows.
+        UserError: the folder is in use.
     """
-    trained_on = (read_seal(Path(checkpoint)) or {}).get("rows") if checkpoint else None
-    if rows and trained_on and rows != trained_on:
-        message = f"{checkpoint} was trained on other rows, or rows in another order, than those given now"
-        if training_args.goes_on:
-            raise UserError(
-                f"{message}; give the same again, name the checkpoint with --resume_from_checkpoint to go on all the "
-                "same, or start anew with --overwrite_output_dir"
-            )
-        print(message, file=sys.stderr)
-    if not training_args.should_save:
+    if not args.training.should_save:
         return
-    folder = Path(training_args.output_dir)
+    folder = Path(args.training.output_dir)
     lock(folder)
-    if training_args.goes_on:
-        print(f"going on from {checkpoint or 'the beginning'}: the same run was not finished", file=sys.stderr)
+    if args.training.overwrite_output_dir and checkpoint is None:
+        _clear(folder)
     for path in find_checkpoints(folder):
         if read_seal(path) is not None or str(path) == checkpoint:
             continue
-        if (path / STATE).exists():  # this run's, killed at its last byte, or whole and another program's
+        if (path / STATE).exists():  # this run's, killed at its last byte, or complete and another program's
             print(f"{path} is skipped: it has no {SEAL}", file=sys.stderr)
         else:
             print(f"{path} is removed: it was not written to its end", file=sys.stderr)
             discard(path)
-    if training_args.settings:  # not of a Trainer that no script made
-        write_json(folder / RUN_FILE, {"task": task_name, "settings": training_args.settings, "finished": False})
+    write_json(folder / RUN_FILE, {"task": task.name, "settings": args.settings, "finished": False})
+
+
+def check_rows(checkpoint: str | None, rows: str | None, *, named: bool) -> None:
+    """Compare the fingerprint of the prepared ``rows`` with that of the rows that ``checkpoint`` was trained on.
+
+    Raises:
+        UserError: they differ, and the user has not ``named`` the checkpoint.
+    """
+    trained_on = (read_seal(Path(checkpoint)) or {}).get("rows") if checkpoint else None
+    if not (rows and trained_on) or rows == trained_on:
+        return
+    message = f"{checkpoint} was trained on other rows, or rows in another order, than those given now"
+    if not named:
+        raise UserError(
+            f"{message}; give the same again, name the checkpoint with --resume_from_checkpoint to resume all the same, or "
+            "restart with --overwrite_output_dir"
+        )
+    print(message, file=sys.stderr)
 
 
 def end_run(folder: str | Path) -> None:
@@ -182,15 +187,7 @@ def end_run(folder: str | Path) -> None:
         write_json(Path(folder) / RUN_FILE, run | {"finished": True})
 
 
-def clear_output_dir(training_args: TrainingArguments) -> None:
-    """Delete the checkpoints and results of an earlier run, where ``--overwrite_output_dir`` asks for it.
-
-    Called when everything is ready to train. A resumed run keeps what it goes on from.
-    """
-    if not training_args.overwrite_output_dir or training_args.resume_from_checkpoint or not training_args.should_save:
-        return
-    folder = Path(training_args.output_dir)
-    lock(folder)
+def _clear(folder: Path) -> None:
     results = [f"{prefix}{PREDICTIONS_FILE}" for prefix in ("", "test_")]
     for path in [*folder.glob("checkpoint-*"), *(folder / name for name in (RESULTS_FILE, RUN_FILE, *results, "loss.png"))]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from tasks.run_folder import write_json
 from tasks.training.batches import EpochSampler
 from tasks.training.checkpoints import discard, find_checkpoints, fingerprint, rotate, seal
 from tasks.training.interruption import SaveAfterEvaluation, StopOnSignal
-from tasks.training.output_folder import begin_training
+from tasks.training.output_folder import check_rows
 
 #: What was summed up since the last line of the log, which transformers does not save.
 SUMS_FILE = "sums.json"
@@ -33,7 +33,7 @@ class ResumableTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sampler: EpochSampler | None = None
-        self._resumed_from: str | None = None
+        self.resumed_from: str | None = None
         self._ended = False  # the checkpoint that was resumed from is the one that training ended at
         self._sums: dict[str, float] = {}
         self._started = time.monotonic()
@@ -42,11 +42,10 @@ class ResumableTrainer(Trainer):
         self.add_callback(SaveAfterEvaluation())
 
     def train(self, resume_from_checkpoint: str | None = None, *args: Any, **kwargs: Any) -> Any:
-        """As the parent's. Raises UserError where the folder is in use, or the checkpoint does not belong to these rows."""
-        self._resumed_from = resume_from_checkpoint
+        """As the parent's. Raises UserError where the checkpoint does not belong to these rows."""
+        self.resumed_from = resume_from_checkpoint
         self._rows = fingerprint(self.train_dataset, self.eval_dataset)
-        task = self.run_config.task if self.run_config else ""
-        begin_training(self.args, task, resume_from_checkpoint, self._rows)
+        check_rows(resume_from_checkpoint, self._rows, named=self.args.resume_from_checkpoint is not None)
         self._started = time.monotonic()
         try:
             return super().train(resume_from_checkpoint, *args, **kwargs)
@@ -63,7 +62,7 @@ class ResumableTrainer(Trainer):
     def _init_training_state(self, max_steps: int, *args: Any) -> tuple[int, int]:
         begun = super()._init_training_state(max_steps, *args)
         self._ended, self._sums = False, {}
-        if self._resumed_from is None:
+        if self.resumed_from is None:
             return begun
         stoppers = [each for each in self.callback_handler.callbacks if isinstance(each, EarlyStoppingCallback)]
         for stopper in stoppers:  # restored with the patience that it had; the command line's counts
@@ -72,9 +71,9 @@ class ResumableTrainer(Trainer):
             stopper.early_stopping_patience_counter >= stopper.early_stopping_patience for stopper in stoppers
         )
         if self.state.best_global_step:
-            best = Path(self._resumed_from).parent / f"checkpoint-{self.state.best_global_step}"
+            best = Path(self.resumed_from).parent / f"checkpoint-{self.state.best_global_step}"
             self.state.best_model_checkpoint = str(best) if best.is_dir() else None
-        sums = Path(self._resumed_from) / SUMS_FILE
+        sums = Path(self.resumed_from) / SUMS_FILE
         self._sums = json.loads(sums.read_text("utf-8")) if sums.is_file() else {}
         return begun
 

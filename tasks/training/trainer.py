@@ -19,6 +19,7 @@ from transformers.utils.generic import is_flash_attention_requested
 
 from tasks.distributed import gather_lists
 from tasks.errors import UserError
+from tasks.inference.measuring import Evaluator
 from tasks.model.adapters import is_adapter, merge, remove_files, restore_adapter, save_adapter
 from tasks.model.model_files import ADAPTER_FILES, WHOLE_FILES, make_portable
 from tasks.model.speedups import fuse_gelu, has_attention_dropout, head_on_labels_only, keep_freed_memory
@@ -40,7 +41,7 @@ class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
     - ``eval_loss`` is the mean over labelled tokens. The plain Trainer averages the means of batches, so its figure moves
       with the batch size and a row with one label token weighs as much as one with a hundred.
     - Several processes learn and report what one process with their batches together would: no row counts twice.
-    - ``score_task()`` gives the task's own metrics where ``metric_for_best_model`` asks for one.
+    - ``evaluator`` gives the task's own metrics where ``metric_for_best_model`` asks for one.
     - A resumed and a best model have all of their weights back; whole checkpoints and exact resume: ``ResumableTrainer``.
     - A loss that is no number ends training: ``FiniteTrainer``.
     - What is saved loads elsewhere: ``use_cache`` on (the plain Trainer saves it as False, which makes generation crawl), a
@@ -52,11 +53,11 @@ class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
         self,
         *args: Any,
         run_config: RunConfig,
-        score_task: Callable[[], dict[str, Any]],
+        evaluator: Evaluator,
         merge_adapter: bool = False,
         **kwargs: Any,
     ) -> None:
-        """``run_config`` is written beside each checkpoint; ``score_task`` is called at evaluations that need it.
+        """``run_config`` is written beside each checkpoint; ``evaluator`` is asked at evaluations that need it.
 
         With ``merge_adapter`` a plain model is left in place of an adapter.
         """
@@ -69,7 +70,8 @@ class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
             head_on_labels_only(unwrap_peft_model(model))
         super().__init__(*args, **kwargs)
         self.run_config = run_config
-        self.score_task = score_task
+        self.evaluator = evaluator
+        self.train_metrics: dict[str, float] = {}
         self.merge_adapter = merge_adapter
         if merge_adapter and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             raise UserError(
@@ -98,6 +100,7 @@ class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
                 self.model.set_attn_implementation(before)
         if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):  # their weights lie on several devices
             self.model = merge(self.model, unload=self.merge_adapter)
+        self.train_metrics = output.metrics
         return output
 
     def get_train_dataloader(self) -> DataLoader:
@@ -192,7 +195,7 @@ class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
         if wanted != "loss" and not self._loss_only:
             # The processes share the rows and decide by the same figures: those of the first.
             with self.whole_model():
-                (scores,) = broadcast_object_list([self.score_task()])
+                (scores,) = broadcast_object_list([self.evaluator.score()])
             output.metrics.update(
                 {f"{metric_key_prefix}_{name}": value for name, value in scores.items() if isinstance(value, float)}
             )

@@ -62,7 +62,7 @@ def write_run(folder: Path, base: str, accuracy: float = 0.75) -> Path:
         command="python scripts/run_nli.py --model kogpt2-base-v2 --train_file train.jsonl",
     )
     report.save(folder)
-    write_card(folder, PublishArguments())
+    write_card(folder, RunReport.load(folder), PublishArguments())
     return folder
 
 

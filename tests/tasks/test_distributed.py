@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,10 +112,11 @@ def trainer_of(folder: str, output: Path, kind: type[Trainer] = CompletionTraine
         "logging_steps": 1, "tokens_per_batch": 0,
     } | overrides  # fmt: skip
     rows = Dataset.from_list(encoder.training_rows(examples_of("summarize")))
-    config = RunConfig.of(predictor.task, folder, model_args(folder, column_map=None), encoder, predictor.settings)
+    config = RunConfig.of(predictor.task, folder, None, encoder)
     return kind(
         model=predictor.model, args=TrainingArguments(**settings), train_dataset=rows, eval_dataset=rows,
-        data_collator=CompletionCollator(tokenizer), processing_class=tokenizer, run_config=config, score_task=dict,
+        data_collator=CompletionCollator(tokenizer), processing_class=tokenizer, run_config=config,
+        evaluator=SimpleNamespace(score=dict),
     )  # fmt: skip
 
 
@@ -224,7 +226,7 @@ def best_by_metric(folder: str, output: Path) -> tuple[dict[str, float], str]:
     settings = {"eval_strategy": "epoch", "save_strategy": "epoch", "metric_for_best_model": "rougeL"}
     trainer = trainer_of(folder, output, **settings, greater_is_better=True, load_best_model_at_end=True)
     scores = iter([[0.5, 0.1], [0.4, 0.9], [0.4, 0.9]])
-    trainer.score_task = lambda: {"rougeL": next(scores)[distributed.rank()]}
+    trainer.evaluator.score = lambda: {"rougeL": next(scores)[distributed.rank()]}
     trainer.train()
     return trainer.evaluate(), Path(trainer.state.best_model_checkpoint).name
 

@@ -17,7 +17,7 @@ TASK = get_task("nli")
 
 
 def parse(*argv: str) -> FineTuningArguments:
-    return parse_arguments(TASK, "description", list(argv))[0]
+    return parse_arguments(TASK, "description", list(argv)).model
 
 
 def refused(*argv: str) -> str:
@@ -99,4 +99,6 @@ def test_four_bits_are_computed_in_what_the_device_has(monkeypatch, cuda, bfloat
 
 def test_a_model_from_nothing_has_no_adapter():
     with pytest.raises(UserError, match="unknown argument --lora_r"):
-        parse_arguments(get_task("scratch"), "", ["--lora_r", "8"], ScratchArguments, ScratchTrainingArguments)
+        parse_arguments(
+            get_task("scratch"), "", ["--lora_r", "8"], model_type=ScratchArguments, training_type=ScratchTrainingArguments
+        )

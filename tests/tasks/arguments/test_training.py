@@ -22,14 +22,15 @@ def parse(*argv: str):
 
 
 def training(*argv: str) -> TrainingArguments:
-    return parse(*argv)[3]
+    return parse(*argv).training
 
 
 # Defaults
 
 
 def test_the_defaults_are_those_of_the_readme():
-    model, data, generation, training, _ = parse()
+    args = parse()
+    model, data, generation, training = args.model, args.data, args.generation, args.training
     assert model.model == "skt/kogpt2-base-v2" and model.dtype == "float32" and model.trust_remote_code is False
     assert data.validation_split == 0.05 and data.sample_data is False and data.max_length is None
     assert set(vars(generation).values()) == {None}  # what is not given is the task's
@@ -59,9 +60,10 @@ def test_the_folder_is_named_after_task_and_model():
 
 def test_from_scratch_has_defaults_of_its_own():
     argv = ["--model_size", "mini", "--vocab_size", "8000"]
-    model, _, _, training, _ = parse_arguments(
+    args = parse_arguments(
         get_task("scratch"), "d", argv, model_type=ScratchArguments, training_type=ScratchTrainingArguments
     )
+    model, training = args.model, args.training
     assert (model.vocab_size, model.model_size, model.n_positions) == (8000, "mini", 1024)
     assert (training.learning_rate, training.weight_decay, training.adam_beta2) == (6e-4, 0.1, 0.95)
     assert training.lr_scheduler_type == "cosine"
@@ -104,7 +106,7 @@ def test_batches_are_of_tokens_unless_another_way_of_sampling_is_asked_for():
 @pytest.mark.parametrize("joined", [True, False])
 def test_model_has_the_name_of_the_hugging_face_examples_too(flag, joined):
     argv = [f"{flag}=me/gpt"] if joined else [flag, "me/gpt"]
-    assert parse(*argv)[0].model == "me/gpt"
+    assert parse(*argv).model.model == "me/gpt"
 
 
 def test_training_can_be_switched_off():
@@ -118,11 +120,11 @@ def test_training_can_be_switched_off():
     [((), None), (("--do_sample",), True), (("--do_sample", "true"), True), (("--do_sample", "false"), False)],
 )
 def test_sampling_is_on_off_or_the_tasks_choice(argv, expected):
-    assert parse(*argv)[2].do_sample is expected
+    assert parse(*argv).generation.do_sample is expected
 
 
 def test_a_bare_do_sample_takes_no_word_from_the_flag_after_it():
-    generation = parse("--do_sample", "--top_k", "5")[2]
+    generation = parse("--do_sample", "--top_k", "5").generation
     assert (generation.do_sample, generation.top_k) == (True, 5)
 
 
@@ -139,8 +141,8 @@ def test_without_evaluations_or_checkpoints_there_is_no_best_model(flag):
 )  # fmt: skip
 def test_the_metric_says_whether_more_is_better(task, metric, greater):
     # transformers would keep the model with the highest perplexity: it takes all but a loss for better when greater.
-    _, _, _, read, _ = parse_arguments(get_task(task), "d", ["--metric_for_best_model", metric])
-    assert read.greater_is_better is greater
+    read = parse_arguments(get_task(task), "d", ["--metric_for_best_model", metric])
+    assert read.training.greater_is_better is greater
 
 
 def test_a_metric_that_the_task_does_not_have_is_refused_before_training():
@@ -231,12 +233,12 @@ def test_a_config_holds_the_same_arguments_and_the_command_line_wins(tmp_path, n
     path = tmp_path / name
     path.write_text(text, "utf-8")
     for argv in (["--config", str(path)], [f"--config={path}"]):
-        model, data, generation, training, _ = parse(*argv)
-        assert (model.model, data.sample_data, generation.num_beams) == ("me/gpt", True, 3)
-        assert training.learning_rate == 1e-4
+        args = parse(*argv)
+        assert (args.model.model, args.data.sample_data, args.generation.num_beams) == ("me/gpt", True, 3)
+        assert args.training.learning_rate == 1e-4
     for argv in (["--learning_rate", "2", "--config", str(path)], ["--config", str(path), "--learning_rate", "2"]):
-        _, _, generation, training, _ = parse(*argv)
-        assert (training.learning_rate, generation.num_beams) == (2, 3)
+        args = parse(*argv)
+        assert (args.training.learning_rate, args.generation.num_beams) == (2, 3)
 
 
 def test_a_mapping_in_a_config_reaches_the_flag_that_takes_json(tmp_path):
@@ -278,7 +280,7 @@ def test_a_missing_config_is_named(tmp_path):
 def test_a_config_that_is_no_text_is_named(tmp_path):
     path = tmp_path / "run.yaml"
     path.write_bytes("model: 한글".encode("cp949"))
-    assert parse("--config", str(path))[0].model == "한글"
+    assert parse("--config", str(path)).model.model == "한글"
     path.write_bytes(b"model: \xff\xfe\xfa")
     with pytest.raises(UserError, match=r"--config .*run.yaml: .*neither UTF-8 nor Korean CP949"):
         parse("--config", str(path))

@@ -70,7 +70,8 @@ def make(folder, output_dir: Path, arguments=None, score_task=dict, **overrides)
     trainer = CompletionTrainer(
         model=add_adapter(model, arguments, tokenizer, TASK.separators),
         args=TrainingArguments(**(settings | overrides)), train_dataset=rows, eval_dataset=rows,
-        data_collator=CompletionCollator(tokenizer), processing_class=tokenizer, run_config=config, score_task=score_task,
+        data_collator=CompletionCollator(tokenizer), processing_class=tokenizer, run_config=config,
+        evaluator=SimpleNamespace(score=score_task),
         merge_adapter=arguments.merge_adapter,
     )  # fmt: skip
     trainer.predictor_model = model

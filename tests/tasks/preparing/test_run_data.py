@@ -64,7 +64,7 @@ def prepare(kogpt2_folder, files):
         arguments = model_args(kogpt2_folder)
         tokenizer = tokenizer or add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)[0]
         data = RunData(task, DataArguments(**(files | flags)), SimpleNamespace(seed=seed), splits)
-        return data.encode(Encoder(tokenizer, length, new_tokens))
+        return *data.encode(Encoder(tokenizer, length, new_tokens)), data.counts
 
     return run
 

@@ -31,7 +31,7 @@ from tasks.publishing.merge import owner_text
 from tasks.publishing.refusals import PAUSES
 from tasks.publishing.release import Release, dry_run, headline, publish, resume_command
 from tasks.publishing.report import Base, RunReport
-from tasks.publishing.run import preflight_run, publish_run
+from tasks.publishing.run import preflight, publish_run
 from tests.conftest import ROOT, model_args
 from tests.helpers.hub_repos import Repo
 from tests.helpers.hub_server import ME, HubServer
@@ -763,53 +763,59 @@ def test_the_command_names_what_the_hub_was_told(run, hub, read_command):
 # as a part of a run
 
 
-def arguments(run: Path, **more: object) -> SimpleNamespace:
-    """What the preflight looks at of TrainingArguments."""
+def arguments(run: Path, publishing: PublishArguments, model: str = "", **more: object) -> SimpleNamespace:
+    """What publishing looks at of RunArguments."""
     given = {"output_dir": str(run), "do_train": True, "do_eval": True, "save_strategy": "epoch", "save_total_limit": 2}
-    return SimpleNamespace(**(given | {"num_train_epochs": 3.0} | more))
+    given |= {"num_train_epochs": 3.0, "publish": True, "hub_model_id": None, "hub_revision": None}
+    return SimpleNamespace(
+        model=model_args(model), data=DataArguments(sample_data=True), training=SimpleNamespace(**(given | more)),
+        publishing=publishing,
+    )  # fmt: skip
 
 
 def pushing(**more: object) -> PublishArguments:
-    publish_args = PublishArguments(**({"license": "mit"} | more))
-    publish_args.push_to_hub = True
-    return publish_args
+    return PublishArguments(**({"license": "mit"} | more))
 
 
-def ask(training_args: SimpleNamespace, publish_args: PublishArguments, model: str) -> None:
-    data_args = DataArguments(sample_data=True)
-    preflight_run(get_task("nli"), model_args(model), data_args, training_args, publish_args)
+def ask(run: Path, publishing: PublishArguments, model: str, **more: object) -> None:
+    preflight(get_task("nli"), arguments(run, publishing, model, **more))
 
 
-def refused(*call: object) -> str:
+def end(run: Path, publishing: PublishArguments, *, first: bool = True, **more: object) -> None:
+    """What a run does last."""
+    report = RunReport.load(run)
+    trainer = SimpleNamespace(is_world_process_zero=lambda: first, state=SimpleNamespace(log_history=report.log))
+    publish_run(trainer, report, report.results, arguments(run, publishing, **more))
+
+
+def refused(*call: object, **more: object) -> str:
     with pytest.raises(UserError) as caught:
-        ask(*call)
+        ask(*call, **more)
     return str(caught.value)
 
 
 def test_preflight_of_a_run(hub, tmp_path, kogpt2_folder):
-    ask(arguments(tmp_path / "my-nli"), pushing(), kogpt2_folder)
+    ask(tmp_path / "my-nli", pushing(), kogpt2_folder)
     assert [seen.route for seen in hub.requests] == ["whoami", "info"]
     assert (hub.requests[-1].path, hub.repos) == ("/api/models/me/my-nli", {})
     hub.add_repo("lab/x")
-    publish_args = pushing()
-    publish_args.repo_id = "lab/x"
-    message = refused(arguments(tmp_path / "my-nli"), publish_args, kogpt2_folder)
+    message = refused(tmp_path / "my-nli", pushing(), kogpt2_folder, hub_model_id="lab/x")
     assert message == "--hub_model_id lab/x: me may not write to lab; possible are me"
 
 
 def test_preflight_is_for_the_first_process_and_for_those_that_publish(hub, tmp_path, kogpt2_folder, monkeypatch):
-    ask(arguments(tmp_path), PublishArguments(), kogpt2_folder)
+    ask(tmp_path, PublishArguments(), kogpt2_folder, publish=False)
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setenv("RANK", "1")
-    ask(arguments(tmp_path, do_train=False), pushing(license="mitt"), kogpt2_folder)
+    ask(tmp_path, pushing(license="mitt"), kogpt2_folder, do_train=False)
     monkeypatch.setenv("RANK", "0")
-    assert refused(arguments(tmp_path), pushing(), kogpt2_folder).startswith("nobody is logged in to the Hub")
+    assert refused(tmp_path, pushing(), kogpt2_folder).startswith("nobody is logged in to the Hub")
     assert hub.requests == []
 
 
 @pytest.mark.parametrize("missing", ["do_train", "do_eval"])
 def test_what_was_not_trained_or_measured_is_not_published(hub, tmp_path, kogpt2_folder, missing):
-    message = refused(arguments(tmp_path, **{missing: False}), pushing(), kogpt2_folder)
+    message = refused(tmp_path, pushing(), kogpt2_folder, **{missing: False})
     assert message == (
         "--push_to_hub publishes a model that was trained and measured: leave --no_do_train, --no_do_eval out"
     )
@@ -817,7 +823,7 @@ def test_what_was_not_trained_or_measured_is_not_published(hub, tmp_path, kogpt2
 
 
 def test_a_licence_that_is_not_known(hub, tmp_path, kogpt2_folder):
-    message = refused(arguments(tmp_path), pushing(license=None), kogpt2_folder)
+    message = refused(tmp_path, pushing(license=None), kogpt2_folder)
     assert message == "the licence of kogpt2 is not known; look it up and name it with --license"
     assert hub.requests == []
 
@@ -839,23 +845,19 @@ def test_too_little_disk(hub, tmp_path, monkeypatch, settings, gib):
     monkeypatch.setattr(
         run_module, "shutil", SimpleNamespace(disk_usage=lambda path: asked.append(path) or SimpleNamespace(free=free[0]))
     )
-    training_args = arguments(tmp_path / "new" / "run", **settings)
-    message = refused(training_args, pushing(), str(tmp_path))
+    message = refused(tmp_path / "new" / "run", pushing(), str(tmp_path), **settings)
     assert message == (
         f"{tmp_path / 'new' / 'run'}: {gib}.0 GiB are free, and checkpoints and model need about {gib}.0 GiB; free some, "
         "choose another --output_dir, or lower --save_total_limit"
     )
     assert (asked, hub.requests) == ([tmp_path], [])  # the nearest folder that exists
     free[0] += 1
-    ask(training_args, pushing(), str(tmp_path))
+    ask(tmp_path / "new" / "run", pushing(), str(tmp_path), **settings)
 
 
 def test_a_run_publishes_itself(run, hub, loads):
-    trainer = SimpleNamespace(args=arguments(run), is_world_process_zero=lambda: True)
     (run / "README.md").unlink()
-    publish_args = pushing(license=None)
-    publish_args.repo_id = "me/x"
-    publish_run(trainer, RunReport.load(run), publish_args)
+    end(run, pushing(license=None), hub_model_id="me/x")
     repo = hub.repo("me/x")
     assert (messages(repo), list(sent(repo)), repo.private) == (["nli, accuracy 0.75 on validation"], SENT, True)
     assert loads == [run]
@@ -864,14 +866,12 @@ def test_a_run_publishes_itself(run, hub, loads):
 def test_the_other_processes_return_at_once(run, hub):
     before = digests(run)
     for trained, first in ((True, False), (False, True)):
-        trainer = SimpleNamespace(args=arguments(run, do_train=trained), is_world_process_zero=lambda first=first: first)
-        publish_run(trainer, RunReport.load(run), pushing())
+        end(run, pushing(), first=first, do_train=trained)
     assert (hub.requests, digests(run)) == ([], before)
 
 
 def test_a_run_that_does_not_publish_gets_its_card(run, hub):
     (run / "README.md").unlink()
-    trainer = SimpleNamespace(args=arguments(run), is_world_process_zero=lambda: True)
-    publish_run(trainer, RunReport.load(run), PublishArguments())
+    end(run, PublishArguments(), publish=False)
     assert (run / "README.md").read_text("utf-8").startswith("---\nbase_model: skt/kogpt2-base-v2\n")
     assert hub.requests == []

@@ -18,14 +18,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tasks import get_task
-from tasks.arguments.data import DataArguments
-from tasks.arguments.generation import GenerationArguments, generation_settings
-from tasks.inference.generation import generation_config
+from tasks.arguments.generation import GenerationArguments
 from tasks.inference.loading import load_predictor
-from tasks.model.loading import load_config, load_model
 from tasks.model.model_files import make_portable
-from tasks.model.tokenizer import add_separators, load_tokenizer
-from tasks.preparing.encoding import Encoder, sequence_length
+from tasks.model.opening import open_encoder, open_model
 from tasks.publishing.report import RunReport
 from tasks.publishing.snippet import usage_snippet
 from tasks.run_folder import RunConfig
@@ -59,17 +55,15 @@ def bases(request, tmp_path_factory) -> dict[str, str]:
 def make_run(base: str, folder: Path, task_name: str, **choices) -> RunReport:
     """What a run leaves that was not trained: separators, model, tokenizer, generation_config, task.json; its report."""
     task, arguments = get_task(task_name), model_args(base)
-    tokenizer, appended = add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)
-    data_args = DataArguments(max_length=choices.pop("max_length", None))
     # Sampling is switched off, so that there is one answer.
-    settings = generation_settings(task, GenerationArguments(**({"max_new_tokens": 12, "do_sample": False} | choices)))
-    encoder = Encoder(tokenizer, sequence_length(data_args.max_length, tokenizer), settings["max_new_tokens"])
-    model = load_model(arguments, tokenizer, appended)
-    model.generation_config = generation_config(settings, tokenizer)
+    max_length = choices.pop("max_length", None)
+    generation_args = GenerationArguments(**({"max_new_tokens": 12, "do_sample": False} | choices))
+    encoder = open_encoder(task, arguments, generation_args, max_length)
+    model, tokenizer = open_model(task, arguments, encoder), encoder.tokenizer
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     make_portable(folder)
-    config = RunConfig.of(task, base, data_args, encoder, settings)
+    config = RunConfig.of(task, base, None, encoder)
     config.save(folder)
     return dataclasses.replace(
         bare_report(task_name), config=config, adds_bos=tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]

@@ -34,12 +34,12 @@ class Always:
         return [Prediction(e.id, e.prompt_text, "entailment", e.references, {"entailment": -0.5}) for e in examples]
 
 
-def fake_trainer(folder, **overrides) -> SimpleNamespace:
-    args = SimpleNamespace(
-        output_dir=str(folder), seed=42, do_eval=True, do_predict=True, resume_from_checkpoint=None, **overrides
-    )
+def fake_trainer(folder, examples, train_metrics=None) -> SimpleNamespace:
     return SimpleNamespace(
-        args=args,
+        args=SimpleNamespace(output_dir=str(folder), seed=42, do_train=False, do_eval=True, do_predict=True),
+        evaluator=SimpleNamespace(predictor=Always(), examples=examples),
+        train_metrics=train_metrics or {},
+        resumed_from=None,
         run_config=SimpleNamespace(base_model="me/base"),
         evaluate_loss=lambda: 1.25,
         whole_model=contextlib.nullcontext,
@@ -124,7 +124,7 @@ def test_finish_writes_everything_and_prints_the_figures(tmp_path, capsys):
     examples = {"train": nli_examples("neutral"), "validation": nli_examples("entailment", "neutral"),
                 "test": nli_examples("entailment")}  # fmt: skip
     counts = {"train": {"rows": 1, "tokens": 100}, "validation": {"rows": 2}}
-    finish(fake_trainer(tmp_path), Always(), examples, counts, {"epoch": 3.0, "train_runtime": 10.0, "train_loss": 1.5})
+    finish(fake_trainer(tmp_path, examples, {"epoch": 3.0, "train_runtime": 10.0, "train_loss": 1.5}), counts)
     results = json.loads((tmp_path / "all_results.json").read_text("utf-8"))
     assert results["task"] == "nli" and results["base_model"] == "me/base" and results["seed"] == 42
     assert (results["eval_loss"], results["accuracy"], results["test_accuracy"]) == (1.25, 0.5, 1.0)
@@ -139,27 +139,27 @@ def test_finish_writes_everything_and_prints_the_figures(tmp_path, capsys):
 
 
 def test_a_resumed_run_claims_no_speed(tmp_path):
-    trainer = fake_trainer(tmp_path)
-    trainer.args.resume_from_checkpoint = "last"
-    examples = {"validation": nli_examples("entailment")}
-    finish(trainer, Always(), examples, {"train": {"tokens": 100}}, {"epoch": 3.0, "train_runtime": 10.0})
+    trainer = fake_trainer(tmp_path, {"validation": nli_examples("entailment")}, {"epoch": 3.0, "train_runtime": 10.0})
+    trainer.resumed_from = "checkpoint-5"
+    finish(trainer, {"train": {"tokens": 100}})
     assert "train_tokens_per_second" not in json.loads((tmp_path / "all_results.json").read_text("utf-8"))
 
 
 def test_without_evaluation_and_prediction_nothing_is_measured(tmp_path):
-    trainer = fake_trainer(tmp_path)
+    trainer = fake_trainer(tmp_path, {"validation": nli_examples("entailment")})
     trainer.args.do_eval = trainer.args.do_predict = False
-    finish(trainer, Always(), {"validation": nli_examples("entailment")}, {"train": {"tokens": 1}}, {})
+    finish(trainer, {"train": {"tokens": 1}})
     results = json.loads((tmp_path / "all_results.json").read_text("utf-8"))
     assert "accuracy" not in results and "eval_loss" not in results
     assert not (tmp_path / "predictions.jsonl").exists()
 
 
 def test_other_processes_than_the_first_answer_their_share_and_write_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("tasks.training.finishing.is_first", lambda: False)
+    for module in ("training.finishing", "inference.measuring"):
+        monkeypatch.setattr(f"tasks.{module}.is_first", lambda: False)
     asked = []
     monkeypatch.setattr(Always, "predict", lambda self, examples: asked.append(len(examples)))
     examples = {"validation": nli_examples("entailment"), "test": nli_examples("entailment", "neutral")}
-    finish(fake_trainer(tmp_path), Always(), examples, {}, {})
+    finish(fake_trainer(tmp_path, examples), {})
     assert asked == [1, 2]
     assert list(tmp_path.iterdir()) == []

@@ -18,18 +18,20 @@ from tasks.arguments.command_line import settings_of
 from tasks.errors import UserError
 from tasks.run_folder import RunConfig
 from tasks.training.checkpoints import discard, seal
-from tasks.training.output_folder import begin_training, check_output_dir, clear_output_dir, end_run
+from tasks.training.output_folder import check_output_dir, check_rows, end_run, start_run
 from tests.conftest import ROOT
 
 CONFIG = RunConfig("summarize", 1, "skt/kogpt2-base-v2", "document <summarize> summary <eos>", {}, {}, 1024, 128)
 
 
 def arguments(folder: Path, **overrides) -> SimpleNamespace:
+    """RunArguments as far as the folder is concerned."""
+    settings = overrides.pop("settings", {"seed": 42, "learning_rate": 3e-5})
     defaults = {
         "resume_from_checkpoint": None, "do_train": True, "overwrite_output_dir": False, "should_save": True,
-        "process_index": 0, "world_size": 1, "settings": {"seed": 42, "learning_rate": 3e-5}, "goes_on": False,
+        "process_index": 0, "world_size": 1,
     }  # fmt: skip
-    return SimpleNamespace(output_dir=str(folder), **(defaults | overrides))
+    return SimpleNamespace(training=SimpleNamespace(output_dir=str(folder), **(defaults | overrides)), settings=settings)
 
 
 def check(folder: Path, task: str = "summarize", **overrides) -> str | None:
@@ -78,9 +80,7 @@ def test_the_run_of_another_task_is_refused_even_with_overwrite(finished):
 @pytest.mark.parametrize("left", ["all_results.json", "checkpoint-5"])
 def test_an_earlier_run_is_refused_and_untouched(tmp_path, left):
     checkpoint(tmp_path, 5) if left.startswith("checkpoint") else (tmp_path / left).write_text("{}")
-    with pytest.raises(
-        UserError, match="holds an earlier run; go on with it by --resume_from_checkpoint last, replace it by"
-    ):
+    with pytest.raises(UserError, match="holds an earlier run; resume it by --resume_from_checkpoint last, replace it by"):
         check(tmp_path)
     assert (tmp_path / left).exists()
 
@@ -101,24 +101,24 @@ def test_the_check_itself_deletes_nothing(finished):
 
 
 def test_overwrite_deletes_checkpoints_and_results_alone(finished):
-    clear_output_dir(arguments(finished, overwrite_output_dir=True))
+    begin(finished, overwrite_output_dir=True)
     assert {path.name for path in finished.iterdir()} == {
-        ".lock", "task.json", "config.json", "model.safetensors", "notes.txt",
+        ".lock", "run.json", "task.json", "config.json", "model.safetensors", "notes.txt",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "given",
+    ("given", "step"),
     [
-        {},
-        {"overwrite_output_dir": True, "resume_from_checkpoint": "last"},
-        {"overwrite_output_dir": True, "should_save": False},
+        ({}, None),
+        ({"overwrite_output_dir": True}, 10),
+        ({"overwrite_output_dir": True, "should_save": False}, None),
     ],
 )
-def test_nothing_is_deleted_unasked_nor_before_resuming_nor_by_other_processes(finished, given):
-    before = sorted(path.name for path in finished.iterdir())
-    clear_output_dir(arguments(finished, **given))
-    assert sorted(path.name for path in finished.iterdir()) == before
+def test_nothing_is_deleted_unasked_nor_before_resuming_nor_by_other_processes(finished, given, step):
+    before = {path.name for path in finished.iterdir()}
+    begin(finished, finished / f"checkpoint-{step}" if step else None, **given)
+    assert {path.name for path in finished.iterdir()} - {".lock", "run.json"} == before
 
 
 def test_overwrite_deletes_nothing_of_a_folder_that_no_run_wrote(tmp_path):
@@ -185,8 +185,8 @@ def test_a_parent_that_is_a_file_is_refused(tmp_path):
 # A run that was not finished
 
 
-def begin(folder: Path, checkpoint: Path | None = None, rows: str | None = "rows", task: str = "summarize", **given) -> None:
-    begin_training(arguments(folder, **given), task, str(checkpoint) if checkpoint else None, rows)
+def begin(folder: Path, checkpoint: Path | None = None, task: str = "summarize", **given) -> None:
+    start_run(get_task(task), arguments(folder, **given), str(checkpoint) if checkpoint else None)
 
 
 @pytest.fixture
@@ -202,27 +202,24 @@ def killed(tmp_path) -> Path:
 
 
 def test_the_same_settings_go_on_from_the_last_whole_checkpoint(killed, capsys):
-    given = arguments(killed)
-    assert check_output_dir(get_task("summarize"), given) == str(killed / "checkpoint-10")
-    assert (given.goes_on, given.resume_from_checkpoint) == (True, str(killed / "checkpoint-10"))
-    begin(killed, killed / "checkpoint-10", goes_on=True)
+    assert check(killed) == str(killed / "checkpoint-10")
+    begin(killed, killed / "checkpoint-10")
     assert sorted(path.name for path in killed.glob("checkpoint-*")) == ["checkpoint-10", "checkpoint-5"]
     told = capsys.readouterr().err
-    assert f"going on from {killed}/checkpoint-10: the same run was not finished" in told
+    assert f"resuming from {killed}/checkpoint-10: the same run was not finished" in told
     assert f"{killed}/checkpoint-15 is removed: it was not written to its end" in told
 
 
-def test_a_run_that_had_no_checkpoint_yet_begins_again(tmp_path):
+def test_a_run_that_had_no_checkpoint_yet_begins_again(tmp_path, capsys):
     begin(tmp_path)
     (tmp_path / "checkpoint-5").mkdir()
-    given = arguments(tmp_path)
-    assert check_output_dir(get_task("summarize"), given) is None
-    assert (given.goes_on, given.resume_from_checkpoint) == (True, None)
+    assert check(tmp_path) is None
+    assert "resuming from the beginning: the same run was not finished" in capsys.readouterr().err
 
 
 def test_other_settings_are_refused_and_named(killed):
     changed = {"settings": {"seed": 7, "learning_rate": 3e-5}}
-    with pytest.raises(UserError, match="holds an earlier run that was started with another --seed; go on with it by"):
+    with pytest.raises(UserError, match="holds an earlier run that was started with another --seed; resume it by"):
         check(killed, **changed)
     assert check(killed, overwrite_output_dir=True, **changed) is None
     assert check(killed, resume_from_checkpoint="last", **changed) == str(killed / "checkpoint-10")
@@ -232,7 +229,7 @@ def test_a_finished_run_with_the_same_settings_is_refused(killed):
     (killed / "all_results.json").write_text("{}")  # a run may still be killed while it writes its card
     assert check(killed) == str(killed / "checkpoint-10")
     end_run(killed)
-    with pytest.raises(UserError, match="holds an earlier run; go on with it by"):
+    with pytest.raises(UserError, match="holds an earlier run; resume it by"):
         check(killed)
     assert check(killed, overwrite_output_dir=True) is None
 
@@ -245,7 +242,7 @@ def test_the_end_of_a_run_that_is_on_no_record_is_none(tmp_path):
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
 def test_a_run_without_a_record_is_refused(killed, content):
     (killed / "run.json").unlink() if content is None else (killed / "run.json").write_text(content)
-    with pytest.raises(UserError, match="holds an earlier run; go on with it by"):
+    with pytest.raises(UserError, match="holds an earlier run; resume it by"):
         check(killed)
 
 
@@ -292,11 +289,12 @@ def test_a_named_checkpoint_that_is_damaged_names_the_file_and_another_one(kille
 def test_other_rows_are_never_mixed_in(killed, capsys):
     discard(killed / "checkpoint-10")
     seal(killed / "checkpoint-5", step=5, rows="rows")
-    begin(killed, killed / "checkpoint-5", goes_on=True)
-    begin(killed, killed / "checkpoint-5", rows=None, goes_on=True)  # a stream: nobody knows
+    newest = str(killed / "checkpoint-5")
+    check_rows(newest, "rows", named=False)
+    check_rows(newest, None, named=False)  # a stream: nobody knows
     with pytest.raises(UserError, match="checkpoint-5 was trained on other rows, or rows in another order, than"):
-        begin(killed, killed / "checkpoint-5", rows="others", goes_on=True)
-    begin(killed, killed / "checkpoint-5", rows="others")  # named on the command line
+        check_rows(newest, "others", named=False)
+    check_rows(newest, "others", named=True)
     assert "was trained on other rows" in capsys.readouterr().err
 
 

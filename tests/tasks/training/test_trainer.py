@@ -7,6 +7,7 @@ import math
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def make(folder: str, output_dir: Path, score_task=None, dropout: float = 0.0, *
     return CompletionTrainer(
         model=model, args=TrainingArguments(**(settings | overrides)), train_dataset=rows, eval_dataset=rows,
         data_collator=CompletionCollator(tokenizer), processing_class=tokenizer, run_config=config,
-        score_task=score_task or dict,
+        evaluator=SimpleNamespace(score=score_task or dict),
     )  # fmt: skip
 
 
