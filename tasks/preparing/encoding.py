@@ -152,8 +152,8 @@ class Encoder:
     def training_rows(self, examples: Sequence[Example], prompts_too: bool = False) -> list[dict[str, Any]]:
         """``{"id", "input_ids", "labels"}`` of each example that has something to learn; the prompt's labels are -100.
 
-        A text without a prompt to speak of (``<bos> text``) that is too long becomes several sequences, so that nothing
-        of it is lost; any other completion is kept whole and its source is cut.
+        A ``divisible`` completion that is too long becomes several sequences, so that nothing of it is lost; any other is
+        kept whole and the source is cut.
 
         Raises:
             UserError: with ``prompts_too``, as ``prompts``, though nothing is tokenised twice.
@@ -167,7 +167,7 @@ class Encoder:
                 self.counts["dropped"] += 1
                 continue
             labels = [*completion, self.tokenizer.eos_token_id]
-            if example.prompt == (BOS,):
+            if example.divisible:
                 prompt = [index for part in parts for index in part.ids]
                 rows += ({"id": example.id} | row for row in self._split(prompt, labels))
                 continue

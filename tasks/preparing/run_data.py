@@ -75,7 +75,8 @@ class RunData:
     def _identity(self) -> Any:
         """All that the formatted rows depend on, as JSON values."""
         flags = {name: value for name, value in vars(self.data_args).items() if name not in NOT_IN_KEY}
-        return [self.task.name, self.task.version, self.seed, self.splits, flags, self._content, _programs()]
+        task = [self.task.name, self.task.version, self.task.label_words]
+        return [*task, self.seed, self.splits, flags, self._content, _programs()]
 
     @cached_property
     def _content(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import get_task
+from tasks import task_of
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.publishing.base_models import BaseModel
@@ -16,10 +16,9 @@ from tasks.publishing.facts import repeatable
 from tasks.publishing.license import credit, license_metadata, resolve_license
 from tasks.publishing.license_table import LICENSES
 from tasks.publishing.merge import note_sections
-from tasks.publishing.metadata import card_metadata, metrics_of, split_name
+from tasks.publishing.metadata import baseline_label, card_metadata, metric_of, metrics_of, split_name
 from tasks.publishing.report import Base, RunReport
 from tasks.publishing.snippet import usage_snippet
-from tasks.publishing.words import baseline_label, metric_label
 from tasks.run_folder import PREDICTIONS_FILE
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         license = license_for(report.base, report.data.license, publish_args)
     except UserError:
         license = None
-    task, language = get_task(report.config.task), publish_args.card_language or "en"
+    task, language = task_of(report.config), publish_args.card_language or "en"
     name = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
     values = {
         "card_data": card_metadata(report, license=license, name=name).to_yaml(),
@@ -121,7 +120,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         rows = [
             {
                 "name": metric,
-                "label": metric_label(metric, language),
+                "label": getattr(metric_of(task, metric), language),
                 "value": number(value),
                 "interval": f"{number(intervals[metric][0])} - {number(intervals[metric][1])}"
                 if metric in intervals
@@ -137,7 +136,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "of": split_name(report.data, split),
                 "share": report.data.validation_share if split == "validation" else None,
                 "rows": results[f"{prefix}rows"],
-                "baseline_name": baseline_label(results.get(f"{prefix}baseline", ""), language),
+                "baseline_name": baseline_label(task, results.get(f"{prefix}baseline", ""), language),
                 "metrics": rows,
                 "values": metrics,
                 "baselines": baseline,
@@ -158,7 +157,7 @@ def _headline(task: Task, table: dict[str, Any]) -> dict[str, Any] | None:
     if row is None:
         return None
     value, baseline = table["values"][task.main_metric], table["baselines"][task.main_metric]
-    worse = baseline is not None and (value <= baseline if task.metrics[task.main_metric] else value >= baseline)
+    worse = baseline is not None and (value <= baseline if task.metrics[task.main_metric].higher else value >= baseline)
     return {**row, "rows": table["rows"], "baseline_name": table["baseline_name"], "below_baseline": worse}
 
 

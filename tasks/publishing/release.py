@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import get_task
+from tasks import task_of
 from tasks.errors import Interrupted, UserError
 from tasks.publishing.card import license_for, render_card
 from tasks.publishing.facts import ROOT, adapter_base
@@ -174,7 +174,7 @@ def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) 
 
 def headline(report: RunReport) -> str:
     """The first line of a commit: the task and its main figure."""
-    task, metrics = get_task(report.config.task), metrics_of(report.results)
+    task, metrics = task_of(report.config), metrics_of(report.results)
     value = metrics.get(task.main_metric)
     return f"{task.name}, {task.main_metric} {value:.4g} on validation" if value is not None else task.name
 

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, unwrap_peft_model
 
+from tasks import get_task
 from tasks.arguments.training import TrainingArguments
 from tasks.distributed import gather_lists
 from tasks.errors import UserError, explained
@@ -252,7 +253,8 @@ class CompletionTrainer(Trainer):
             if doing != "training":
                 return evaluation_advice(args, run.max_length)
             processes = args.world_size if self.is_fsdp_enabled else 1
-            return training_advice(args, self.model, run.max_length, processes=processes, lora=run.task != "scratch")
+            lora = not get_task(run.task).from_scratch
+            return training_advice(args, self.model, run.max_length, processes=processes, lora=lora)
 
         return explained(doing, advice, lambda: kept_checkpoint(args.output_dir))
 

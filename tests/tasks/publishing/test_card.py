@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks import get_task
 from tasks.arguments.publishing import PublishArguments
 from tasks.base import BOS
 from tasks.errors import UserError
@@ -52,7 +53,7 @@ def test_the_whole_card(tmp_path):
 class TestEveryTask:
     def test_a_full_card_is_clean(self, task, language, tmp_path):
         folder = run_folder(tmp_path / "run")
-        license = "cc-by-4.0" if task == "scratch" else None
+        license = "cc-by-4.0" if get_task(task).from_scratch else None
         text = card(full_report(task), folder, "me/run", card_language=language, license=license, card_examples=3)
         assert lint_card(text, folder=folder, repo_id="me/run") == []
         assert_tidy(text)
