@@ -28,7 +28,7 @@ def training(*argv: str) -> TrainingArguments:
 # Defaults
 
 
-def test_the_defaults_are_those_of_the_readme():
+def test_the_defaults_are_those_of_the_documentation():
     model, data, generation, training, _ = parse()
     assert model.model == "skt/kogpt2-base-v2" and model.dtype == "float32" and model.trust_remote_code is False
     assert data.validation_split == 0.05 and data.sample_data is False and data.max_length is None
