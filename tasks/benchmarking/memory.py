@@ -1,6 +1,6 @@
 """How much GPU memory training takes, computed from a model's shape: ``python -m tasks.benchmarking.memory``.
 
-The two tables that it prints are the README's.
+The two tables that it prints are those of docs/gpus.md.
 
 Where the terms come from:
 - 16 bytes a trained parameter for weight, gradient and Adam's two moments in float32: Rajbhandari et al. 2020, "ZeRO"

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from tasks.training.trainer import CompletionTrainer
 from tests.conftest import ROOT, write_rows
+from tests.helpers.docs import commands as documented
 from tests.scripts.conftest import ROWS
 
 
@@ -304,10 +305,8 @@ def test_a_folder_that_is_closed_to_us_half_way(run_once, dropout_folder, files,
     assert (folder / "checkpoint-4" / "complete.json").is_file()
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
-def test_the_commands_of_the_readme_do_what_they_are_said_to(run_once, kogpt2_folder, files, tmp_path, monkeypatch, readme):
-    section = re.search(r"^## (?:Resuming|이어서 학습하기)\n(.*?)^## ", (ROOT / readme).read_text("utf-8"), re.M | re.S)[1]
-    commands = [shlex.split(line, comments=True) for line in section.splitlines() if line.startswith("python ")]
+def test_the_documented_commands_do_what_they_are_said_to(run_once, kogpt2_folder, files, tmp_path, monkeypatch):
+    commands = documented(ROOT / "docs" / "training.md", "--resume_from_checkpoint")
     assert [command[:2] for command in commands] == [["python", "scripts/run_nli.py"]] * 3
     train, validation = files["nli"]
 

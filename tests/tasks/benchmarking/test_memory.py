@@ -110,7 +110,7 @@ def test_more_processes_and_smaller_methods_need_less(shapes):
         assert needs == sorted(needs, reverse=True)
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
-def test_the_readme_has_these_figures(readme):
-    text = (ROOT / readme).read_text("utf-8")
+@pytest.mark.parametrize("page", ["gpus.md", "gpus.ko.md"])
+def test_the_documentation_has_these_figures(page):
+    text = (ROOT / "docs" / page).read_text("utf-8")
     assert all(table in text for table in tables())
