@@ -57,7 +57,7 @@ class Console(TrainerCallback):
 
 def log_line(logs: Mapping[str, Any], step: int, max_steps: int) -> str:
     """The entry of the log that a step, an evaluation or the end of training leaves, in one short line."""
-    if "train_runtime" in logs:
+    if "train_loss" in logs:
         seconds = timedelta(seconds=round(logs["train_runtime"]))
         return f"trained {step:,} steps in {seconds}; mean loss {logs['train_loss']:.4f}"
     place = [f"step {step:,}/{max_steps:,}"] if step else []
