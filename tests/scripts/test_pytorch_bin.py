@@ -179,7 +179,7 @@ def test_a_file_that_would_run_code_is_refused(hub, bare, run_script, files, tmp
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "is none (a pointer of git-lfs"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "no file of torch (a git-lfs pointer"),
         (b"", "is damaged or cut off"),
         (as_bin({EMBEDDING: torch.ones(9)})[:300], "is damaged or cut off"),
         (as_bin([torch.ones(9)]), "holds something else than tensors by their names"),
