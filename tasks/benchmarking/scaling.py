@@ -39,6 +39,8 @@ QUIET = (
 def measure(args: BenchmarkArguments, data_args: DataArguments, model_args: ModelArguments, output: Path) -> None:
     """Make the corpora, run everything in processes of their own, write and print the figures as ratios."""
     sizes = corpus_sizes(args.corpus_mb)
+    if not SCRIPTS.is_dir():
+        raise UserError(f"{SCRIPTS} is not there, and scale measures its scripts; install the checkout: pip install -e .")
     with tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         folder = Path(name)
         length = _save(folder / MODEL, args, data_args, model_args)
