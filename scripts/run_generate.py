@@ -76,7 +76,7 @@ def main() -> None:
         trainer.save_model()
         trainer.save_state()
 
-    # Bits per character of rows that training never saw, beside character unigrams; and a look at samples.
+    # Bits per character of the validation and test rows, beside character unigrams; and a look at samples.
     finish(trainer, predictor, examples, counts, train_metrics)
 
     # The model card; with --push_to_hub the upload.

@@ -76,7 +76,7 @@ def main() -> None:
         trainer.save_model()
         trainer.save_state()
 
-    # Accuracy of the most probable label word on rows that training never saw, beside the majority label's.
+    # Accuracy of the most probable label word on the validation and test rows, beside the majority label's.
     finish(trainer, predictor, examples, counts, train_metrics)
 
     # The model card; with --push_to_hub the upload.

@@ -77,7 +77,7 @@ def main() -> None:
         trainer.save_model()
         trainer.save_state()
 
-    # Exact match and character F1 on rows that training never saw, beside word matching.
+    # Exact match and character F1 on the validation and test rows, beside word matching.
     finish(trainer, predictor, examples, counts, train_metrics)
 
     # The model card; with --push_to_hub the upload.

@@ -76,7 +76,7 @@ def main() -> None:
     trainer.save_model()
     trainer.save_state()
 
-    # Bits per character of rows that training never saw, beside character unigrams; tokens per character of the tokenizer.
+    # Bits per character of the validation and test rows, beside character unigrams; tokens per character of the tokenizer.
     finish(trainer, predictor, examples, counts, train_metrics)
 
     # The model card; with --push_to_hub the upload.

@@ -76,7 +76,7 @@ def main() -> None:
         trainer.save_model()
         trainer.save_state()
 
-    # ROUGE on rows that training never saw, beside the lead sentence's.
+    # ROUGE on the validation and test rows, beside the lead sentence's.
     finish(trainer, predictor, examples, counts, train_metrics)
 
     # The model card; with --push_to_hub the upload.

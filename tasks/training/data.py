@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from tasks.training.cache import file_sha256
 from tasks.training.columns import Loaded, columns_of, load_rows, parse_column_map
 from tasks.training.files import Row, find_files, read_rows, suffix_of
 from tasks.training.hub_data import OTHER_SOURCES, commit_of, find_split, identity_of, load_hub, load_split
+from tasks.training.overlap import digest_of
 
 if TYPE_CHECKING:
     import datasets
@@ -49,7 +49,8 @@ def load_raw_datasets(
 
     Where the source has no validation split, a random share of train becomes it, if the caller needs one. The share
     depends on ``seed`` and the rows alone, and rows with the same first column (a premise or context with several
-    hypotheses or questions) stay together. The caps take the first rows of what is left. ``readers`` are those of
+    hypotheses or questions) stay together, so that no row of it stands in train again, in NFC or not. The caps take the
+    first rows of what is left. ``readers`` are those of
     ``find_readers``, where they have been found already.
 
     Raises:
@@ -176,7 +177,7 @@ def _share(task: Task, data: datasets.Dataset, share: float, seed: int) -> dict[
     groups: dict[Any, list[int]] = {}
     for number, value in enumerate(_values(data, column)):
         # Texts are long and digests short. A row without a value is a group of its own.
-        key = number if value is None else hashlib.blake2b(repr(value).encode(), digest_size=16).digest()
+        key = number if value is None else digest_of(value)
         groups.setdefault(key, []).append(number)
     if len(groups) < 2:
         raise UserError(

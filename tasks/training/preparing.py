@@ -17,9 +17,11 @@ from tasks.errors import UserError
 from tasks.training.cache import cached, file_sha256, key_of
 from tasks.training.data import FormattedRows, find_readers, format_examples, load_raw_datasets
 from tasks.training.encoding import SLICE, Encoder, encode
+from tasks.training.overlap import SHARED, count_shared, print_shared
 from tasks.training.streaming import Stream
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset, DatasetDict
 
     from tasks.training.arguments import TrainingArguments
@@ -94,13 +96,18 @@ class RunData:
     def encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, list[Example]], dict[str, dict[str, int]]]:
         """Training rows of each split, the examples of all but train, and counts of rows used, skipped, cut and so on.
 
+        Where training is to follow, the first process prints how many of the rows to measure on stand in train.
+
         Raises:
             UserError: a row that cannot be used, with file and row; a prompt that does not fit into the model.
         """
+        found = self._stream.encode(encoder) if self._stream else self._encode(encoder)
+        print_shared(found[2])
+        return found
+
+    def _encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, list[Example]], dict[str, dict[str, int]]]:
         from datasets import Dataset
 
-        if self._stream:
-            return self._stream.encode(encoder)
         counts: dict[str, dict[str, int]] = defaultdict(dict)
 
         def build(folder: Path) -> None:
@@ -133,14 +140,15 @@ class RunData:
 
         skip, processes = self.data_args.skip_bad_rows, self.data_args.preprocessing_num_workers or 1
         counts |= {split: {} for split in self._raw}
-        datasets = {}
+        datasets: dict[str, Dataset] = {}
+        keys: dict[str, np.ndarray] = {}
         for split in sorted(self._raw, key=lambda split: split == "train"):  # the few first: a mistake there is told at once
             rows, measured = self._raw[split], split != "train"
             path = folder / f"{split}.arrow" if folder else None
             examples = FormattedRows(self.task, rows, skip)
             try:
                 datasets[split] = encode(
-                    encoder, examples, split, counts, processes=processes, path=path, prompts_too=measured
+                    encoder, examples, split, counts, processes=processes, path=path, prompts_too=measured, keys=keys
                 )
             except UserError:
                 format_examples(self.task, rows, skip)  # says more, where there is no row that can be used
@@ -149,6 +157,8 @@ class RunData:
                 table = rows.with_format("arrow")[:]
                 with pa.ipc.new_stream(str(folder / f"{split}-rows.arrow"), table.schema) as writer:
                     writer.write_table(table)
+        for split, shared in count_shared(keys).items():
+            counts[split][SHARED] = shared
         if folder and self._look() != self._content:
             raise UserError("the data files changed while they were read; start again when they are complete")
         return datasets

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.base import Example, Task
 from tasks.distributed import is_first
 from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, write_json, write_jsonl
+from tasks.training.overlap import SHARED
 
 if TYPE_CHECKING:
     from tasks.inference.predicting import Predictor
@@ -23,7 +24,11 @@ def format_results(task: Task, results: Mapping[str, Any]) -> str:
     intervals = {name: f"[{low:.3f}, {high:.3f}]" for name, (low, high) in results.get("intervals", {}).items()}
     if "rows" in results:
         note = " and in brackets the 95 % interval over the rows" if intervals else ""
-        lines.append(f"{task.name} on {results['rows']} validation rows, beside the baseline ({results['baseline']}){note}:")
+        shared = results["counts"].get("validation", {}).get(SHARED)
+        seen = f", {shared} of which training read too," if shared else ","
+        lines.append(
+            f"{task.name} on {results['rows']} validation rows{seen} beside the baseline ({results['baseline']}){note}:"
+        )
     figures = {}
     for name, value in results.items():
         baseline = results.get(f"baseline_{name}")
@@ -71,7 +76,7 @@ def finish(
     counts: Mapping[str, Mapping[str, int]],
     train_metrics: Mapping[str, Any],
 ) -> None:
-    """Measure the rows that training never saw, write predictions, all_results.json and loss.png, and print the figures.
+    """Measure the rows of validation and test, write predictions, all_results.json and loss.png, and print the figures.
 
     Every process takes part; the first one writes and prints.
     """
