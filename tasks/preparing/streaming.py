@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 from tasks.base import Example, Task
 from tasks.errors import UserError
 from tasks.preparing.encoding import COUNTS, Encoder, encode
+from tasks.preparing.overlap import SHARED, digest_of
 from tasks.preparing.splits import format_examples, format_rows, load_raw_datasets
 from tasks.reading.columns import parse_column_map, resolve_columns
 from tasks.reading.files import find_files, read_rows, suffix_of
@@ -59,7 +60,7 @@ class Stream:
             self._train = _file_rows(task, find_files(data_args.train_file), column_map)
         else:
             self._open_hub(column_map)
-        if self._validation is None and not data_args.validation_file and data_args.max_eval_samples is None:
+        if self._draws and data_args.max_eval_samples is None:
             raise UserError(
                 "--streaming does not know how many rows there are, so that a share of them has no end: give "
                 "--validation_file, or --max_eval_samples"
@@ -96,6 +97,11 @@ class Stream:
                 raise
             raise UserError(message) from None
 
+    @property
+    def _draws(self) -> bool:
+        """Whether validation is drawn from the training rows."""
+        return self._validation is None and not self.data_args.validation_file
+
     @cached_property
     def _measured(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of validation and test."""
@@ -127,12 +133,12 @@ class Stream:
                     return
 
     def _digest(self, row: dict[str, Any]) -> bytes:
-        return hashlib.blake2b(repr(row[self.task.input_columns[0].name]).encode(), digest_size=16).digest()
+        return digest_of(row[self.task.input_columns[0].name])
 
     @cached_property
     def _training(self) -> IterableDataset:
-        """The training rows: without those that are measured on, whatever text they have, wherever they stand."""
-        if self.data_args.validation_file or self._validation is not None:
+        """The training rows: without those that were drawn from them, wherever their text stands again."""
+        if not self._draws:
             return self._train
         held = {self._digest(row) for row in self._measured["validation"]}
         return self._train.filter(lambda row: self._digest(row) not in held)
@@ -144,7 +150,10 @@ class Stream:
                 yield row.completion
 
     def encode(self, encoder: Encoder) -> tuple[dict[str, Any], dict[str, list[Example]], dict[str, dict[str, int]]]:
-        """As ``RunData.encode``. The counts of train are filled in when training has ended."""
+        """As ``RunData.encode``. The counts of train are filled in when training has ended.
+
+        Of rows that were not drawn from train nobody knows beforehand whether they stand there too: these are not counted.
+        """
         from datasets.distributed import split_dataset_by_node
 
         datasets: dict[str, Dataset | TextStream] = {}
@@ -156,6 +165,7 @@ class Stream:
             datasets[split] = encode(encoder, examples[split], split, counts, prompts_too=True)
             counts[split] |= {"skipped": skipped} if skipped else {}
         if "train" in self.splits:
+            counts["validation"] |= {SHARED: 0} if self._draws else {}
             args = self.args
             seed = args.seed if args.data_seed is None else args.data_seed
             rows = self._training.shuffle(seed=seed, buffer_size=self.data_args.shuffle_buffer_size)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import task_of
 from tasks.base import Task
 from tasks.errors import UserError
+from tasks.preparing.overlap import SHARED
 from tasks.publishing.base_models import BaseModel
 from tasks.publishing.facts import repeatable
 from tasks.publishing.license import credit, license_metadata, resolve_license
@@ -23,8 +25,6 @@ from tasks.run_folder import PREDICTIONS_FILE
 
 if TYPE_CHECKING:
     from tasks.arguments.publishing import PublishArguments
-
-TEMPLATES = Path(__file__).resolve().parents[2] / "model_cards"
 
 
 def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
@@ -84,7 +84,8 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         **_training(task, report, language),
         **_license(report, publish_args, license, language),
     }
-    path = Path(publish_args.card_template or TEMPLATES / f"{language}.md")
+    own = publish_args.card_template
+    path = Path(own) if own else files("model_cards") / f"{language}.md"
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
     try:
         return note_sections(environment.from_string(path.read_text("utf-8")).render(values))
@@ -136,6 +137,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "of": split_name(report.data, split),
                 "share": report.data.validation_share if split == "validation" else None,
                 "rows": results[f"{prefix}rows"],
+                "shared": results.get("counts", {}).get(split, {}).get(SHARED),
                 "baseline_name": baseline_label(task, results.get(f"{prefix}baseline", ""), language),
                 "metrics": rows,
                 "values": metrics,
@@ -158,7 +160,8 @@ def _headline(task: Task, table: dict[str, Any]) -> dict[str, Any] | None:
         return None
     value, baseline = table["values"][task.main_metric], table["baselines"][task.main_metric]
     worse = baseline is not None and (value <= baseline if task.metrics[task.main_metric].higher else value >= baseline)
-    return {**row, "rows": table["rows"], "baseline_name": table["baseline_name"], "below_baseline": worse}
+    of_table = {name: table[name] for name in ("split", "rows", "shared", "baseline_name")}
+    return {**row, **of_table, "below_baseline": worse}
 
 
 def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
@@ -185,7 +188,11 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     results = report.results
     timed = {} if report.resumed else results
     columns = list(dict.fromkeys(name for row in results.get("counts", {}).values() for name in row))
-    counts = {split: [f"{row.get(name, 0):,}" for name in columns] for split, row in results.get("counts", {}).items()}
+    # What happened to no row is not in the counts; rows shared with train are, unless nobody has counted them.
+    counts = {
+        split: ["-" if name == SHARED and name not in row else f"{row.get(name, 0):,}" for name in columns]
+        for split, row in results.get("counts", {}).items()
+    }
     # A label is chosen, not written.
     settings = {} if task.output_type == "multiple_choice" else report.config.generation
     shown = ["max_new_tokens", "num_beams", "do_sample", "repetition_penalty", "no_repeat_ngram_size"]

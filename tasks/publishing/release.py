@@ -200,7 +200,10 @@ def resume_command(release: Release, destination: Destination) -> str:
         (switches if value is True else flags)[f"--{name}"] = value if value is True else str(value)
     words = [word for flag, value in flags.items() if value for word in (flag, value)]
     words += [flag for flag, given in switches.items() if given]
-    script = "scripts/publish.py" if os.path.isfile("scripts/publish.py") else str(ROOT / "scripts" / "publish.py")
+    # Of a wheel there is no scripts/ beside tasks/, but the script that runs lies beside publish.py.
+    places = ("scripts", ROOT / "scripts", Path(sys.argv[0]).resolve().parent)
+    found = (str(path) for place in places if (path := Path(place, "publish.py")).is_file())
+    script = next(found, "scripts/publish.py")
     return shlex.join(["python", script, str(release.folder), *words])
 
 
