@@ -175,7 +175,7 @@ def _given_license(given: str | None) -> License | None:
     if given is None:
         return None
     if given not in LICENSES:
-        raise UserError(f"--license {given} is not a licence id of the Hub{_nearest(given)}")
+        raise UserError(f"--license {given} is not a licence id of the Hub{nearest(given)}")
     if LICENSES[given].kind == "unclear":
         raise UserError(f"--license {given} does not say what is allowed; name one licence, such as cc-by-nc-sa-4.0")
     return LICENSES[given]
@@ -191,7 +191,7 @@ def _base_license(base: str | None, chosen: License | None, of_base: str) -> Lic
         )
     if base and known is None and chosen is None:
         raise UserError(
-            f"the licence of {of_base}, {base}, is not a licence id of the Hub{_nearest(base)}; "
+            f"the licence of {of_base}, {base}, is not a licence id of the Hub{nearest(base)}; "
             "look it up on the model's page and name it with --license"
         )
     return known if known and known.kind != "unclear" else None
@@ -209,7 +209,7 @@ def _data_license(dataset: str | None, allow_nd: bool) -> License | None:
         return None
     if known is None:
         raise UserError(
-            f"the licence of the data set, {dataset}, is not a licence id of the Hub{_nearest(dataset)}; "
+            f"the licence of the data set, {dataset}, is not a licence id of the Hub{nearest(dataset)}; "
             "name it with --dataset_license ('other' stands for any that the Hub does not list)"
         )
     return None if known.frees_results or known.kind in ("unclear", "other") else known
@@ -249,6 +249,7 @@ def _why_not(binding: License, license: License) -> str:
     return f"which the Free Software Foundation holds incompatible with {license.id}"
 
 
-def _nearest(id: str) -> str:
+def nearest(id: str) -> str:
+    """What to add to a message about an id that the Hub does not know: the one that was meant, or where the list is."""
     near = difflib.get_close_matches(id, sorted(set(LICENSES) - _NEVER_SUGGESTED), n=1)
     return f"; did you mean {near[0]}?" if near else f"; they are listed at {_LIST}"
