@@ -64,10 +64,13 @@ class Checkpoints(TrainerCallback):
 
     def begin(self, folder: Path, args: Any) -> None:
         """Called before the first byte is written. The Trainer may delete nothing until the checkpoint is complete."""
+        self._writing, self._limit, args.save_total_limit = folder, args.save_total_limit, None
         if args.should_save:
             discard(folder)  # of an earlier start, which was resumed from a checkpoint before it
+            # The Trainer accepts a best checkpoint only if its folder exists, which each process checks. Sharded FSDP makes
+            # the folder after that, too late for some processes: those would not load it, and the others wait for them.
+            folder.mkdir(parents=True, exist_ok=True)
         self._accelerator.wait_for_everyone()
-        self._writing, self._limit, args.save_total_limit = folder, args.save_total_limit, None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the manifest once every process has written its files; only then delete older checkpoints."""
