@@ -7,11 +7,11 @@ import json
 import os
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import datasets
 import pytest
 
+from tasks.arguments.data import DataArguments
 from tasks.base import Column, Example, HubDataset, RowError, Task, text_of
 from tasks.errors import UserError
 from tasks.preparing.splits import format_examples, load_raw_datasets, row_error
@@ -58,23 +58,8 @@ def _in_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def arguments(**given) -> SimpleNamespace:
-    """DataArguments with their defaults."""
-    names = (
-        "dataset",
-        "dataset_config",
-        "dataset_revision",
-        "train_file",
-        "validation_file",
-        "test_file",
-        "column_map",
-    )
-    values = dict.fromkeys(names) | {"sample_data": False, "validation_split": 0.05, "skip_bad_rows": False}
-    return SimpleNamespace(**values | {"max_train_samples": None, "max_eval_samples": None} | given)
-
-
 def load(task=None, *, seed=42, splits=("train", "validation", "test"), **given) -> datasets.DatasetDict:
-    return load_raw_datasets(task or Pair(), arguments(**given), seed=seed, splits=splits)
+    return load_raw_datasets(task or Pair(), DataArguments(**given), seed=seed, splits=splits)
 
 
 def message(task=None, **given) -> str:
@@ -440,7 +425,7 @@ def hub(monkeypatch, result) -> list[tuple]:
     """Replace ``datasets.load_dataset`` by what returns or raises ``result``; gives the list of calls."""
     calls = []
 
-    def load_dataset(name, config=None, revision=None):
+    def load_dataset(name, config=None, revision=None, streaming=False):
         calls.append((name, config, revision))
         if isinstance(result, BaseException):
             raise result

@@ -19,6 +19,7 @@ from tasks.model.tokenizer import add_separators, load_tokenizer
 from tasks.preparing import streaming
 from tasks.preparing.encoding import Encoder
 from tasks.preparing.run_data import RunData
+from tasks.reading import sources
 from tasks.reading.rows import Row
 from tests.conftest import model_args, write_rows
 
@@ -144,12 +145,12 @@ def endless(monkeypatch):
     """Files whose rows have no end; the list of what was read."""
     read = []
 
-    def rows(path):
+    def rows(paths):
         for number in itertools.count():
             read.append(number)
-            yield Row({"text": f"{number} 책을 빌렸다."}, f"{path} line {number + 1}")
+            yield Row({"text": f"{number} 책을 빌렸다."}, f"{paths[0]} line {number + 1}")
 
-    monkeypatch.setattr(streaming, "read_rows", rows)
+    monkeypatch.setattr(sources, "read_files", rows)
     return read
 
 
