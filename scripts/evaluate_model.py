@@ -12,13 +12,14 @@ from tasks.errors import handle_errors
 
 handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tasks.arguments.command_line import parse_dataclasses
 from tasks.arguments.data import DataArguments
 from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
+from tasks.distributed import is_first
 from tasks.errors import UserError
 
 
@@ -40,18 +41,16 @@ class EvaluateArguments:
 def main() -> None:
     """Load the model, read the rows, predict them, compare."""
     types = (EvaluateArguments, DataArguments, GenerationArguments, ModelArguments)
-    args, data_args, generation_args, model_args, model_args.model = parse_dataclasses(
-        types, __doc__, positional="model_folder"
-    )
+    args, data_args, generation_args, model_args, folder = parse_dataclasses(types, __doc__, positional="model_folder")
 
-    from tasks.distributed import is_first
+    # Slow to import, so --help and mistakes in the flags are answered first.
     from tasks.inference.loading import load_predictor
     from tasks.inference.measuring import format_results, measure
     from tasks.preparing.examples import load_examples
     from tasks.run_folder import RESULTS_FILE, TASK_FILE, make_writable, write_json
 
     predictor = load_predictor(
-        model_args,
+        replace(model_args, model=folder),
         generation_args,
         task_name=args.task,
         max_length=data_args.max_length,
@@ -59,20 +58,20 @@ def main() -> None:
         seed=args.seed,
     )
     task = predictor.task
-    folder = Path(args.output_dir or Path("outputs") / f"evaluate-{task.name}-{Path(model_args.model).resolve().name}")
-    if (folder / TASK_FILE).exists():
-        raise UserError(f"--output_dir {folder} holds a trained model and its results; choose another folder")
-    make_writable(folder)
+    output_dir = Path(args.output_dir or Path("outputs") / f"evaluate-{task.name}-{Path(folder).resolve().name}")
+    if (output_dir / TASK_FILE).exists():
+        raise UserError(f"--output_dir {output_dir} holds a trained model and its results; choose another folder")
+    make_writable(output_dir)
 
     examples, counts = load_examples(task, data_args, seed=args.seed, splits=("validation",))
-    results = {"task": task.name, "base_model": model_args.model, "seed": args.seed}
-    results |= measure(predictor, examples["validation"], folder)
+    results = {"task": task.name, "base_model": folder, "seed": args.seed}
+    results |= measure(predictor, examples["validation"], output_dir)
     if not is_first():
         return
     results["counts"] = counts
-    write_json(folder / RESULTS_FILE, results)
+    write_json(output_dir / RESULTS_FILE, results)
     print(format_results(task, results))
-    print(f"everything is in {folder}")
+    print(f"everything is in {output_dir}")
 
 
 if __name__ == "__main__":

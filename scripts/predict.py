@@ -12,17 +12,14 @@ from tasks.errors import handle_errors
 
 handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 
-import json
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tasks.arguments.command_line import parse_dataclasses
 from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
-from tasks.base import Prediction, Task
 from tasks.distributed import is_first, world_size
 from tasks.errors import UserError
 
@@ -45,42 +42,46 @@ class PredictArguments:
     seed: int = field(default=42, metadata={"help": "Seed of sampling."})
 
     def __post_init__(self) -> None:
-        """Raises UserError on counts below one, and where several processes would read one standard input."""
+        """Raises UserError on flags that do not go together, and where several processes would read one standard input."""
         if self.prompt is None and self.input_file is None and world_size() > 1:
             raise UserError("several processes cannot share standard input; give --input_file")
         for name in ("num_return_sequences", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} is {value}; it must be 1 or more")
+        if self.prompt is not None and self.input_file:
+            raise UserError("--prompt and --input_file cannot go together; leave one out")
+        if self.output_file and (Path(self.output_file).is_dir() or not Path(self.output_file).parent.is_dir()):
+            raise UserError(f"--output_file {self.output_file}: name a file in a folder that exists")
+
+    def wants_text(self) -> bool:
+        """Whether plain text is to be written: as asked, else for a .txt file and a terminal."""
+        if self.output_format != "auto":
+            return self.output_format == "text"
+        return Path(self.output_file).suffix == ".txt" if self.output_file else sys.stdout.isatty()
 
 
 def main() -> None:
     """Load the model, read the rows, answer them, write the answers."""
     types = (PredictArguments, GenerationArguments, ModelArguments)
-    args, generation_args, model_args, model_args.model = parse_dataclasses(types, __doc__, positional="model_folder")
+    args, generation_args, model_args, folder = parse_dataclasses(types, __doc__, positional="model_folder")
 
-    from tasks.inference.inputs import input_examples, read_file, read_inputs, rows_of_lines
+    # Slow to import, so --help and mistakes in the flags are answered first.
+    from tasks.inference.inputs import input_examples, read_file, read_inputs, rows_of_lines, typed_rows
     from tasks.inference.loading import load_predictor
+    from tasks.inference.outputs import as_json, as_text
     from tasks.run_folder import write_lines
 
-    if args.prompt is not None and args.input_file:
-        raise UserError("--prompt and --input_file cannot go together; leave one out")
-    if args.output_file and (Path(args.output_file).is_dir() or not Path(args.output_file).parent.is_dir()):
-        raise UserError(f"--output_file {args.output_file}: name a file in a folder that exists")
     predictor = load_predictor(
-        model_args,
+        replace(model_args, model=folder),
         generation_args,
         task_name=args.task,
         max_length=args.max_length,
         batch_size=args.batch_size,
         seed=args.seed,
+        num_return_sequences=args.num_return_sequences,
     )
     task = predictor.task
-    predictor.settings["num_return_sequences"] = args.num_return_sequences
-    alike = not predictor.settings["do_sample"] and predictor.settings["num_beams"] < args.num_return_sequences
-    if args.num_return_sequences > 1 and alike:
-        raise UserError("several texts for one input differ only when sampled or by beams; add --do_sample")
-
     if args.prompt is None and not args.input_file and sys.stdin.isatty():
         for row in typed_rows(task):
             try:
@@ -99,52 +100,12 @@ def main() -> None:
     answers = predictor.answer(input_examples(task, rows))
     if not is_first():
         return
-    shape = as_text if wants_text(args) else as_json
+    shape = as_text if args.wants_text() else as_json
     lines = [line + "\n" for row, predictions in zip(rows, answers) for line in shape(task, row, predictions)]
     if args.output_file:
         write_lines(args.output_file, lines)
     else:
         sys.stdout.writelines(lines)
-
-
-def wants_text(args: PredictArguments) -> bool:
-    """Whether plain text is to be written: as asked, else for a .txt file and a terminal."""
-    if args.output_format != "auto":
-        return args.output_format == "text"
-    return Path(args.output_file).suffix == ".txt" if args.output_file else sys.stdout.isatty()
-
-
-def as_text(task: Task, row: dict[str, Any], predictions: list[Prediction]) -> list[str]:
-    """One line a prediction; line breaks inside it become spaces."""
-    return [" ".join(prediction.text.split()) for prediction in predictions]
-
-
-def as_json(task: Task, row: dict[str, Any], predictions: list[Prediction]) -> list[str]:
-    """One object a row: its id, its columns, the prediction, and scores where there are some."""
-    shown = {"id": row["id"], **{column.name: row[column.name] for column in task.input_columns}}
-    shown["prediction"] = predictions[0].text
-    if len(predictions) > 1:
-        shown["predictions"] = [prediction.text for prediction in predictions]
-    if predictions[0].scores:
-        shown["scores"] = predictions[0].scores
-    return [json.dumps(shown, ensure_ascii=False)]
-
-
-def typed_rows(task: Task) -> Iterator[dict[str, Any]]:
-    """Rows typed at a terminal, column by column, until an empty line or Ctrl-D."""
-    import readline  # noqa: F401 - gives input() arrow keys and history
-
-    print(f"{task.name}: an empty line or Ctrl-D ends", file=sys.stderr)
-    while True:
-        row = {"id": "typed", "where": "what you typed"}
-        for column in task.input_columns:
-            try:
-                row[column.name] = input(f"{column.name}: ")
-            except EOFError:
-                return
-            if not row[column.name].strip():
-                return
-        yield row
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -76,3 +77,20 @@ def input_examples(task: Task, rows: Iterable[dict[str, Any]]) -> list[Example]:
 def read_file(task: Task, path: str, column_map: str | None) -> list[dict[str, Any]]:
     """``read_inputs`` of a file or glob of any type that training reads."""
     return read_inputs(task, read_rows(path), path, column_map)
+
+
+def typed_rows(task: Task) -> Iterator[dict[str, Any]]:
+    """Rows typed at a terminal, column by column, until an empty line or Ctrl-D."""
+    import readline  # noqa: F401 - gives input() arrow keys and history
+
+    print(f"{task.name}: an empty line or Ctrl-D ends", file=sys.stderr)
+    while True:
+        row = {"id": "typed", "where": "what you typed"}
+        for column in task.input_columns:
+            try:
+                row[column.name] = input(f"{column.name}: ")
+            except EOFError:
+                return
+            if not row[column.name].strip():
+                return
+        yield row

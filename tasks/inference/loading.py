@@ -8,7 +8,7 @@ from tasks import get_task
 from tasks.distributed import processes
 from tasks.errors import UserError
 from tasks.inference.predicting import Predictor
-from tasks.model.loading import load_config
+from tasks.model.loading import at_commit, load_config
 from tasks.model.model_files import find_file
 from tasks.model.opening import open_encoder, open_model
 from tasks.model.speedups import fuse_gelu
@@ -27,6 +27,7 @@ def load_predictor(
     max_length: int | None = None,
     batch_size: int | None = None,
     seed: int = 42,
+    num_return_sequences: int = 1,
 ) -> Predictor:
     """The model with its tokenizer, its task and the settings it was measured with, on the best device of this process.
 
@@ -34,9 +35,11 @@ def load_predictor(
     model, needs it, and gets the task's separators untrained.
 
     Raises:
-        UserError: the model cannot be loaded, names no task, or was made for another version of its task's prompt.
+        UserError: the model cannot be loaded, names no task, or was made for another version of its task's prompt; several
+            texts for one input would all be the same.
     """
     device = processes().device
+    model_args = at_commit(model_args)
     load_config(model_args)  # what is no model is said first
     path = find_file(model_args, TASK_FILE)
     run = RunConfig.load(path.parent) if path else None
@@ -52,6 +55,9 @@ def load_predictor(
         )
     length = max_length or (run.max_length if run else None)
     encoder = open_encoder(task, model_args, generation_args, length, run.generation if run else None)
+    settings = encoder.settings | {"num_return_sequences": num_return_sequences}
+    if num_return_sequences > 1 and not settings["do_sample"] and settings["num_beams"] < num_return_sequences:
+        raise UserError("several texts for one input differ only when sampled or by beams; add --do_sample")
     model = open_model(task, model_args, encoder)
     fuse_gelu(model)  # as in training: a run and its evaluation are to say the same
-    return Predictor(task, model.to(device), encoder, encoder.settings, batch_size, seed, batch_flag="--batch_size")
+    return Predictor(task, model.to(device), encoder, settings, batch_size, seed, batch_flag="--batch_size")

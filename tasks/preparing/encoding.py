@@ -72,6 +72,7 @@ class Encoder:
         self.max_new_tokens = max_new_tokens
         self.settings = settings or {}
         self.new_ids = new_ids
+        self.revision: str | None = None  # the commit that the tokenizer was read at, which the weights are read at, too
         self.counts: Counter[str] = Counter()
         self._added = tokenizer.get_added_vocab()
         self._spellings = spellings(tokenizer)

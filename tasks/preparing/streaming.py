@@ -45,7 +45,7 @@ class Stream:
         self.data_args = data_args
         self.args = training_args
         self.splits = splits
-        self.source = find_source(task, data_args, splits)
+        self.source = find_source(task, data_args, splits, streaming=True)
         if training_args.include_num_input_tokens_seen == "no":
             training_args.include_num_input_tokens_seen = "non_padding"  # nobody else knows how many there were
         self._train = self.source.stream("train") if "train" in self.source.splits else None

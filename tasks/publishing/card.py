@@ -12,6 +12,7 @@ from tasks import get_task
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.publishing.base_models import BaseModel
+from tasks.publishing.facts import repeatable
 from tasks.publishing.license import credit, license_metadata, resolve_license
 from tasks.publishing.license_table import LICENSES
 from tasks.publishing.merge import note_sections
@@ -31,15 +32,26 @@ def license_for(base: Base, data_license: str | None, publish_args: PublishArgum
     """The licence of the model, by the rules of ``resolve_license``; what the user says of the data comes first.
 
     Raises:
-        UserError: base, data and what was asked for do not go together, or none is known.
+        UserError: base, data and what was asked for do not go together, or none is known; or the base is a folder whose
+            licence asks to credit a maker whom nothing names.
     """
-    return resolve_license(
+    license = resolve_license(
         base.license,
         publish_args.license,
         publish_args.dataset_license or data_license,
         base_model=None if base.from_scratch else base.hub_id or base.name,
         allow_nd_dataset=publish_args.allow_nd_dataset,
     )
+    of_base = LICENSES.get((base.license or "").lower())
+    nobody = base.hub_id is None and not base.from_scratch
+    # Permissive and copyleft licences ask to keep notices; these ask to name and link the source, or prescribe the words.
+    if nobody and of_base and of_base.family in ("cc", "vendor") and "attribution" in of_base.restrictions:
+        raise UserError(
+            f"the base is the local model {base.name!r} under {of_base.id}, which asks for credit to its maker, and nothing "
+            "there says who that is; name the Hub id that it is a copy of by --base_model, or publish it first and train on "
+            "what was published"
+        )
+    return license
 
 
 def render_card(report: RunReport, folder: Path, publish_args: PublishArguments, model_id: str | None = None) -> str:
@@ -63,6 +75,7 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         "name": name,
         "snippet": usage_snippet(task, report, model_id or folder.resolve().name),
         "report": report,
+        "command": report.command and repeatable(report.command, report.base),
         "base": report.base,
         "data": report.data,
         "has_curve": (folder / "loss.png").is_file(),

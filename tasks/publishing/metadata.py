@@ -13,7 +13,7 @@ from tasks import get_task
 from tasks.publishing.base_models import BaseModel
 from tasks.publishing.license import license_metadata
 from tasks.publishing.report import Data, RunReport
-from tasks.publishing.words import metric_id, metric_label
+from tasks.publishing.words import METRICS, metric_id, metric_label
 
 #: Numbers of all_results.json that measure the run, not the model.
 NOT_METRICS = (
@@ -90,6 +90,18 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
         model_name=name if results else None,
         eval_results=results or None,
     )
+
+
+def is_of_a_run(result: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
+    """Whether a metric of a result in ``model-index`` was written by ``card_metadata``, for this run or an earlier one.
+
+    Its data set is described by the number of rows and nothing else, it has no source, and it has the type and the name
+    that a metric of these tasks is given. What an owner measured, or somebody else did, lacks one of them.
+    """
+    dataset, kind, name = result.get("dataset"), metric.get("type"), str(metric.get("name"))
+    rows = dataset.get("args") if isinstance(dataset, Mapping) else None
+    named = any((kind, name) == known[:2] for known in METRICS.values()) or name.endswith(f".{kind}")  # neutral.f1
+    return "source" not in result and isinstance(rows, Mapping) and list(rows) == ["rows"] and named
 
 
 def dataset_name(data: Data, split: str) -> str:

@@ -42,12 +42,19 @@ class RunRecorder(TrainerCallback):
             git_commit=facts.git_commit(),
             choices=args.publishing.choices(),
         )
+        self.report.base.revision = encoder.revision  # the commit that was read; None for a folder
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Note arguments, model and machine."""
         tokenizer, model = kwargs["processing_class"], kwargs["model"]
         own = {f.name: f.default for f in dataclasses.fields(self.model_args) if f.name not in ("model", "model_revision")}
         report = self.report
+        if report.base.copy and state.is_world_process_zero:
+            print(
+                f"{report.base.copy} is taken for a copy of {report.base.hub_id} by its config or vocabulary; if it is "
+                "another model, name that by --base_model",
+                file=sys.stderr,
+            )
         report.arguments = shown_arguments(args) | {name: getattr(self.model_args, name) for name in own}
         # Not from a second TrainingArguments: making one resets the state of accelerate under the Trainer's feet.
         report.defaults = {f.name: f.default for f in dataclasses.fields(args) if f.name in report.arguments} | own
@@ -55,7 +62,6 @@ class RunRecorder(TrainerCallback):
         if getattr(self.model_args, "lora_r", None) is not None:
             report.adapter_parameters = model.num_parameters(only_trainable=True)
             report.parameters -= report.adapter_parameters
-        report.base.revision = getattr(model.config, "_commit_hash", None) or report.base.revision  # None for a folder
         report.model_type = model.config.model_type
         report.adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         report.hardware = facts.hardware(args.device, args.world_size)

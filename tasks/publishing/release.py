@@ -19,7 +19,7 @@ from tasks.errors import Interrupted, UserError
 from tasks.publishing.card import license_for, render_card
 from tasks.publishing.facts import ROOT, adapter_base
 from tasks.publishing.lint import lint_card
-from tasks.publishing.merge import merge_cards, owner_text
+from tasks.publishing.merge import merge_cards, owner_results, owner_text
 from tasks.publishing.metadata import metrics_of
 from tasks.publishing.report import RunReport
 from tasks.publishing.staging import CARD_FILE, check_loads, check_secrets, stage
@@ -47,7 +47,7 @@ def compose_card(
     """The card of a release: generated sections, and the text of its owner from the run's folder or from the Hub.
 
     Where only one of the two was edited since the last release, that one counts. ``keep`` (``local`` or ``hub``) decides
-    where both were.
+    where both were. Results that its owner added stay from both, unless the Hub has newer ones of the same data.
 
     Raises:
         UserError: both were edited, and nobody decided.
@@ -56,10 +56,16 @@ def compose_card(
     local = _read(folder / CARD_FILE)
     if local is None or on_hub is None:
         return merge_cards(local or on_hub, generated)
+    results, added = owner_results(on_hub), owner_results(local)
+    if _published(folder).get(f"{repo_id} results") != _digest(
+        str(added)
+    ):  # else they stand on the Hub, or were removed there
+        datasets = [result.get("dataset") for _, _, result in results]
+        results += [entry for entry in added if entry[2].get("dataset") not in datasets]
     texts = {"local": owner_text(local), "hub": owner_text(on_hub)}
     published = _published(folder).get(repo_id)
     if texts["local"] == texts["hub"]:
-        return merge_cards(on_hub, merge_cards(local, generated))  # metadata of both
+        return merge_cards(on_hub, merge_cards(local, generated, []), results)  # metadata of both
     if keep is None and (not texts["hub"] or published == _digest(texts["hub"])):
         keep = "local"
     if keep is None and (not texts["local"] or published == _digest(texts["local"])):
@@ -69,7 +75,7 @@ def compose_card(
             f"the card was edited both in {folder / CARD_FILE} and on the Hub ({repo_id}); choose with --keep_card local or "
             "--keep_card hub, or copy the one into the other by hand"
         )
-    return merge_cards(local if keep == "local" else on_hub, generated)
+    return merge_cards(local if keep == "local" else on_hub, generated, results)
 
 
 @dataclass(frozen=True)
@@ -262,7 +268,8 @@ def _remember(folder: Path, repo_id: str, card: str) -> None:
         print(f"{folder} cannot be written to: the published card was not kept there", file=sys.stderr)
         return
     write_lines(folder / CARD_FILE, [card])
-    write_json(folder / PUBLISHED_FILE, _published(folder) | {repo_id: _digest(owner_text(card))})
+    known = {repo_id: _digest(owner_text(card)), f"{repo_id} results": _digest(str(owner_results(card)))}
+    write_json(folder / PUBLISHED_FILE, _published(folder) | known)
 
 
 def _digest(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ OTHER_SOURCES = "use --sample_data, or files of your own with --train_file"
 class HubSource:
     """The dataset that the arguments name, else the task's own; the methods are those of ``FileSource``.
 
-    It may be a folder of ``save_to_disk`` or of data files. With --streaming nothing is downloaded nor can be loaded.
+    It may be a folder of ``save_to_disk`` or of data files. With ``streaming`` nothing is downloaded nor can be loaded.
     """
 
-    def __init__(self, task: Task, data_args: Any, column_map: dict[str, str], splits: Collection[str]) -> None:
+    def __init__(self, task: Task, data_args: Any, column_map: dict[str, str], splits: Any, streaming: bool) -> None:
         """Raises UserError: it cannot be reached, found or read, needs a login, or lacks a configuration or a split."""
         own = getattr(task, "default_dataset", None)
         if data_args.dataset is None and own is None:
@@ -47,9 +47,9 @@ class HubSource:
             if any(Path(self.name, f"{mark}.json").is_file() for mark in ("dataset_dict", "dataset_info", "state")):
                 loaded = datasets.load_from_disk(self.name)
             else:
-                loaded = datasets.load_dataset(self.name, self.config, revision=self.revision, streaming=data_args.streaming)
+                loaded = datasets.load_dataset(self.name, self.config, revision=self.revision, streaming=streaming)
         self._parts = dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
-        if data_args.streaming:  # load_from_disk does not stream
+        if streaming:  # load_from_disk does not stream
             tables = (name for name, part in self._parts.items() if isinstance(part, datasets.Dataset))
             self._parts |= {name: self._parts[name].to_iterable_dataset() for name in tables}
         self.revision = commit_of(self._parts) or self.revision

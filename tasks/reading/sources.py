@@ -103,8 +103,8 @@ class SampleSource(FileSource):
 DataSource = FileSource | HubSource
 
 
-def find_source(task: Task, data_args: Any, splits: tuple[str, ...]) -> DataSource:
-    """The one source that the arguments name, its files not opened yet, its Hub dataset downloaded or ready to be streamed.
+def find_source(task: Task, data_args: Any, splits: tuple[str, ...], *, streaming: bool = False) -> DataSource:
+    """The one source that the arguments name. Files are not opened; a Hub dataset is downloaded, but not for ``streaming``.
 
     Raises UserError where there are two sources, or the one cannot be found or lacks what ``splits`` need.
     """
@@ -121,7 +121,7 @@ def find_source(task: Task, data_args: Any, splits: tuple[str, ...]) -> DataSour
         # The sample has our own names: a map meant for the user's files would only break it.
         return SampleSource(task, paths, {split: f"the sample's {split} rows" for split in paths}, {})
     if not files:
-        return HubSource(task, data_args, column_map, splits)
+        return HubSource(task, data_args, column_map, splits, streaming)
     patterns = {split: pattern for split in SPLITS if (pattern := getattr(data_args, f"{split}_file"))}
     paths = {split: find_files(pattern) for split, pattern in patterns.items()}
     columns = ", ".join(column.name for column in columns_of(task))

@@ -689,3 +689,36 @@ def test_the_commit_that_was_read_is_told_by_the_cache(tmp_path):
         datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(folder)
         assert commit_of({"train": datasets.load_from_disk(folder)}) == expected
     assert commit_of({"train": datasets.Dataset.from_dict({"text": ["a"]})}) is None
+
+
+def test_a_source_says_what_was_read_and_writes_to_no_argument(tmp_path, monkeypatch):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "klue___klue" / "nli" / "0.0.0" / commit
+    hub_split(3).save_to_disk(folder)
+    parts = {"train": datasets.load_from_disk(folder), "validation": datasets.load_from_disk(folder)}
+    hub(monkeypatch, datasets.DatasetDict(parts))
+    arguments = DataArguments(dataset_revision="main")
+    source = sources.find_source(Pair(), arguments, ("train", "validation"))
+    assert source.describe() == {"source": "hub", "name": "klue/klue", "config": "nli", "revision": commit}
+    assert arguments == DataArguments(dataset_revision="main")
+
+
+def test_a_source_describes_the_files_that_were_read_and_reads_them_once_for_it(monkeypatch):
+    jsonl("a.jsonl", pairs(3))
+    source = sources.find_source(Pair(), DataArguments(train_file="?.jsonl"), ("train",))
+    (digest,) = [digest for _, digest in source.identity("train")]
+    jsonl("a.jsonl", pairs(2))  # since then
+    described = source.describe()
+    assert described == {
+        "source": "files",
+        "files": [{"split": "train", "name": "a.jsonl", "sha256": digest, "bytes": os.path.getsize("a.jsonl")}],
+    }
+    assert source.identity("train") != [[".jsonl", digest]]
+
+
+def test_a_stream_has_the_columns_of_the_rows_in_memory():
+    jsonl("a.jsonl", [{"sentence1": "가", "hypothesis": "나", "label": "no"}])
+    source = sources.find_source(Pair(), DataArguments(train_file="a.jsonl"), ("train",))
+    assert list(source.stream("train")) == [
+        {"id": "a.jsonl line 1", "where": "a.jsonl line 1", "premise": "가", "hypothesis": "나", "label": "no"}
+    ]

@@ -172,6 +172,9 @@ BASES = [
     (Base("generate-kogpt2", "skt/kogpt2-base-v2"),
      "(https://huggingface.co/skt/kogpt2-base-v2), by way of the model `generate-kogpt2`. It has",
      "(https://huggingface.co/skt/kogpt2-base-v2) 모델에서 출발해 `generate-kogpt2` 모델을 거쳐 미세 조정했습니다."),
+    (Base("skt/kogpt2-base-v2", "skt/kogpt2-base-v2", copy="내 모델"),
+     "(https://huggingface.co/skt/kogpt2-base-v2) (a local copy, `내 모델`, told by its config or vocabulary). It has",
+     "(https://huggingface.co/skt/kogpt2-base-v2)(로컬 사본 `내 모델`, 설정이나 어휘로 알아봄) 모델을 미세 조정했습니다."),
     (Base(hub_id="a/b"), "(https://huggingface.co/a/b). It has", "(https://huggingface.co/a/b) 모델을 미세 조정했습니다."),
     (Base("my-model"), "It is a fine-tune of `my-model`. It has", " `my-model` 모델을 미세 조정했습니다."),
     (Base(from_scratch=True), "Tokenizer and model were trained from nothing. It has",
@@ -187,6 +190,34 @@ def test_where_the_model_comes_from(base, english, korean, tmp_path):
         text = card(dataclasses.replace(full_report("nli"), base=base), tmp_path, card_language=language)
         assert words in sections(text)["summary"]
         assert_tidy(text)
+
+
+def test_the_command_names_a_copy_as_others_have_it(tmp_path):
+    base = Base("skt/kogpt2-base-v2", "skt/kogpt2-base-v2", license="cc-by-nc-sa-4.0", copy="my-copy")
+    report = dataclasses.replace(full_report("nli"), base=base, command="python scripts/run_nli.py --model my-copy --bf16")
+    for language in LANGUAGES:
+        text = sections(card(report, tmp_path, card_language=language))["environment"]
+        assert "```bash\npython scripts/run_nli.py --model skt/kogpt2-base-v2 --bf16\n```" in text
+
+
+@pytest.mark.parametrize("license", ["cc-by-4.0", "CC-BY-NC-SA-4.0", "llama3"])
+def test_a_licence_that_asks_for_credit_is_not_settled_while_nobody_is_named(license, tmp_path):
+    def settled(base: Base) -> str:
+        return license_for(base, None, PublishArguments())
+
+    with pytest.raises(UserError) as caught:
+        settled(Base("my-model", license=license))
+    assert str(caught.value) == (
+        f"the base is the local model 'my-model' under {license.lower()}, which asks for credit to its maker, and nothing "
+        "there says who that is; name the Hub id that it is a copy of by --base_model, or publish it first and train on "
+        "what was published"
+    )
+    text = card(dataclasses.replace(full_report("nli"), base=Base("my-model", license=license)), tmp_path)
+    assert "license" not in sections(text) and "\nlicense:" not in text
+    for base in (Base("my-model", "a/b"), Base("a/b", "a/b"), Base("my-model", from_scratch=True)):
+        assert settled(dataclasses.replace(base, license=license)) == license.lower()
+    for free in ("mit", "apache-2.0", "cc0-1.0", "gpl-3.0"):
+        assert settled(Base("my-model", license=free)) == free
 
 
 def test_no_better_than_the_baseline_is_said_first(tmp_path):
