@@ -15,6 +15,7 @@ handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tasks import TASKS
 from tasks.arguments.command_line import parse_dataclasses
 from tasks.arguments.data import DataArguments
 from tasks.arguments.generation import GenerationArguments
@@ -27,7 +28,7 @@ from tasks.errors import UserError
 class EvaluateArguments:
     """Which task, and where the results go."""
 
-    task: str | None = field(default=None, metadata={"help": "generate, summarize, nli, qa; the model's own by default."})
+    task: str | None = field(default=None, metadata={"help": f"{', '.join(TASKS)}; the model's own by default."})
     output_dir: str | None = field(default=None, metadata={"help": "Default: outputs/evaluate-<task>-<model name>."})
     batch_size: int | None = field(default=None, metadata={"help": "Rows at a time; as many as memory allows by default."})
     seed: int = field(default=42, metadata={"help": "Seed of sampling, and of the share of train that is measured on."})

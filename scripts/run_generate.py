@@ -61,7 +61,7 @@ def main() -> None:
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model()
 
-    # Bits per character of rows that training never saw, beside character unigrams; and a look at samples.
+    # Bits per character of the validation and test rows, beside character unigrams; and a look at samples.
     results = finish(trainer, data.counts)
     publish_run(trainer, recorder.report, results, args)  # the model card; with --push_to_hub the upload
 

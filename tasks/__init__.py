@@ -1,21 +1,34 @@
-"""Korean fine-tuning tasks for causal language models. A new task is one file here and one line in ``TASKS``."""
+"""Korean fine-tuning tasks for causal language models. A new task is one file here and one line in ``OTHERS``."""
 
-from tasks import distributed
+import copy
+
+from tasks import distributed, progress
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.generate import Generate
 from tasks.nli import NLI
 from tasks.qa import QA
+from tasks.run_folder import RunConfig
 from tasks.scratch import Scratch
 from tasks.summarize import Summarize
 
 distributed.silence_all_but_first()  # here, before any library is imported that reads its switches then
+progress.quiet_bars()
 
-TASKS: dict[str, Task] = {task.name: task for task in (Generate(), Summarize(), NLI(), QA(), Scratch())}
+#: A new task comes last: their order is that of the separators in a tokenizer from scratch.
+OTHERS = (Generate(), Summarize(), NLI(), QA())
+TASKS: dict[str, Task] = {task.name: task for task in (*OTHERS, Scratch(OTHERS))}
 
 
 def get_task(name: str) -> Task:
-    """The task called ``name``. Raises UserError on a name that is not there."""
+    """A task object for a run, as ``TASKS`` has it. Raises UserError on a name that is not there."""
     if name not in TASKS:
         raise UserError(f"unknown task {name!r}; the tasks are {', '.join(TASKS)}")
-    return TASKS[name]
+    return copy.copy(TASKS[name])
+
+
+def task_of(run: RunConfig) -> Task:
+    """The task of a trained model, with the labels that its task.json names. Raises UserError as ``get_task``."""
+    task = get_task(run.task)
+    task.label_words = run.label_words or task.label_words
+    return task

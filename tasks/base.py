@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from tasks.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class Separator(str):
@@ -43,13 +40,14 @@ class Example:
     """One row, formatted: ``prompt`` is what the model reads, ``completion`` what it learns to write.
 
     ``references`` are the right answers for the metric: texts, or the name of a label. ``completion`` is None where a row is
-    only to be predicted.
+    only to be predicted. One that is ``divisible`` becomes several sequences where it is too long for one.
     """
 
     id: str
     prompt: tuple[Part, ...]
     completion: str | None = None
     references: tuple[str, ...] = ()
+    divisible: bool = False
 
     @property
     def prompt_text(self) -> str:
@@ -78,13 +76,10 @@ class Prediction:
 
     def as_row(self) -> dict[str, Any]:
         """The object that stands in ``predictions.jsonl``."""
+        references = list(self.references)
         return {
-            "id": self.id,
-            "prompt": self.prompt,
-            "prediction": self.text,
-            "references": list(self.references),
-            "scores": self.scores,
-        }
+            "id": self.id, "prompt": self.prompt, "prediction": self.text, "references": references, "scores": self.scores,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -109,6 +104,19 @@ class HubDataset:
 
 
 @dataclass(frozen=True)
+class Metric:
+    """What a figure of all_results.json is called: its metric's id on the Hub, its name in English and in Korean.
+
+    ``higher`` says whether more of it is better; None: no checkpoint can be chosen by it.
+    """
+
+    hub: str
+    en: str
+    ko: str
+    higher: bool | None = None
+
+
+@dataclass(frozen=True)
 class CardText:
     """What a model card says of a task in one language.
 
@@ -123,25 +131,30 @@ class CardText:
 class Task:
     """All there is to know about one task. The machinery reads these attributes and never asks which task it is.
 
-    ``output_type`` follows lm-evaluation-harness: ``generate_until`` (write the completion), ``multiple_choice`` (score
-    the words of ``label_words``), ``loglikelihood`` (score the text itself, and sample continuations of its beginning).
+    An object is made for a run (``tasks.get_task``, ``tasks.task_of``), so that what the data decides, such as the labels,
+    can be set on it. ``output_type`` follows lm-evaluation-harness: ``generate_until`` (write the completion),
+    ``multiple_choice`` (score the words of ``label_words``), ``loglikelihood`` (score the text itself, and sample
+    continuations of its beginning).
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     output_type: ClassVar[str]
-    separators: ClassVar[tuple[Separator, ...]] = ()
+    separators: tuple[Separator, ...] = ()
     input_columns: ClassVar[tuple[Column, ...]]  # enough to predict
     target_columns: ClassVar[tuple[Column, ...]]  # needed to train and to measure
     default_dataset: ClassVar[HubDataset]
     main_metric: ClassVar[str]
-    metrics: ClassVar[dict[str, bool]] = {}  # main_metric and others for --metric_for_best_model -> is more of it better
-    label_words: ClassVar[dict[str, str]] = {}  # canonical label -> the word that the model reads and writes
+    metrics: ClassVar[dict[str, Metric]] = {}  # the figures of all_results.json that have a name of their own
+    baselines: ClassVar[dict[str, str]] = {}  # baseline of all_results.json -> its name in Korean
+    label_words: dict[str, str] = {}  # canonical label -> the word that the model reads and writes
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
     do_sample: ClassVar[bool] = False
+    from_scratch: ClassVar[bool] = False  # whether a run makes its model instead of loading one
     extractive: ClassVar[bool] = False  # whether --extractive may ask for completions that stand in the prompt's Source
     streaming: ClassVar[bool] = False  # whether --streaming may read the training rows as they are needed
-    sample_texts: ClassVar[dict[str, tuple[str, ...]]] = {}  # a bundled sample made of other samples' columns
+    corpus_columns: ClassVar[tuple[str, ...]] = ()  # columns of its bundled sample that `scratch` also learns from
+    sample_texts: dict[str, tuple[str, ...]] = {}  # a bundled sample made of other samples' columns
     hub_task: ClassVar[str] = "text-generation"  # what the Hub calls the task, for the results of a model card
     card: ClassVar[dict[str, CardText]] = {}  # language of the card -> its words
     usage_example: ClassVar[dict[str, str]] = {}  # an input for the usage example of a card
@@ -162,24 +175,38 @@ class Task:
         """For ``loglikelihood``: the beginning of a text, as a prompt to sample from."""
         raise UserError(f"task {self.name} takes no samples")
 
+    def metric(self) -> Any:
+        """The LocalMetric of tasks/metrics/ that all figures follow from, imported when it is needed: that takes seconds."""
+        raise UserError(f"task {self.name} has no metric")
+
+    def compared(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """Predictions as arguments of the metric: texts, beside the right texts of each row."""
+        return {
+            "predictions": [prediction.text or "" for prediction in predictions],
+            "references": [list(prediction.references) for prediction in predictions],
+        }
+
     def score(self, predictions: Sequence[Prediction]) -> dict[str, Any]:
-        """The task's metrics over predictions that carry references."""
-        raise UserError(f"task {self.name} has no score")
+        """The task's figures over predictions that carry references."""
+        return self.metric().compute(**self.compared(predictions))
 
-    def row_statistics(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
-        """What each row adds to the sums that ``pooled`` takes, the same keys in every row; [] where no metric is pooled."""
-        return []
+    def intervals(self, predictions: Sequence[Prediction], seed: int) -> dict[str, list[float]]:
+        """The 95 % interval [low, high] over the rows of each figure that is a function of sums over them."""
+        return self.metric().intervals(seed, **self.compared(predictions))
 
-    def pooled(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Those metrics of ``score`` that are a function of sums over rows, elementwise: arrays [sets] to arrays [sets].
-
-        Each element is a set of rows of its own, such as one resample of a bootstrap. NaN where a set has no such metric.
-        """
-        return {}
-
-    def baseline(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """The same metrics for the simplest thing one could do instead of a model, keys beginning with ``baseline_``."""
+    def simplest(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
+        """The name and the answers of the simplest thing one could do instead of a model, for ``baseline``."""
         raise UserError(f"task {self.name} has no baseline")
+
+    def baseline(self, examples: Sequence[Example], train: Sequence[Example] | None = None) -> dict[str, Any]:
+        """The baseline's name, and its figures under names that begin with ``baseline_``.
+
+        ``train`` are the training rows, None where there are none to read, as in evaluate_model.py.
+        """
+        name, texts = self.simplest(examples, train)
+        answers = [Prediction(example.id, "", text, example.references) for example, text in zip(examples, texts)]
+        scores = {f"baseline_{key}": value for key, value in self.score(answers).items() if isinstance(value, float)}
+        return {"baseline": name} | scores
 
 
 class RowError(UserError):

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from tasks.base import BOS, CardText, Column, Example, HubDataset, Part, Prediction, Source, Task, text_of
-
-if TYPE_CHECKING:
-    import numpy as np
+from tasks.base import BOS, CardText, Column, Example, HubDataset, Metric, Part, Prediction, Source, Task, text_of
 
 #: Words, and at most characters, of the text that begin a sample: enough to set a topic, and the rest is the model's own.
 SAMPLE_WORDS = 5
 SAMPLE_CHARACTERS = 40
-
-#: What the measured figures are made of, summed over the texts.
-STATISTICS = ("nll", "tokens", "characters", "unknown_tokens")
 
 
 class Generate(Task):
@@ -34,7 +28,17 @@ class Generate(Task):
         "wikimedia/wikipedia", "20231101.ko", "train", None, ("id", "url", "title", "text"), "cc-by-sa-3.0"
     )
     main_metric = "bits_per_character"
-    metrics = {"bits_per_character": False, "perplexity": False}
+    metrics = {
+        "bits_per_character": Metric("bits_per_character", "bits per character", "글자당 비트", higher=False),
+        "perplexity": Metric("perplexity", "perplexity per token", "토큰당 퍼플렉시티", higher=False),
+        "tokens_per_character": Metric("tokens_per_character", "tokens per character", "글자당 토큰"),
+        "unknown_token_share": Metric("unknown_token_share", "share of unknown tokens", "미등록 토큰 비율"),
+        "repetition": Metric("repetition", "repetition of samples", "생성문의 반복"),
+        "distinct_1": Metric("distinct_1", "distinct-1 of samples", "생성문의 distinct-1"),
+        "distinct_2": Metric("distinct_2", "distinct-2 of samples", "생성문의 distinct-2"),
+    }
+    baselines = {"character unigrams": "글자 유니그램"}
+    corpus_columns = ("text",)
     max_new_tokens = 64
     streaming = True
     do_sample = True  # greedy decoding of open text falls into loops (Holtzman et al. 2020)
@@ -68,49 +72,41 @@ class Generate(Task):
     def format(self, row: dict[str, Any]) -> Example:
         """The whole text is the completion. The one reference is the text."""
         text = text_of(row, "text")
-        return Example(row["id"], (BOS,), text, (text,))
+        return Example(row["id"], (BOS,), text, (text,), divisible=True)
 
     def sample_example(self, example: Example) -> Example:
         """The first words of a validation text as a prompt, cut where they are too long: what does the model make of it?"""
         beginning = " ".join(example.references[0].split()[:SAMPLE_WORDS])[:SAMPLE_CHARACTERS]
         return Example(example.id, (BOS, Source(beginning)), None, example.references)
 
+    def metric(self) -> Any:
+        """Perplexity and bits per character."""
+        from tasks.metrics.language_model import LanguageModel
+
+        return LanguageModel()
+
+    def compared(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """Nats of each text beside its counts; what was sampled is not compared with anything."""
+        counts = ("tokens", "characters", "unknown_tokens")
+        return {
+            "predictions": [prediction.scores["nll"] for prediction in predictions],
+            "references": [{name: prediction.scores[name] for name in counts} for prediction in predictions],
+        }
+
     def score(self, predictions: Sequence[Prediction]) -> dict[str, Any]:
-        """Perplexity and bits per character of the texts; repetition and distinct-n of what was sampled."""
-        from tasks.metrics.language_model import LanguageModel, distinct_n, repetition
+        """The metric's figures; repetition and distinct-n of what was sampled: those few dozen are read, not measured."""
+        from tasks.metrics.language_model import distinct_n, repetition
 
-        metrics = LanguageModel().compute(
-            predictions=[prediction.scores["nll"] for prediction in predictions],
-            references=[
-                {"tokens": prediction.scores["tokens"], "characters": prediction.scores["characters"]}
-                for prediction in predictions
-            ],
-        )
-        unknown = sum(prediction.scores["unknown_tokens"] for prediction in predictions)
-        # A tokenizer that reads rare characters as <unk> has an easier text before it: compare only where this is 0.
-        metrics["unknown_token_share"] = unknown / sum(prediction.scores["tokens"] for prediction in predictions)
         samples = [prediction.text for prediction in predictions if prediction.text]
-        if samples:
-            metrics |= {
-                "samples": len(samples),
-                "repetition": repetition(samples),
-                "distinct_1": distinct_n(samples, 1),
-                "distinct_2": distinct_n(samples, 2),
-            }
-        return metrics
+        variety = {
+            "samples": len(samples),
+            "repetition": repetition(samples),
+            "distinct_1": distinct_n(samples, 1),
+            "distinct_2": distinct_n(samples, 2),
+        } if samples else {}  # fmt: skip
+        return super().score(predictions) | variety
 
-    def row_statistics(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
-        """Nats, tokens, characters and unknown tokens of each text."""
-        return [{name: prediction.scores[name] for name in STATISTICS} for prediction in predictions]
-
-    def pooled(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """All but the figures of samples: those few dozen are read, not measured."""
-        from tasks.metrics.language_model import pooled_scores
-
-        metrics = pooled_scores(sums["nll"], sums["tokens"], sums["characters"])
-        return metrics | {"unknown_token_share": sums["unknown_tokens"] / sums["tokens"]}
-
-    def baseline(self, examples: Sequence[Example]) -> dict[str, Any]:
+    def baseline(self, examples: Sequence[Example], train: Sequence[Example] | None = None) -> dict[str, Any]:
         """Bits per character of a character unigram model fitted on these very texts, which favours the baseline."""
         from tasks.metrics.language_model import unigram_bits_per_character
 

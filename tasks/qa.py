@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from tasks.base import CardText, Column, Example, HubDataset, Part, Prediction, RowError, Separator, Source, Task, text_of
-
-if TYPE_CHECKING:
-    import numpy as np
+from tasks.base import CardText, Column, Example, HubDataset, Metric, Part, RowError, Separator, Source, Task, text_of
 
 QUESTION = Separator("<question>")
 ANSWER = Separator("<answer>")
@@ -46,7 +43,15 @@ class QA(Task):
         "cc-by-nd-4.0",
     )
     main_metric = "f1"
-    metrics = {"f1": True, "exact_match": True}
+    metrics = {
+        "f1": Metric("f1", "character F1 (0-100)", "글자 F1 (0-100)", higher=True),
+        "exact_match": Metric("exact_match", "exact match (0-100)", "완전 일치 (0-100)", higher=True),
+        # What free answers have, where --extractive took them from their context.
+        "free_f1": Metric("f1", "character F1 of free answers (0-100)", "자유 생성의 글자 F1 (0-100)"),
+        "free_exact_match": Metric("exact_match", "exact match of free answers (0-100)", "자유 생성의 완전 일치 (0-100)"),
+    }
+    baselines = {"word matching": "단어 맞추기"}
+    corpus_columns = ("context", "question")
     extractive = True
     max_new_tokens = 48  # the longest answers of KorQuAD 1.0 and TyDi QA are about 40 KoGPT2 tokens
     hub_task = "question-answering"
@@ -94,38 +99,15 @@ class QA(Task):
         keep = _span(context, texts[0], starts[0])
         return Example(row["id"], self._prompt(row, keep), texts[0], tuple(dict.fromkeys(texts)))
 
-    def score(self, predictions: Sequence[Prediction]) -> dict[str, Any]:
+    def metric(self) -> Any:
         """Exact match and character F1 in percent, as the official script of KorQuAD 1.0 prints them."""
         from tasks.metrics.korquad import Korquad
 
-        return Korquad().compute(
-            predictions=[prediction.text or "" for prediction in predictions],
-            references=[list(prediction.references) for prediction in predictions],
-        )
+        return Korquad()
 
-    def row_statistics(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
-        """The two scores of each question, 0 to 1, and the row itself."""
-        from tasks.metrics.korquad import korquad_rows
-
-        texts = [prediction.text or "" for prediction in predictions]
-        return [{"rows": 1, **row} for row in korquad_rows(texts, [prediction.references for prediction in predictions])]
-
-    def pooled(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Means over the questions, in percent."""
-        return {name: 100.0 * sums[name] / sums["rows"] for name in self.metrics}
-
-    def baseline(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """The figures of a word-matching guess: the word of the context whose neighbours share most with the question."""
-        guesses = [
-            Prediction(example.id, "", _matching_word(example.prompt[0].text, example.prompt[2]), example.references)
-            for example in examples
-        ]
-        metrics = self.score(guesses)
-        return {
-            "baseline": "word matching",
-            "baseline_exact_match": metrics["exact_match"],
-            "baseline_f1": metrics["f1"],
-        }
+    def simplest(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
+        """A word-matching guess: the word of the context whose neighbours share most with the question."""
+        return "word matching", [_matching_word(example.source_text, example.prompt[2]) for example in examples]
 
 
 def _answers_of(row: dict[str, Any]) -> tuple[list[str], list[int | None]]:

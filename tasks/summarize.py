@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from tasks.base import CardText, Column, Example, HubDataset, Part, Prediction, Separator, Source, Task, text_of
-
-if TYPE_CHECKING:
-    import numpy as np
+from tasks.base import CardText, Column, Example, HubDataset, Metric, Part, Separator, Source, Task, text_of
 
 SUMMARIZE = Separator("<summarize>")
 
@@ -32,7 +29,15 @@ class Summarize(Task):
         "apache-2.0",
     )
     main_metric = "rougeL"
-    metrics = {f"{kind}{unit}": True for unit in ("", "_words", "_syllables") for kind in ("rouge1", "rouge2", "rougeL")}
+    metrics = {
+        f"rouge{kind}{unit}": Metric("rouge", f"ROUGE-{kind}, {english}", f"ROUGE-{kind} ({korean})", higher=True)
+        for unit, english, korean in (
+            ("", "morphemes", "형태소"), ("_words", "words", "어절"), ("_syllables", "syllables", "음절"),
+        )
+        for kind in "12L"
+    }  # fmt: skip
+    baselines = {"lead sentence": "첫 문장"}
+    corpus_columns = ("document", "summary")
     max_new_tokens = 128  # three sentences of a Korean news summary
     hub_task = "summarization"
     card = {
@@ -69,33 +74,14 @@ class Summarize(Task):
         summary = text_of(row, "summary").strip()
         return Example(row["id"], self.prompt(row), summary, (summary,))
 
-    def score(self, predictions: Sequence[Prediction]) -> dict[str, Any]:
+    def metric(self) -> Any:
         """ROUGE-1/2/L, F-measure from 0 to 1: morphemes, and beside them white-space words and syllables."""
         from tasks.metrics.rouge import KoreanRouge
 
-        return KoreanRouge().compute(
-            predictions=[prediction.text or "" for prediction in predictions],
-            references=[list(prediction.references) for prediction in predictions],
-        )
+        return KoreanRouge()
 
-    def row_statistics(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
-        """The nine scores of each row, and the row itself."""
-        from tasks.metrics.rouge import rouge_rows
-
-        texts = [prediction.text or "" for prediction in predictions]
-        return [{"rows": 1, **row} for row in rouge_rows(texts, [prediction.references for prediction in predictions])]
-
-    def pooled(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Means over the rows."""
-        return {name: sums[name] / sums["rows"] for name in self.metrics}
-
-    def baseline(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """The same figures for the document's first sentence, the baseline that news summarizers often fail to beat."""
+    def simplest(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
+        """The document's first sentence, the baseline that news summarizers often fail to beat."""
         from tasks.metrics.kiwi import lead_sentences
 
-        sentences = lead_sentences([example.prompt[0].text for example in examples])
-        lead = [Prediction(example.id, "", text, example.references) for example, text in zip(examples, sentences)]
-        metrics = self.score(lead)
-        return {"baseline": "lead sentence"} | {
-            f"baseline_{name}": value for name, value in metrics.items() if isinstance(value, float)
-        }
+        return "lead sentence", lead_sentences([example.source_text for example in examples])

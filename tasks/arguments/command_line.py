@@ -220,9 +220,10 @@ def parse_arguments(
     model_args, data_args, generation_args, training_args, publish_args = parse_dataclasses(types, description, argv)
     wanted = (training_args.metric_for_best_model or "loss").removeprefix("eval_")
     if wanted != "loss":
-        if wanted not in task.metrics:
-            raise UserError(f"--metric_for_best_model {wanted}: {task.name} measures loss, {', '.join(task.metrics)}")
-        training_args.greater_is_better = task.metrics[wanted]  # transformers takes all but a loss for better when greater
+        higher = {name: metric.higher for name, metric in task.metrics.items() if metric.higher is not None}
+        if wanted not in higher:
+            raise UserError(f"--metric_for_best_model {wanted}: {task.name} measures loss, {', '.join(higher)}")
+        training_args.greater_is_better = higher[wanted]  # transformers takes all but a loss for better when greater
     if training_args.output_dir in (None, "trainer_output"):  # what transformers has for "not given"
         training_args.output_dir = str(Path("outputs") / f"{task.name}-{model_args.short_name}")
     return RunArguments(model_args, data_args, generation_args, training_args, publish_args)

@@ -12,7 +12,7 @@ class DataArguments:
     """Which rows. One source of three: files, --dataset, --sample_data; without any, the task's own Hub dataset."""
 
     dataset: str | None = field(
-        default=None, metadata={"help": "Hub id (or folder) of a dataset; each task has a default, see README."}
+        default=None, metadata={"help": "Hub id (or folder) of a dataset; each task has a default, see docs/data.md."}
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of the Hub dataset."})
     dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the Hub dataset."})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks import get_task
+from tasks import get_task, task_of
 from tasks.distributed import processes
 from tasks.errors import UserError
 from tasks.inference.predicting import Predictor
@@ -45,9 +45,9 @@ def load_predictor(
     run = RunConfig.load(path.parent) if path else None
     if run is None and task_name is None:
         raise UserError(f"{model_args.model}: no task.json there, so its task is not known; name it with --task")
-    task = get_task(task_name or run.task)
-    if run and run.task != task.name:
+    if run and task_name not in (None, run.task):
         run = None  # its lengths and settings belong to the other task
+    task = task_of(run) if run else get_task(task_name)
     if run and run.task_version != task.version:
         raise UserError(
             f"{model_args.model}: made for version {run.task_version} of the {task.name} prompt, and this is version "

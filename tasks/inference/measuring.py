@@ -13,6 +13,7 @@ from transformers.trainer_utils import unwrap_peft_model
 from tasks.base import Example, Task
 from tasks.distributed import is_first
 from tasks.inference.predicting import Predictor
+from tasks.preparing.overlap import SHARED
 from tasks.run_folder import PREDICTIONS_FILE, write_jsonl
 
 if TYPE_CHECKING:
@@ -26,11 +27,16 @@ def format_results(task: Task, results: Mapping[str, Any]) -> str:
     intervals = {name: f"[{low:.3f}, {high:.3f}]" for name, (low, high) in results.get("intervals", {}).items()}
     if "rows" in results:
         note = " and in brackets the 95 % interval over the rows" if intervals else ""
-        lines.append(f"{task.name} on {results['rows']} validation rows, beside the baseline ({results['baseline']}){note}:")
+        shared = results["counts"].get("validation", {}).get(SHARED)
+        seen = f", {shared} of which training read too," if shared else ","
+        lines.append(
+            f"{task.name} on {results['rows']} validation rows{seen} beside the baseline ({results['baseline']}){note}:"
+        )
     figures = {}
     for name, value in results.items():
         baseline = results.get(f"baseline_{name}")
-        alone = name in ("eval_loss", "perplexity", "train_runtime") or name.startswith("free_")
+        metric = task.metrics.get(name)
+        alone = name in ("eval_loss", "train_runtime") or name.startswith("free_") or (metric and metric.higher is not None)
         if isinstance(value, float) and (baseline is not None or alone):
             figures[name] = value, baseline
     width = max((len(intervals[name]) + 2 for name in figures if name in intervals), default=0)
@@ -65,18 +71,23 @@ class Evaluator:
         return self.predictor.task.score(self.predictor.predict(self.examples["validation"]))
 
 
-def measure(predictor: Predictor, examples: Sequence[Example], folder: Path, prefix: str = "") -> dict[str, Any]:
+def measure(
+    predictor: Predictor,
+    examples: Sequence[Example],
+    folder: Path,
+    prefix: str = "",
+    train: Sequence[Example] | None = None,
+) -> dict[str, Any]:
     """Predict, write ``<prefix>predictions.jsonl`` into ``folder``, and return the metrics beside their baseline.
 
     Where answers were taken from their context (``extractive``), the same rows are answered freely too: what the metrics
     are then is ``<prefix>free_<metric>``.
 
     ``<prefix>intervals`` are {metric: [low, high]}, the 95 % interval over the rows of each metric that is pooled.
+    The baseline may read ``train``, the training rows.
 
     Of several processes each predicts a share of the rows; the first one writes and scores them, the others return nothing.
     """
-    from tasks.metrics import bootstrap
-
     task = predictor.task
     started = time.perf_counter()
     predictions = predictor.predict(examples)
@@ -91,7 +102,7 @@ def measure(predictor: Predictor, examples: Sequence[Example], folder: Path, pre
     metrics = {"rows": len(examples), **task.score(predictions)}
     if free is not None:
         metrics |= {f"free_{name}": value for name, value in task.score(free).items()}
-    metrics["intervals"] = bootstrap.intervals(task.row_statistics(predictions), task.pooled, predictor.seed)
-    metrics |= task.baseline(examples)
+    metrics["intervals"] = task.intervals(predictions, predictor.seed)
+    metrics |= task.baseline(examples, train)
     metrics |= {"predict_runtime": seconds, "predict_rows_per_second": len(examples) / seconds}
     return {f"{prefix}{name}": value for name, value in metrics.items()}

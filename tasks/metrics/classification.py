@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
 import evaluate
 import numpy as np
 
-from tasks.metrics.text import LocalMetric, check_rows, mean
+from tasks.metrics.text import LocalMetric, check_rows
 
 
 class Classification(LocalMetric):
@@ -38,29 +39,33 @@ class Classification(LocalMetric):
             features=datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")}),
         )
 
-    def _compute(self, predictions: list[str], references: list[str], labels: Sequence[str]) -> dict[str, Any]:
+    def rows(self, predictions: Sequence[str], references: Sequence[str], labels: Sequence[str]) -> list[dict[str, float]]:
+        """For each label whether the row is a hit, and how often it names the label: as reference, as prediction."""
         check_rows(predictions, references)
         _check_labels(labels, predictions=predictions, references=references)
-        pairs = Counter(zip(references, predictions, strict=True))
-        matrix = {right: {given: pairs[right, given] for given in labels} for right in labels}
-        per_label = {label: _label_scores(label, matrix) for label in labels}
+        pairs = list(zip(references, predictions, strict=True))
+        return [
+            {f"hits of {label}": pair == (label, label) for label in labels}
+            | {f"uses of {label}": pair.count(label) for label in labels}
+            for pair in pairs
+        ]
+
+    def pool(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Accuracy and macro-F1."""
+        hits, uses = (
+            np.stack([sums[name] for name in sums if name.startswith(kind)], axis=1) for kind in ("hits of ", "uses of ")
+        )  # [sets, labels]
+        f1 = np.divide(2 * hits, uses, out=np.zeros(hits.shape), where=hits > 0)
         return {
-            "accuracy": sum(matrix[label][label] for label in labels) / len(predictions),
-            "macro_f1": mean(scores["f1"] for scores in per_label.values()),
-            "per_label": per_label,
-            "confusion_matrix": matrix,
+            "accuracy": hits.sum(axis=1) / (uses.sum(axis=1) / 2),
+            "macro_f1": np.array([math.fsum(row) / len(row) for row in f1]),
         }
 
-
-def pooled_scores(cells: np.ndarray) -> dict[str, np.ndarray]:
-    """``accuracy`` and ``macro_f1``, [sets], of many confusion matrices [sets, label of reference, label of prediction].
-
-    As ``Classification`` has them: a label that was never right has an F1 of 0.
-    """
-    hits = np.diagonal(cells, axis1=1, axis2=2)  # [sets, labels]
-    seen = cells.sum(axis=1) + cells.sum(axis=2)
-    f1 = np.divide(2 * hits, seen, out=np.zeros(hits.shape), where=hits > 0)
-    return {"accuracy": hits.sum(axis=1) / cells.sum(axis=(1, 2)), "macro_f1": f1.mean(axis=1)}
+    def details(self, predictions: Sequence[str], references: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+        """The scores of each label and the confusion matrix."""
+        pairs = Counter(zip(references, predictions, strict=True))
+        matrix = {right: {given: pairs[right, given] for given in labels} for right in labels}
+        return {"per_label": {label: _label_scores(label, matrix) for label in labels}, "confusion_matrix": matrix}
 
 
 def majority_label(references: Sequence[str], labels: Sequence[str]) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import datasets
 import evaluate
+import numpy as np
 
-from tasks.metrics.text import LocalMetric, check_texts, mean, nfc
+from tasks.metrics.text import TEXTS, LocalMetric, check_texts, nfc
 
 # The script puts a space for these, and nothing for the rest of ASCII punctuation: A(B) is two words, A-B is one.
 _BRACKETS_AND_QUOTES = str.maketrans(dict.fromkeys("'\"《》<>〈〉()‘’", " "))
@@ -40,18 +40,17 @@ class Korquad(LocalMetric):
             description="Exact match and character F1 of KorQuAD 1.0, in percent.",
             citation=_CITATION,
             inputs_description="predictions: list of answers; references: for each of them a list of right answers.",
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Value("string"),
-                    "references": datasets.Sequence(datasets.Value("string")),
-                }
-            ),
+            features=TEXTS,
             reference_urls=["https://korquad.github.io", "https://arxiv.org/abs/1909.07005"],
         )
 
-    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, float]:
-        rows = korquad_rows(predictions, references)
-        return {key: 100.0 * mean(row[key] for row in rows) for key in ("exact_match", "f1")}
+    def rows(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[dict[str, float]]:
+        """The two scores of each question, 0 to 1, and the row itself. Raises ValueError as ``korquad_rows``."""
+        return [{"rows": 1, **row} for row in korquad_rows(predictions, references)]
+
+    def pool(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Means over the questions, in percent."""
+        return {name: 100.0 * means for name, means in super().pool(sums).items()}
 
 
 def normalize_answer(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import datasets
 import evaluate
@@ -16,15 +16,18 @@ from tasks.metrics.text import LocalMetric, check_rows
 class LanguageModel(LocalMetric):
     """Perplexity, bits per character and tokens per character, over all texts together.
 
-    ``compute(predictions=[nats], references=[{"tokens": n, "characters": m}])``, one row a text: the negative log-
-    likelihood of the text in nats, summed over its tokens; the number of tokens in that sum; and the number of code
-    points of the text (``len``). The end-of-text token is a token to predict, but no character.
+    ``compute(predictions=[nats], references=[{"tokens": n, "characters": m, "unknown_tokens": k}])``, one row a text: the
+    negative log-likelihood of the text in nats, summed over its tokens; the number of tokens in that sum; the number of
+    code points of the text (``len``); and how many of the tokens stand for characters that the tokenizer does not have.
+    The end-of-text token is a token to predict, but no character.
 
     Returns:
         ``perplexity``: e to the nats per token, 1 or more; ``inf`` where it is too large for a float. Compare it only
             between models with the same tokenizer: longer tokens are fewer, and harder to predict.
         ``bits_per_character``: nats / ln 2 / characters, 0 or more. Comparable between tokenizers.
         ``tokens_per_character``: how finely the tokenizer cuts; far above 1 it writes Hangul in bytes.
+        ``unknown_token_share``, 0 to 1. A tokenizer that reads rare characters as ``<unk>`` has an easier text before it:
+            compare bits per character only where this is 0.
 
     Raises ValueError where there are no rows, the numbers differ, a likelihood is missing, infinite or not a number, a
     count is negative, or there are no tokens or no characters in all.
@@ -34,44 +37,40 @@ class LanguageModel(LocalMetric):
         return evaluate.MetricInfo(
             description="Perplexity, bits per character and tokens per character of a language model.",
             citation="",
-            inputs_description="predictions: summed nats of each text; references: its tokens and characters.",
+            inputs_description="predictions: summed nats of each text; references: counts of its tokens and characters.",
             features=datasets.Features(
                 {
                     "predictions": datasets.Value("float64"),
-                    "references": {"tokens": datasets.Value("int64"), "characters": datasets.Value("int64")},
+                    "references": {name: datasets.Value("int64") for name in ("tokens", "characters", "unknown_tokens")},
                 }
             ),
         )
 
-    def _compute(self, predictions: list[float], references: list[dict[str, int]]) -> dict[str, float]:
+    def rows(self, predictions: Sequence[float], references: Sequence[Mapping[str, int]]) -> list[dict[str, float]]:
+        """Nats, tokens, characters and unknown tokens of each text."""
         check_rows(predictions, references)
         for row, (nats, counts) in enumerate(zip(predictions, references, strict=True), start=1):
             if nats is None or not math.isfinite(nats):
                 raise ValueError(f"row {row}: the negative log-likelihood is {nats}, not a finite number of nats")
-            if counts["tokens"] < 0 or counts["characters"] < 0:
+            if any(count < 0 for count in counts.values()):
                 raise ValueError(f"row {row}: a count is negative: {counts}")
-        tokens = sum(counts["tokens"] for counts in references)
-        characters = sum(counts["characters"] for counts in references)
+        tokens, characters = (sum(counts[name] for counts in references) for name in ("tokens", "characters"))
         if not tokens or not characters:
             raise ValueError(f"nothing to score: the texts have {tokens} tokens and {characters} characters in all")
-        scores = pooled_scores(np.float64(math.fsum(predictions)), np.float64(tokens), np.float64(characters))
-        return {name: float(score) for name, score in scores.items()}
+        return [{"nats": nats, **counts} for nats, counts in zip(predictions, references, strict=True)]
 
-
-def pooled_scores(nats: np.ndarray, tokens: np.ndarray, characters: np.ndarray) -> dict[str, np.ndarray]:
-    """What ``LanguageModel`` returns, elementwise: of sums over the texts of many sets, arrays [sets].
-
-    NaN for a set that has no tokens or no characters: for one alone that is a mistake, among resamples it is chance.
-    """
-    some = (tokens > 0) & (characters > 0)
-    tokens, characters = np.where(some, tokens, np.nan), np.where(some, characters, np.nan)
-    with np.errstate(over="ignore"):
-        perplexity = np.exp(nats / tokens)
-    return {
-        "perplexity": perplexity,
-        "bits_per_character": nats / np.log(2) / characters,
-        "tokens_per_character": tokens / characters,
-    }
+    def pool(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All figures. NaN for a set without tokens or characters: of all rows a mistake, among resamples it is chance."""
+        some = (sums["tokens"] > 0) & (sums["characters"] > 0)
+        tokens, characters = (np.where(some, sums[name], np.nan) for name in ("tokens", "characters"))
+        with np.errstate(over="ignore"):
+            perplexity = np.exp(sums["nats"] / tokens)
+        return {
+            "perplexity": perplexity,
+            "bits_per_character": sums["nats"] / np.log(2) / characters,
+            "tokens_per_character": tokens / characters,
+            "unknown_token_share": sums["unknown_tokens"] / tokens,
+        }
 
 
 def unigram_bits_per_character(texts: Sequence[str]) -> float:

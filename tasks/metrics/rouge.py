@@ -19,13 +19,12 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import datasets
 import evaluate
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import Tokenizer
 
 from tasks.metrics.kiwi import morphemes, tokenizer_name
-from tasks.metrics.text import LocalMetric, check_texts, mean, nfc
+from tasks.metrics.text import TEXTS, LocalMetric, check_texts, nfc
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
 
@@ -76,19 +75,17 @@ class KoreanRouge(LocalMetric):
             description="ROUGE over Korean morphemes, white-space words and syllables.",
             citation=_CITATION,
             inputs_description="predictions: list of texts; references: for each of them a list of one or more texts.",
-            features=datasets.Features(
-                {
-                    "predictions": datasets.Value("string"),
-                    "references": datasets.Sequence(datasets.Value("string")),
-                }
-            ),
+            features=TEXTS,
             reference_urls=["https://aclanthology.org/W04-1013", "https://github.com/bab2min/kiwipiepy"],
         )
 
-    def _compute(self, predictions: list[str], references: list[list[str]]) -> dict[str, Any]:
-        rows = rouge_rows(predictions, references)
-        means: dict[str, Any] = {key: mean(row[key] for row in rows) for key in rows[0]}
-        return {**means, "rouge_tokenizer": tokenizer_name()}
+    def rows(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[dict[str, float]]:
+        """The nine scores of each row, and the row itself. Raises ValueError as ``rouge_rows``."""
+        return [{"rows": 1, **row} for row in rouge_rows(predictions, references)]
+
+    def details(self, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, Any]:
+        """The analyser and its version."""
+        return {"rouge_tokenizer": tokenizer_name()}
 
 
 def rouge_rows(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[dict[str, float]]:

@@ -1,22 +1,31 @@
-"""What the metrics share: an ``evaluate.Metric`` that leaves nothing behind, and checks of the rows it is given."""
+"""What the metrics share: an ``evaluate.Metric`` whose figures and intervals follow from its rows, and checks of rows."""
 
 from __future__ import annotations
 
 import math
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import datasets
 import evaluate
+import numpy as np
+
+from tasks.metrics.bootstrap import intervals
+
+#: Columns of a metric that compares texts: one prediction, one or more right ones.
+TEXTS = datasets.Features(
+    {"predictions": datasets.Value("string"), "references": datasets.Sequence(datasets.Value("string"))}
+)
 
 
 class LocalMetric(evaluate.Metric):
-    """A metric that needs neither the network nor a writable cache folder.
+    """A metric that is told once: ``rows`` and ``pool``. ``compute`` and ``intervals`` follow from them.
 
-    ``evaluate.load`` asks the network for every metric, so the metrics here are classes that are instantiated directly:
-    ``KoreanRouge().compute(predictions=[...], references=[...])``. Rows are kept in memory; with
-    ``keep_in_memory=False`` they go through a file below ``HF_HOME`` as in any other metric.
+    It needs neither the network nor a writable cache folder. ``evaluate.load`` asks the network for every metric, so the
+    metrics here are classes that are instantiated directly: ``KoreanRouge().compute(predictions=[...], references=[...])``.
+    Rows are kept in memory; with ``keep_in_memory=False`` they go through a file below ``HF_HOME`` as in any other metric.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -28,16 +37,38 @@ class LocalMetric(evaluate.Metric):
         # fail the scoring that comes after hours of training.
         return os.fspath(self._data_dir_root) if self.keep_in_memory else super()._build_data_dir()
 
+    def rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[dict[str, float]]:
+        """What each row adds to the sums that ``pool`` takes, the same keys in every row.
+
+        Raises:
+            ValueError: something cannot be scored.
+        """
+        raise NotImplementedError
+
+    def pool(self, sums: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The figures, elementwise: arrays [sets] to arrays [sets]. Here the means, where each row adds 1 to ``rows``.
+
+        Each element is a set of rows of its own, such as one resample of a bootstrap. NaN where a set has no such figure.
+        """
+        return {name: values / sums["rows"] for name, values in sums.items() if name != "rows"}
+
+    def details(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:
+        """What ``compute`` returns beside the figures of ``pool``."""
+        return {}
+
+    def _compute(self, **columns: Any) -> dict[str, Any]:
+        rows = self.rows(**columns)
+        sums = {name: np.array([math.fsum(row[name] for row in rows)]) for name in rows[0]}
+        return {name: float(value) for name, [value] in self.pool(sums).items()} | self.details(**columns)
+
+    def intervals(self, seed: int, **columns: Any) -> dict[str, list[float]]:
+        """The 95 % interval [low, high] over the rows of each figure of ``pool``; ``columns`` are those of ``compute``."""
+        return intervals(self.rows(**columns), self.pool, seed)
+
 
 def nfc(text: str) -> str:
     """``text`` with every Hangul syllable as one code point. macOS and some web pages write it as two or three."""
     return unicodedata.normalize("NFC", text)
-
-
-def mean(values: Iterable[float]) -> float:
-    """The mean of at least one number, the same whatever the order of the numbers."""
-    numbers = list(values)
-    return math.fsum(numbers) / len(numbers)
 
 
 def check_rows(predictions: Sequence[Any], references: Sequence[Any]) -> None:

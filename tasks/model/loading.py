@@ -191,6 +191,8 @@ def weights_error(model_args: ModelArguments) -> UserError | None:
         if path.suffix == ".bin":
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError as error:
+                return pickle_error(name, error)
             except (OSError, RuntimeError, EOFError) as error:
                 problem = f"{path.name} is damaged or cut off ({' '.join(str(error).split())[:100]})"
         if problem:
@@ -204,7 +206,7 @@ def pickle_error(name: str, error: pickle.UnpicklingError) -> UserError:
     """What to tell of a pickle that torch refuses to read: it calls what makes no tensor, or is no file of torch."""
     called = re.search(r"GLOBAL (\S+)", str(error))
     if called is None:
-        return UserError(f"{name}: the file of its weights is none (a pointer of git-lfs, or a page?); download it again")
+        return UserError(f"{name}: its weights are no file of torch (a git-lfs pointer, or a web page?); download it again")
     return UserError(
         f"{name}: its weights are a pickle that would run code ({called[1]}), so it is not read; take a model whose weights "
         "are safetensors, or tensors alone"

@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 from tasks.base import Example, Task
 from tasks.errors import UserError
 from tasks.preparing.encoding import COUNTS, Encoder, encode
+from tasks.preparing.overlap import SHARED, digest_of
 from tasks.preparing.splits import format_examples, format_rows, load_raw_datasets
 from tasks.reading.sources import find_source
 
@@ -96,11 +97,11 @@ class Stream:
                     return
 
     def _digest(self, row: dict[str, Any]) -> bytes:
-        return hashlib.blake2b(repr(row[self.task.input_columns[0].name]).encode(), digest_size=16).digest()
+        return digest_of(row[self.task.input_columns[0].name])
 
     @cached_property
     def _training(self) -> IterableDataset:
-        """The training rows: without those that are measured on, whatever text they have, wherever they stand."""
+        """The training rows: without those that were drawn from them, wherever their text stands again."""
         if not self._draws:
             return self._train
         held = {self._digest(row) for row in self._measured["validation"]}
@@ -113,7 +114,10 @@ class Stream:
                 yield row.completion
 
     def encode(self, encoder: Encoder) -> tuple[dict[str, Any], dict[str, list[Example]], dict[str, dict[str, int]]]:
-        """As ``RunData.encode``. The counts of train are filled in when training has ended."""
+        """As ``RunData.encode``. The counts of train are filled in when training has ended.
+
+        Of rows that were not drawn from train nobody knows beforehand whether they stand there too: these are not counted.
+        """
         from datasets.distributed import split_dataset_by_node
 
         datasets: dict[str, Dataset | TextStream] = {}
@@ -125,6 +129,7 @@ class Stream:
             datasets[split] = encode(encoder, examples[split], split, counts, prompts_too=True)
             counts[split] |= {"skipped": skipped} if skipped else {}
         if "train" in self.splits:
+            counts["validation"] |= {SHARED: 0} if self._draws else {}
             args = self.args
             seed = args.seed if args.data_seed is None else args.data_seed
             rows = self._training.shuffle(seed=seed, buffer_size=self.data_args.shuffle_buffer_size)

@@ -5,27 +5,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import get_task
+from tasks import task_of
 from tasks.base import Task
 from tasks.errors import UserError
+from tasks.preparing.overlap import SHARED
 from tasks.publishing.base_models import BaseModel
 from tasks.publishing.facts import repeatable
 from tasks.publishing.license import credit, license_metadata, resolve_license
 from tasks.publishing.license_table import LICENSES
 from tasks.publishing.merge import note_sections
-from tasks.publishing.metadata import card_metadata, metrics_of, split_name
+from tasks.publishing.metadata import baseline_label, card_metadata, metric_of, metrics_of, split_name
 from tasks.publishing.report import Base, RunReport
 from tasks.publishing.snippet import usage_snippet
-from tasks.publishing.words import baseline_label, metric_label
 from tasks.run_folder import PREDICTIONS_FILE
 
 if TYPE_CHECKING:
     from tasks.arguments.publishing import PublishArguments
-
-TEMPLATES = Path(__file__).resolve().parents[2] / "model_cards"
 
 
 def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
@@ -68,7 +67,7 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         license = license_for(report.base, report.data.license, publish_args)
     except UserError:
         license = None
-    task, language = get_task(report.config.task), publish_args.card_language or "en"
+    task, language = task_of(report.config), publish_args.card_language or "en"
     name = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
     values = {
         "card_data": card_metadata(report, license=license, name=name).to_yaml(),
@@ -85,7 +84,8 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         **_training(task, report, language),
         **_license(report, publish_args, license, language),
     }
-    path = Path(publish_args.card_template or TEMPLATES / f"{language}.md")
+    own = publish_args.card_template
+    path = Path(own) if own else files("model_cards") / f"{language}.md"
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
     try:
         return note_sections(environment.from_string(path.read_text("utf-8")).render(values))
@@ -121,7 +121,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         rows = [
             {
                 "name": metric,
-                "label": metric_label(metric, language),
+                "label": getattr(metric_of(task, metric), language),
                 "value": number(value),
                 "interval": f"{number(intervals[metric][0])} - {number(intervals[metric][1])}"
                 if metric in intervals
@@ -137,7 +137,8 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "of": split_name(report.data, split),
                 "share": report.data.validation_share if split == "validation" else None,
                 "rows": results[f"{prefix}rows"],
-                "baseline_name": baseline_label(results.get(f"{prefix}baseline", ""), language),
+                "shared": results.get("counts", {}).get(split, {}).get(SHARED),
+                "baseline_name": baseline_label(task, results.get(f"{prefix}baseline", ""), language),
                 "metrics": rows,
                 "values": metrics,
                 "baselines": baseline,
@@ -158,8 +159,9 @@ def _headline(task: Task, table: dict[str, Any]) -> dict[str, Any] | None:
     if row is None:
         return None
     value, baseline = table["values"][task.main_metric], table["baselines"][task.main_metric]
-    worse = baseline is not None and (value <= baseline if task.metrics[task.main_metric] else value >= baseline)
-    return {**row, "rows": table["rows"], "baseline_name": table["baseline_name"], "below_baseline": worse}
+    worse = baseline is not None and (value <= baseline if task.metrics[task.main_metric].higher else value >= baseline)
+    of_table = {name: table[name] for name in ("split", "rows", "shared", "baseline_name")}
+    return {**row, **of_table, "below_baseline": worse}
 
 
 def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
@@ -186,7 +188,11 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     results = report.results
     timed = {} if report.resumed else results
     columns = list(dict.fromkeys(name for row in results.get("counts", {}).values() for name in row))
-    counts = {split: [f"{row.get(name, 0):,}" for name in columns] for split, row in results.get("counts", {}).items()}
+    # What happened to no row is not in the counts; rows shared with train are, unless nobody has counted them.
+    counts = {
+        split: ["-" if name == SHARED and name not in row else f"{row.get(name, 0):,}" for name in columns]
+        for split, row in results.get("counts", {}).items()
+    }
     # A label is chosen, not written.
     settings = {} if task.output_type == "multiple_choice" else report.config.generation
     shown = ["max_new_tokens", "num_beams", "do_sample", "repetition_penalty", "no_repeat_ngram_size"]

@@ -9,11 +9,11 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from tasks import get_task
+from tasks import TASKS, task_of
+from tasks.base import Metric, Task
 from tasks.publishing.base_models import BaseModel
 from tasks.publishing.license import license_metadata
 from tasks.publishing.report import Data, RunReport
-from tasks.publishing.words import METRICS, metric_id, metric_label
 
 #: Numbers of all_results.json that measure the run, not the model.
 NOT_METRICS = (
@@ -28,6 +28,20 @@ NOT_METRICS = (
     "seed",
     "eval_runtime",
 )
+
+#: What every run has, whatever its task.
+LOSS = {"eval_loss": Metric("loss", "loss (nats per labelled token)", "손실 (레이블 토큰당 nat)")}
+
+
+def metric_of(task: Task, name: str) -> Metric:
+    """What a figure of all_results.json is called. Without a name of its own, ``per_label.neutral.f1`` is an ``f1``."""
+    label = name.removeprefix("per_label.")
+    return (task.metrics | LOSS).get(name) or Metric(name.rsplit(".", 1)[-1], label, label)
+
+
+def baseline_label(task: Task, name: str, language: str) -> str:
+    """What people call a baseline."""
+    return task.baselines.get(name, name) if language == "ko" else name
 
 
 def metrics_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -57,7 +71,7 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
     The Hub checks nothing of it and neither does ``ModelCardData`` (numpy numbers become ``!!python/object``), so values
     are made plain here and ``lint`` reads them again.
     """
-    task = get_task(report.config.task)
+    task = task_of(report.config)
     base, data = report.base, report.data
     # An adapter belongs to the very model that it was trained on; one of a local fine-tune is no adapter of what that was.
     relation = "adapter" if report.adapter and base.name == base.hub_id else "finetune"
@@ -70,8 +84,8 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
             dataset_split=split_name(data, split),
             dataset_revision=dataset_revision(data, split),
             dataset_args={"rows": int(report.results[f"{prefix}rows"])},
-            metric_type=metric_id(metric),
-            metric_name=metric_label(metric, "en"),
+            metric_type=metric_of(task, metric).hub,
+            metric_name=metric_of(task, metric).en,
             metric_value=value,
         )
         for split, prefix in (("validation", ""), ("test", "test_"))
@@ -100,7 +114,9 @@ def is_of_a_run(result: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
     """
     dataset, kind, name = result.get("dataset"), metric.get("type"), str(metric.get("name"))
     rows = dataset.get("args") if isinstance(dataset, Mapping) else None
-    named = any((kind, name) == known[:2] for known in METRICS.values()) or name.endswith(f".{kind}")  # neutral.f1
+    ours = [LOSS, *(task.metrics for task in TASKS.values())]
+    named = any((kind, name) == (known.hub, known.en) for metrics in ours for known in metrics.values())
+    named = named or name.endswith(f".{kind}")  # neutral.f1
     return "source" not in result and isinstance(rows, Mapping) and list(rows) == ["rows"] and named
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import get_task
+from tasks import task_of
 from tasks.errors import Interrupted, UserError
 from tasks.publishing.card import license_for, render_card
 from tasks.publishing.facts import ROOT, adapter_base
@@ -57,9 +57,8 @@ def compose_card(
     if local is None or on_hub is None:
         return merge_cards(local or on_hub, generated)
     results, added = owner_results(on_hub), owner_results(local)
-    if _published(folder).get(f"{repo_id} results") != _digest(
-        str(added)
-    ):  # else they stand on the Hub, or were removed there
+    # As they were published, those of the Hub are newer: corrected there, or taken away.
+    if _published(folder).get(f"{repo_id} results") != _digest(str(added)):
         datasets = [result.get("dataset") for _, _, result in results]
         results += [entry for entry in added if entry[2].get("dataset") not in datasets]
     texts = {"local": owner_text(local), "hub": owner_text(on_hub)}
@@ -175,7 +174,7 @@ def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) 
 
 def headline(report: RunReport) -> str:
     """The first line of a commit: the task and its main figure."""
-    task, metrics = get_task(report.config.task), metrics_of(report.results)
+    task, metrics = task_of(report.config), metrics_of(report.results)
     value = metrics.get(task.main_metric)
     return f"{task.name}, {task.main_metric} {value:.4g} on validation" if value is not None else task.name
 
@@ -201,7 +200,10 @@ def resume_command(release: Release, destination: Destination) -> str:
         (switches if value is True else flags)[f"--{name}"] = value if value is True else str(value)
     words = [word for flag, value in flags.items() if value for word in (flag, value)]
     words += [flag for flag, given in switches.items() if given]
-    script = "scripts/publish.py" if os.path.isfile("scripts/publish.py") else str(ROOT / "scripts" / "publish.py")
+    # Of a wheel there is no scripts/ beside tasks/, but the script that runs lies beside publish.py.
+    places = ("scripts", ROOT / "scripts", Path(sys.argv[0]).resolve().parent)
+    found = (str(path) for place in places if (path := Path(place, "publish.py")).is_file())
+    script = next(found, "scripts/publish.py")
     return shlex.join(["python", script, str(release.folder), *words])
 
 

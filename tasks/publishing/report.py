@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tasks import TASKS
 from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG
 from tasks.run_folder import RESULTS_FILE, RunConfig, write_json
@@ -104,7 +105,8 @@ class RunReport:
         config = RunConfig.load(folder)
         if config is None:
             raise UserError(f"{folder}: no task.json there, so it is not the folder of a finished run")
-        from_scratch = {"from_scratch": True} if config.task == "scratch" else {"name": config.base_model}
+        task = TASKS.get(config.task)
+        from_scratch = {"from_scratch": True} if task and task.from_scratch else {"name": config.base_model}
         known = _read(folder / REPORT_FILE) or {"base": from_scratch}
         try:
             known |= {"base": Base(**known.get("base", {})), "data": Data(**known.get("data", {}))}

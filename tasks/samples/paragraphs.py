@@ -7,6 +7,9 @@ import random
 from echoes import echo
 from stories import conversation, scene
 
+TASK = "generate"
+COUNTS = (2400, 100)  # rows in training, rows in validation
+
 #: Kinds of paragraphs, and how many of each come in a hundred.
 KINDS = {echo: 45, conversation: 40, scene: 15}
 

@@ -9,6 +9,9 @@ from josa import fill
 from outings import context_with_question
 from slots import Slots
 
+TASK = "qa"
+COUNTS = (1000, 100)  # rows in training, rows in validation
+
 
 @dataclass(frozen=True)
 class Family:

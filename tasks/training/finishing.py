@@ -38,7 +38,7 @@ def plot_loss(log_history: list[dict[str, Any]], path: str | Path) -> None:
 
 
 def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """Measure the rows that training never saw; write predictions, all_results.json and loss.png, print and return figures.
+    """Measure the rows of validation and test; write predictions, all_results.json and loss.png, print and return figures.
 
     ``counts`` are those of ``RunData``. Every process takes part; the first one writes and prints.
     """
@@ -49,11 +49,11 @@ def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) 
         results["eval_loss"] = trainer.evaluate_loss()
     if args.do_train:
         trainer.save_state()
-    folder = Path(args.output_dir)
+    folder, examples = Path(args.output_dir), evaluator.examples
     with trainer.whole_model():
         for split, prefix in (("validation", ""), ("test", "test_")):
-            if split in evaluator.examples and (args.do_eval or args.do_predict):
-                results |= measure(evaluator.predictor, evaluator.examples[split], folder, prefix)
+            if split in examples and (args.do_eval or args.do_predict):
+                results |= measure(evaluator.predictor, examples[split], folder, prefix, examples.get("train"))
     if not is_first():
         return results
     results |= trainer.train_metrics

@@ -58,6 +58,11 @@ BASELINES: dict[str, dict[str, Any]] = {
     "generate": {"baseline": "character unigrams", "baseline_bits_per_character": 4.5},
 }
 BASELINES["scratch"] = BASELINES["generate"]
+for name in TASKS.keys() - METRICS.keys():  # of every other task a figure for each of its metrics
+    METRICS[name] = {metric: 0.40625 + n / 64 for n, metric in enumerate(get_task(name).metrics)}
+    INTERVALS[name] = {metric: [value - 0.03125, value + 0.03125] for metric, value in METRICS[name].items()}
+    BASELINES[name] = {f"baseline_{metric}": 0.34375 for metric in METRICS[name]}
+    BASELINES[name]["baseline"] = next(iter(get_task(name).baselines))
 
 ARGUMENTS = {
     "adam_beta1": 0.9, "bf16": True, "dtype": "float32", "gradient_checkpointing": False, "learning_rate": 5e-05,
@@ -125,7 +130,7 @@ def full_report(task_name: str) -> RunReport:
     # fmt: off
     return RunReport(
         config=config_of(task_name, generation=settings),
-        base=Base(from_scratch=True) if task_name == "scratch" else base,
+        base=Base(from_scratch=True) if get_task(task_name).from_scratch else base,
         data=Data(
             source="files",
             license="cc-by-4.0",
@@ -156,8 +161,10 @@ def full_report(task_name: str) -> RunReport:
             "total_flos": 1.5e16, "train_loss": 1.75, "epoch": 2.0, "train_tokens_per_second": 8123.4,
             "counts": {
                 "train": {"rows": 100_000, "skipped": 12, "cut": 3456, "tokens": 30_000_000, "labelled_tokens": 2_500_000},
-                "validation": {"rows": 1096, "cut": 38, "tokens": 330_000, "labelled_tokens": 27_000},
-                "test": {"rows": 512, "tokens": 150_000, "labelled_tokens": 12_500},
+                "validation": {
+                    "rows": 1096, "cut": 38, "tokens": 330_000, "labelled_tokens": 27_000, "shared_with_train": 12,
+                },
+                "test": {"rows": 512, "tokens": 150_000, "labelled_tokens": 12_500, "shared_with_train": 0},
             },
         },
         log=[

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tasks import get_task
 from tests.conftest import Finished, run_main, write_rows
-
-# Written with syllables of tests.conftest.CORPUS alone: to its tokenizer all others are the same <unk>.
-PEOPLE = ["민준이", "서연이", "시연이", "도준이", "민서", "도연이", "서준이", "연서"]
-PLACES = ["도서관", "공원", "시청", "서울", "부산", "바다", "도시", "수도"]
+from tests.helpers.task_rows import PEOPLE, PLACES, TRAINED, rows_of
 
 #: Eight rows a task, each with an answer of its own.
-ROWS = {
+ROWS = {name: rows_of(get_task(name)) for name in TRAINED} | {
     "generate": [{"text": f"{who} {where}에서 책을 빌렸다."} for who, where in zip(PEOPLE, PLACES)],
     "summarize": [
         {"document": f"{who} {where}에서 책을 빌렸다. 날씨가 맑다.", "summary": f"{who} {where}"}

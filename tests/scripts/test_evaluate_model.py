@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from tasks import get_task
+from tests.helpers.task_rows import TRAINED
 
 
 def results(folder):
     return json.loads((folder / "all_results.json").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("task", ["generate", "summarize", "nli", "qa"])
+@pytest.mark.parametrize("task", TRAINED)
 def test_it_gives_the_figures_of_the_run_itself(run_script, finished, files, tmp_path, task):
     folder = finished(task)
     result = run_script("evaluate_model", folder, "--validation_file", files[task][1], "--output_dir", tmp_path / "out")

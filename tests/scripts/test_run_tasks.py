@@ -13,11 +13,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
 from tasks import get_task
 from tasks.arguments.generation import GenerationArguments
+from tasks.base import BOS
 from tasks.inference.loading import load_predictor
+from tasks.reading.sources import SAMPLES
 from tests.conftest import ROOT, model_args
+from tests.helpers.task_rows import TRAINED
+from tests.scripts.conftest import ROWS
 
-TASKS = ["generate", "summarize", "nli", "qa"]
-BASELINES = {"generate": "character unigrams", "summarize": "lead sentence", "nli": "majority label", "qa": "word matching"}
 CONTRACT = {
     "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "task.json",
     "all_results.json", "predictions.jsonl", "loss.png", "trainer_state.json",
@@ -32,7 +34,7 @@ def lines(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TRAINED)
 def test_a_run_leaves_the_files_of_the_contract_and_no_pickled_arguments(finished, task):
     folder = finished(task)
     names = {path.name for path in folder.iterdir()}
@@ -42,11 +44,11 @@ def test_a_run_leaves_the_files_of_the_contract_and_no_pickled_arguments(finishe
     assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TRAINED)
 def test_results_have_the_metric_its_baseline_and_the_counts(finished, task):
     results = read(finished(task) / "all_results.json")
     assert (results["task"], results["rows"], results["seed"]) == (task, 8, 42)
-    assert results["baseline"] == BASELINES[task]
+    assert results["baseline"] in get_task(task).baselines
     metric = get_task(task).main_metric
     assert isinstance(results[metric], float)
     assert isinstance(results[f"baseline_{metric}"], float)
@@ -59,7 +61,7 @@ def test_results_have_the_metric_its_baseline_and_the_counts(finished, task):
         assert results[name] > 0
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TRAINED)
 def test_a_test_file_is_measured_under_names_of_its_own(finished, task):
     folder = finished(task)
     results = read(folder / "all_results.json")
@@ -70,7 +72,7 @@ def test_a_test_file_is_measured_under_names_of_its_own(finished, task):
     assert lines(folder / "test_predictions.jsonl") != []
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TRAINED)
 def test_predictions_are_one_row_for_each_validation_row_in_order(finished, files, task):
     rows = lines(finished(task) / "predictions.jsonl")
     source = lines(Path(files[task][1]))
@@ -78,10 +80,10 @@ def test_predictions_are_one_row_for_each_validation_row_in_order(finished, file
     assert [set(row) for row in rows] == [{"id", "prompt", "prediction", "references", "scores"}] * 8
     assert [row["id"] for row in rows] == [f"validation-{n}" for n in range(8)]
     assert [row["references"] for row in rows] == [list(example.references) for example in examples]
-    if task != "generate":
+    if get_task(task).output_type != "loglikelihood":  # there it is the beginning that was continued
         assert [row["prompt"] for row in rows] == [example.prompt_text for example in examples]
-    if task == "nli":
-        assert all(set(row["scores"]) == {"entailment", "neutral", "contradiction"} for row in rows)
+    if get_task(task).output_type == "multiple_choice":
+        assert all(list(row["scores"]) == list(get_task(task).label_words) for row in rows)
 
 
 def test_metrics_can_be_computed_again_from_the_predictions_file(finished):
@@ -94,7 +96,7 @@ def test_metrics_can_be_computed_again_from_the_predictions_file(finished):
         assert get_task(task).score(predictions)[metric] == read(finished(task) / "all_results.json")[metric]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TRAINED)
 def test_the_folder_works_without_this_project(finished, kogpt2_folder, task):
     folder = str(finished(task))
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -109,17 +111,17 @@ def test_the_folder_works_without_this_project(finished, kogpt2_folder, task):
     assert text.startswith("서울은")
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TRAINED)
 def test_plain_tokenizers_give_the_ids_that_training_used(finished, task):
     folder = str(finished(task))
     predictor = load_predictor(model_args(folder), GenerationArguments())
     plain = AutoTokenizer.from_pretrained(folder)
-    row = {"id": "1", "text": "서울은 수도", "document": "서울은 수도이다. 😂 ㅠㅠ", "premise": "비가 온다.",
-           "hypothesis": "날씨가 맑다.", "context": "서울은 수도", "question": "누가?"}  # fmt: skip
-    example = predictor.task.input_example(row)
-    by_hand = [plain.bos_token_id] if task == "generate" else []
-    for part in example.prompt[1:] if task == "generate" else example.prompt:
-        by_hand += plain(getattr(part, "text", part), add_special_tokens=False).input_ids
+    first = predictor.task.input_columns[0].name
+    example = predictor.task.input_example({**ROWS[task][0], "id": "1", first: "서울은 수도이다. 😂 ㅠㅠ"})
+    by_hand = []
+    for part in example.prompt:
+        text = plain.bos_token if part == BOS else getattr(part, "text", part)
+        by_hand += plain(text, add_special_tokens=False).input_ids
     assert predictor.encoder.prompts([example]) == [[by_hand]]
     for separator, index in read(finished(task) / "task.json")["separators"].items():
         assert plain.convert_tokens_to_ids(separator) == index
@@ -133,7 +135,7 @@ def test_task_json_holds_what_inference_needs(finished):
     assert (task["task"], task["task_version"], task["max_length"], task["max_new_tokens"]) == ("nli", 1, 128, 12)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [name for name in TRAINED if (SAMPLES / name).is_dir()])
 def test_the_bundled_sample_trains(run_script, kogpt2_folder, tmp_path, task):
     result = run_script(
         f"run_{task}", "--model", kogpt2_folder, "--sample_data", "--max_train_samples", 16, "--max_eval_samples", 4,
@@ -213,7 +215,7 @@ def test_in_a_process_of_its_own(kogpt2_folder, files, tmp_path):
 
 @pytest.mark.parametrize(
     ("script", "flags"),
-    [(f"run_{task}", ["--train_file", "--column_map", "--num_beams", "--metric_for_best_model"]) for task in TASKS]
+    [(f"run_{task}", ["--train_file", "--column_map", "--num_beams", "--metric_for_best_model"]) for task in TRAINED]
     + [
         ("run_scratch", ["--vocab_size", "--model_size", "--n_positions"]),
         ("predict", ["--input_file", "--num_return_sequences", "model_folder"]),

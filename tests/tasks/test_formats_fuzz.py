@@ -12,32 +12,21 @@ from tasks import TASKS, get_task
 from tasks.base import RowError, Source
 from tasks.errors import UserError
 from tasks.inference.inputs import input_examples, read_inputs, rows_of_lines
-from tasks.nli import LABEL_ALIASES
 from tasks.preparing.splits import format_examples
 from tasks.reading.columns import columns_of, load_rows
 from tasks.reading.hub_data import load_split
 from tasks.reading.rows import Row, checked
 from tasks.run_folder import RunConfig
 from tests.helpers.fuzz import EXAMPLES, fuzz, is_writable, json_values, rows_or_error, texts
+from tests.helpers.task_rows import rows_of
 
 NAMES = sorted(TASKS)
 
-SOUND = {
-    "text": "서울은 수도이다.",
-    "document": "서울은 수도이다.",
-    "summary": "수도",
-    "premise": "비가 온다.",
-    "hypothesis": "맑다.",
-    "label": "neutral",
-    "context": "서울은 수도이다.",
-    "question": "수도는?",
-    "answers": {"text": ["서울"], "answer_start": [0]},
-}
 
-
-def rows_of(task, values=json_values):
+def any_rows_of(task, values=json_values):
     """Rows of the task in which any column may hold anything."""
-    column = {column.name: values | st.just(SOUND[column.name]) for column in columns_of(task)}
+    sound = rows_of(task)[0]
+    column = {column.name: values | st.just(sound[column.name]) for column in columns_of(task)}
     return st.lists(st.fixed_dictionaries({"id": values, **column}), min_size=1, max_size=3)
 
 
@@ -49,17 +38,17 @@ def check_examples(task, rows, examples):
         names = [column.name for column in task.input_columns] if texts else []
         assert texts == [row[name] for name in names]
         assert all(isinstance(text, str) and is_writable(text) and text.strip() for text in texts)
-        if task.name == "nli":
-            label = row["label"]
-            assert not isinstance(label, bool)
-            known = LABEL_ALIASES[str(int(label) if isinstance(label, float) else label).strip().lower()]
+        target = row[(task.target_columns or task.input_columns)[0].name]
+        if task.label_words:
+            assert not isinstance(target, bool)
+            given = str(int(target) if isinstance(target, float) else target).strip().lower()
+            known = task.label_aliases.get(given, given)
             assert (example.references, example.completion) == ((known,), task.label_words[known])
-        elif task.name == "qa":
+        elif task.extractive:
             keep = example.prompt[0].keep
-            assert example.completion and row["context"][slice(*keep)] == example.completion
-            assert json.dumps(example.completion)[1:-1] in json.dumps(row["answers"])
+            assert example.completion and row[task.input_columns[0].name][slice(*keep)] == example.completion
+            assert json.dumps(example.completion)[1:-1] in json.dumps(target)
         else:
-            target = row[(task.target_columns or task.input_columns)[0].name]
             assert isinstance(target, str) and example.completion in (target, target.strip())
 
 
@@ -68,7 +57,7 @@ def check_examples(task, rows, examples):
 def test_rows_of_files(examples, name):
     task = get_task(name)
 
-    @fuzz(examples, rows=rows_of(task), skip=st.booleans())
+    @fuzz(examples, rows=any_rows_of(task), skip=st.booleans())
     def check(rows, skip):
         placed = [Row(row, f"a.jsonl line {n}") for n, row in enumerate(rows, 1)]
 
@@ -93,7 +82,7 @@ def test_rows_of_datasets(examples, name):
 
     task = get_task(name)
 
-    @fuzz(examples, rows=rows_of(task, texts | st.integers(-1, 3) | st.none() | st.lists(texts, max_size=2)))
+    @fuzz(examples, rows=any_rows_of(task, texts | st.integers(-1, 3) | st.none() | st.lists(texts, max_size=2)))
     def check(rows):
         try:
             data = datasets.Dataset(pa.Table.from_pylist(rows))
@@ -138,7 +127,7 @@ def test_lines_of_standard_input(examples, name):
             rows, made = found
             assert len(rows) == len(made) == sum(bool(line.strip()) for line in lines)
             for row, example in zip(rows, made):
-                if task.name not in ("generate", "scratch"):  # an empty text is a beginning there
+                if task.output_type != "loglikelihood":  # an empty text is a beginning there
                     assert [getattr(part, "text", part) for part in example.prompt if type(part) in (str, Source)] == [
                         row.values[column.name] for column in task.input_columns
                     ]
@@ -181,7 +170,12 @@ def test_a_beginning_that_is_no_text_is_not_taken_for_an_empty_one(value):
 
 @pytest.mark.parametrize("start", ["0", True, 0.5, math.inf, [0], {"a": 1}])
 def test_an_offset_that_is_no_number_of_characters_is_refused(start):
-    row = {"id": "1", **SOUND, "answers": {"text": ["서울"], "answer_start": [start]}}
+    row = {
+        "id": "1",
+        "context": "서울은 수도이다.",
+        "question": "수도는?",
+        "answers": {"text": ["서울"], "answer_start": [start]},
+    }
     with pytest.raises(RowError, match=r"^answer_start is .*, not a number of characters; mend it, or leave it out$"):
         get_task("qa").format(row)
 
@@ -194,7 +188,7 @@ def test_an_answer_at_its_offset_is_found_among_occurrences_that_overlap():
 @pytest.mark.parametrize("answers", [3, 2.5, True, {"text": 3}, {"text": {"a": 1}}, [[1]], [True]])
 def test_answers_that_are_no_text_are_refused(answers):
     with pytest.raises(RowError, match=r"^the row has no answer; drop such rows"):
-        get_task("qa").format({"id": "1", **SOUND, "answers": answers})
+        get_task("qa").format({"id": "1", "context": "서울은 수도이다.", "question": "수도는?", "answers": answers})
 
 
 @EXAMPLES

@@ -60,10 +60,3 @@ def test_the_baseline_knows_only_how_often_characters_occur():
     result = TASK.baseline([TASK.format({"id": "1", "text": "가나"})])
     assert result["baseline"] == "character unigrams"
     assert result["baseline_bits_per_character"] == pytest.approx(3 * math.log2(3) / 2)
-
-
-def test_every_metric_that_may_choose_the_best_checkpoint_is_measured():
-    scores = TASK.score([prediction("가 나", 1.0, 1, 1)])
-    assert [name for name in TASK.metrics if not isinstance(scores.get(name), float)] == []
-    assert TASK.metrics[TASK.main_metric] is False
-    assert TASK.metrics["perplexity"] is False

@@ -74,9 +74,3 @@ def test_the_baseline_answers_the_most_frequent_label():
     result = TASK.baseline(examples)
     assert (result["baseline"], result["baseline_accuracy"]) == ("majority label", 0.5)
     assert result["baseline_macro_f1"] == pytest.approx((2 * 2 / (4 + 2)) / 3)
-
-
-def test_every_metric_that_may_choose_the_best_checkpoint_is_measured():
-    scores = TASK.score(predictions(("entailment", "entailment")))
-    assert [name for name in TASK.metrics if not isinstance(scores.get(name), float)] == []
-    assert TASK.metrics[TASK.main_metric] is True

@@ -28,7 +28,7 @@ def training(*argv: str) -> TrainingArguments:
 # Defaults
 
 
-def test_the_defaults_are_those_of_the_readme():
+def test_the_defaults_are_those_of_the_documentation():
     args = parse()
     model, data, generation, training = args.model, args.data, args.generation, args.training
     assert model.model == "skt/kogpt2-base-v2" and model.dtype == "float32" and model.trust_remote_code is False
@@ -150,10 +150,9 @@ def test_a_metric_that_the_task_does_not_have_is_refused_before_training():
         parse("--metric_for_best_model", "bleu")
 
 
-@pytest.mark.parametrize("name", ["generate", "scratch", "summarize", "nli", "qa"])
-def test_every_task_can_choose_its_best_model_by_its_main_metric(name):
-    task = get_task(name)
-    assert isinstance(task.metrics[task.main_metric], bool)
+def test_a_figure_of_which_more_is_neither_better_nor_worse_chooses_no_model():
+    with pytest.raises(UserError, match=r"--metric_for_best_model distinct_1: generate measures loss, bits_per_char"):
+        parse_arguments(get_task("generate"), "d", ["--metric_for_best_model", "distinct_1"])
 
 
 @pytest.mark.parametrize(

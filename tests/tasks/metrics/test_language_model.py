@@ -12,7 +12,7 @@ from tasks.metrics.language_model import LanguageModel, distinct_n, repetition, 
 def compute(rows):
     return LanguageModel().compute(
         predictions=[nats for nats, _, _ in rows],
-        references=[{"tokens": tokens, "characters": characters} for _, tokens, characters in rows],
+        references=[{"tokens": tokens, "characters": characters, "unknown_tokens": 0} for _, tokens, characters in rows],
     )
 
 
@@ -22,6 +22,7 @@ def test_every_token_a_coin_toss():
         "perplexity": pytest.approx(2.0),
         "bits_per_character": pytest.approx(0.5),
         "tokens_per_character": 0.5,
+        "unknown_token_share": 0.0,
     }
     assert {type(value) for value in result.values()} == {float}
 
@@ -64,7 +65,7 @@ def test_rows_that_cannot_be_scored(rows, message):
 
 def test_lengths_that_differ():
     with pytest.raises(ValueError, match="Mismatch in the number"):
-        LanguageModel().compute(predictions=[1.0, 2.0], references=[{"tokens": 1, "characters": 1}])
+        LanguageModel().compute(predictions=[1.0, 2.0], references=[{"tokens": 1, "characters": 1, "unknown_tokens": 0}])
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,8 @@ texts = {"predictions": ["서울"], "references": [["서울"]]}
 rouge = KoreanRouge().compute(**texts)["rouge1"]
 f1 = Korquad().compute(**texts)["f1"]
 accuracy = Classification().compute(predictions=["참"], references=["참"], labels=["참", "거짓"])["accuracy"]
-perplexity = LanguageModel().compute(predictions=[0.0], references=[{"tokens": 1, "characters": 1}])["perplexity"]
+counts = {"tokens": 1, "characters": 1, "unknown_tokens": 0}
+perplexity = LanguageModel().compute(predictions=[0.0], references=[counts])["perplexity"]
 print(json.dumps([rouge, f1, accuracy, perplexity, tried]))
 """
 

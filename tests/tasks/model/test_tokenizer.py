@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from tasks import get_task
+from tasks import TASKS, get_task
 from tasks.errors import UserError
 from tasks.model.loading import load_config
 from tasks.model.model_files import make_portable
@@ -141,7 +141,7 @@ def test_a_second_task_takes_the_next_free_slots(kogpt2_folder):
     assert tokenizer.convert_tokens_to_ids(["<question>", "<answer>", "<summarize>"]) == [9, 10, 11]
 
 
-@pytest.mark.parametrize("task", ["summarize", "nli", "qa"])
+@pytest.mark.parametrize("task", [name for name, task in TASKS.items() if task.separators])
 def test_each_separator_is_one_readable_token(any_folder, task):
     tokenizer, appended = add_separators(load(any_folder), get_task(task).separators)
     for separator in get_task(task).separators:

@@ -7,17 +7,18 @@ from itertools import pairwise
 
 import pytest
 
-from tasks import get_task
+from tasks import TASKS, get_task
 from tasks.base import BOS, Example, Separator, Source
 from tasks.errors import UserError
 from tasks.model.loading import load_config
 from tasks.model.tokenizer import add_separators, load_tokenizer
 from tasks.preparing.encoding import IGNORE, Encoder, encode, sequence_length
 from tests.conftest import model_args
+from tests.helpers.task_rows import TRAINED, rows_of
 
 EOS = 1  # </s> of the kogpt2 layout
 
-ROWS = {
+ROWS = {name: {"id": "0", **rows_of(task)[0]} for name, task in TASKS.items()} | {
     "generate": {"id": "0", "text": "서울은 대한민국의 수도이다."},
     "scratch": {"id": "0", "text": "서울은 대한민국의 수도이다."},
     "summarize": {"id": "0", "document": "부산은 바다에 접한 도시이다.", "summary": "부산은 도시이다."},
@@ -29,6 +30,8 @@ ROWS = {
         "answers": {"text": ["민준이는"], "answer_start": [0]},
     },
 }
+#: Those whose prompt has a text that may be cut.
+ANSWERED = [name for name in TRAINED if get_task(name).output_type != "loglikelihood"]
 
 WORDS = ["서울은", "부산은", "비가", "책을", "민준이는", "공원에서", "날씨가", "과일을", "시청은", "누가"]
 
@@ -87,7 +90,7 @@ def test_special_tokens_of_a_row_have_the_ids_of_kogpt2(kogpt2_folder):
 
 
 def test_llamas_bos_stands_in_front_once(llama_folder):
-    for task in ("summarize", "nli", "qa", "generate"):
+    for task in TRAINED:
         encoder = make(llama_folder, task)
         bos = encoder.tokenizer.bos_token_id
         (row,) = encoder.training_rows([get_task(task).format(ROWS[task])])
@@ -111,7 +114,7 @@ def test_markers_inside_a_document_neither_end_nor_divide_it(any_folder, text):
 # The contract: the prompt that training sees is the prompt that inference sees
 
 
-@pytest.mark.parametrize("task", ["summarize", "nli", "qa"])
+@pytest.mark.parametrize("task", ANSWERED)
 @pytest.mark.parametrize("max_length", [128, 64])
 def test_training_and_inference_read_the_same_prompt(any_folder, task, max_length):
     encoder, task = make(any_folder, task, max_length, 16), get_task(task)
@@ -140,7 +143,7 @@ def test_generation_begins_as_its_training_rows_do(any_folder):
 
 
 def test_a_batch_gives_what_its_rows_give_one_by_one(any_folder):
-    for name in ("generate", "summarize", "nli", "qa"):
+    for name in TRAINED:
         task = get_task(name)
         source = task.input_columns[0].name
         rows = [{**ROWS[name], "id": str(i), source: " ".join([ROWS[name][source]] * (1 + 7 * i))} for i in range(4)]
@@ -148,7 +151,7 @@ def test_a_batch_gives_what_its_rows_give_one_by_one(any_folder):
         together, alone = make(any_folder, name, 100), make(any_folder, name, 100)
         assert together.training_rows(examples) == [row for e in examples for row in alone.training_rows([e])]
         assert together.counts == alone.counts
-        if name != "generate":
+        if name in ANSWERED:
             assert together.prompts(examples) == [alone.prompts([example])[0] for example in examples]
 
 
@@ -186,7 +189,7 @@ def test_a_completion_longer_than_max_new_tokens_is_kept_whole_and_takes_room_fr
 
 
 def test_no_row_is_longer_than_max_length(any_folder):
-    for name in ("summarize", "nli", "qa", "generate"):
+    for name in TRAINED:
         task, encoder = get_task(name), make(any_folder, name, 90, 16)
         source = task.input_columns[0].name
         row = {**ROWS[name], source: " ".join([ROWS[name][source]] * 30)}

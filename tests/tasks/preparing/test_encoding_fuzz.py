@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from tasks import get_task
-from tasks.base import Separator
+from tasks.base import BOS, Separator
 from tasks.model.loading import load_config
 from tasks.model.new_model import train_tokenizer
 from tasks.model.tokenizer import add_separators, load_tokenizer
@@ -17,6 +17,7 @@ from tasks.preparing.encoding import Encoder
 from tasks.preparing.spelling import spell_out
 from tests.conftest import CORPUS, model_args
 from tests.helpers.fuzz import EXAMPLES, deadline, fuzz, is_writable, texts
+from tests.helpers.task_rows import TRAINED
 
 MARKERS = ["</s>", "<s>", "<unk>", "<pad>", "<unused0>", "<summarize>", "<sep>", "<nli>", "<question>", "<answer>", "<0x41>"]
 
@@ -60,7 +61,7 @@ def special_ids(tokenizer) -> set[int]:
 
 
 @EXAMPLES
-@pytest.mark.parametrize("name", ["generate", "summarize", "nli", "qa"])
+@pytest.mark.parametrize("name", TRAINED)
 def test_text_never_becomes_a_special_token(tokenizer_of, name, examples):
     task = get_task(name)
     tokenizer = tokenizer_of(task)
@@ -71,18 +72,22 @@ def test_text_never_becomes_a_special_token(tokenizer_of, name, examples):
     @fuzz(examples, first=written, second=written, length=st.sampled_from([128, 64]))
     def check(first, second, length):
         encoder = Encoder(tokenizer, length, 16)
+        source, *others = (column.name for column in task.input_columns)
+        answers = {column.name: next(iter(task.label_words), second) for column in task.target_columns}
         row = {
-            "id": "1", "text": first, "document": first, "summary": second, "premise": first, "hypothesis": second,
-            "label": 1, "context": f"{second} {first}", "question": second, "answers": [second],
-        }  # fmt: skip
+            "id": "1",
+            source: f"{second} {first}" if task.extractive else first,
+            **dict.fromkeys(others, second),
+            **answers,
+        }
         (plain,), (offsets,) = encoder.tokenize([first], offsets=True)
         assert not special & set(plain)
         assert len(plain) == len(offsets)
         assert all(0 <= start <= end <= len(first) for start, end in offsets)
         example = task.format(row)
-        begin = encoder.prefix or ([tokenizer.bos_token_id] if name == "generate" else [])
+        begin = encoder.prefix or ([tokenizer.bos_token_id] if BOS in example.prompt else [])
         learnt = encoder.training_rows([example])
-        assume(learnt or name != "generate")  # a text of nothing but what the tokenizer drops
+        assume(learnt or BOS not in example.prompt)  # a text of nothing but what the tokenizer drops
         found = [index for sequence in learnt for index in sequence["input_ids"] if index in special]
         assert found in ([], [*begin, *separators, tokenizer.eos_token_id])
         asked = task.input_example(row)

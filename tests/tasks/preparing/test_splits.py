@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import time
+import unicodedata
 from pathlib import Path
 
 import datasets
@@ -318,6 +319,16 @@ def test_rows_with_the_same_premise_stay_together():
         assert len(raw["validation"]) == 8
         assert not set(raw["validation"]["premise"][:]) & set(raw["train"]["premise"][:])
     assert len(load(train_file="a.jsonl", validation_split=0.01)["validation"]) == 4
+
+
+def test_a_premise_in_another_spelling_stays_on_the_same_side():
+    spellings = [unicodedata.normalize("NFC", "전제 {}"), unicodedata.normalize("NFD", "전제 {}"), " 전제  {}\n"]
+    assert len(set(spellings)) == 3
+    jsonl("a.jsonl", [row | {"premise": spellings[i % 3].format(i // 3)} for i, row in enumerate(pairs(60))])
+    raw = load(train_file="a.jsonl", validation_split=0.2)
+    plain = {split: {"".join(unicodedata.normalize("NFC", p).split()) for p in raw[split]["premise"]} for split in raw}
+    assert {split: len(texts) for split, texts in plain.items()} == {"train": 16, "validation": 4}
+    assert not plain["train"] & plain["validation"]
 
 
 def test_rows_without_a_premise_are_no_group():

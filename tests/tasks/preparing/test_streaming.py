@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -131,6 +132,7 @@ def test_rows_to_measure_on_are_drawn_and_never_trained_on(open_data, tmp_path):
     assert len(held) == len(examples["validation"]) == data.counts["validation"]["rows"] == 5
     assert held < set(TEXTS)
     assert held != set(TEXTS[:5])
+    assert data.counts["validation"]["shared_with_train"] == 0
     trained = list(data.texts())
     assert set(trained) == set(TEXTS) - held
     assert len(trained) == len([text for text in texts if text not in held])
@@ -138,6 +140,27 @@ def test_rows_to_measure_on_are_drawn_and_never_trained_on(open_data, tmp_path):
     assert {example.completion for example in again.encode(again.encoder)[1]["validation"]} == held
     other = open_data(path, max_eval_samples=5, validation_split=0.3, seed=7)
     assert {example.completion for example in other.encode(other.encoder)[1]["validation"]} != held
+
+
+def test_another_spelling_of_a_row_that_was_drawn_is_not_trained_on(open_data, tmp_path):
+    texts = [*TEXTS, *(unicodedata.normalize("NFD", text) + " " for text in TEXTS)]
+    path = write_rows(tmp_path / "rows.jsonl", [{"text": text} for text in texts])
+    data = open_data(path, max_eval_samples=5, validation_split=0.3)
+    held = {example.completion for example in data.encode(data.encoder)[1]["validation"]}
+    trained = [unicodedata.normalize("NFC", text).strip() for text in data.texts()]
+    assert len(held) == 5
+    assert len(trained) == 200 - 10 and not held & set(trained)
+
+
+def test_of_rows_that_were_given_nothing_is_claimed(open_data, shards, validation, capsys):
+    drawn = open_data(shards, max_eval_samples=5, test_file=validation)
+    drawn.encode(drawn.encoder)
+    given = open_data(shards, validation_file=validation)
+    assert "shared_with_train" not in given.encode(given.encoder)[2]["validation"]
+    assert capsys.readouterr().out.splitlines() == [
+        "rows to measure on that training reads too: 0 of 5 validation, test not counted",
+        "rows to measure on that training reads too: validation not counted",
+    ]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks import get_task
 from tasks.arguments.publishing import PublishArguments
 from tasks.base import BOS
 from tasks.errors import UserError
@@ -52,7 +53,7 @@ def test_the_whole_card(tmp_path):
 class TestEveryTask:
     def test_a_full_card_is_clean(self, task, language, tmp_path):
         folder = run_folder(tmp_path / "run")
-        license = "cc-by-4.0" if task == "scratch" else None
+        license = "cc-by-4.0" if get_task(task).from_scratch else None
         text = card(full_report(task), folder, "me/run", card_language=language, license=license, card_examples=3)
         assert lint_card(text, folder=folder, repo_id="me/run") == []
         assert_tidy(text)
@@ -128,6 +129,7 @@ def assert_tidy(text: str) -> None:
 def test_a_hub_base_and_a_hub_dataset(tmp_path):
     report = full_report("generate")
     report.data = Data("hub", "wikimedia/wikipedia", "20231101.ko", "abc123", "cc-by-sa-3.0", validation_share=0.05)
+    report.results["counts"]["validation"]["shared_with_train"] = 0
     english = sections(card(report, tmp_path))
     assert english["data"].splitlines()[2] == (
         "[`wikimedia/wikipedia`](https://huggingface.co/datasets/wikimedia/wikipedia), configuration `20231101.ko`, "
@@ -247,7 +249,34 @@ def test_infinite_and_missing_figures_leave_no_gap(tmp_path):
     assert "None" not in text
     rows = [line for line in sections(text)["results"].splitlines() if line.startswith("| ")]
     assert rows == ["| metric | value | 95 % interval | baseline |", "| bits per character | **2.000** |  |  |"]
-    assert "On 3 rows that training never saw: **bits per character 2.000**.\n" in text
+    assert "On 3 validation rows: **bits per character 2.000**.\n" in text  # nobody has counted those that training read
+
+
+@pytest.mark.parametrize(
+    ("shared", "english", "korean"),
+    [
+        (0, "On 512 rows that training never saw: **", "학습에 쓰지 않은 512행에서 잰 값: **"),
+        (
+            1234,
+            "On 512 test rows, 1,234 of which training read too: **",
+            "테스트 데이터 512행(이 중 1,234행은 학습에도 쓰임)에서 잰 값: **",
+        ),
+        (None, "On 512 test rows: **", "테스트 데이터 512행에서 잰 값: **"),
+    ],
+)
+def test_what_is_said_of_rows_that_training_read_too(shared, english, korean, tmp_path):
+    report = full_report("qa")
+    report.results["counts"]["test"].pop("shared_with_train")
+    if shared is not None:
+        report.results["counts"]["test"]["shared_with_train"] = shared
+    for language, expected in (("en", english), ("ko", korean)):
+        found = sections(card(report, tmp_path, card_language=language))
+        assert expected in found["summary"]
+        assert ("1,234" in found["results"]) == (shared == 1234)
+        cell = "-" if shared is None else f"{shared:,}"
+        name = {"en": "test", "ko": "테스트"}[language]
+        assert re.search(rf"^\| {name} \| 512 .* \| {cell} \|$", found["data"], re.MULTILINE)
+        assert re.search(r"^\| (train|학습) \| 100,000 .* \| - \|$", found["data"], re.MULTILINE)
 
 
 def test_a_label_is_chosen_and_not_decoded(tmp_path):

@@ -827,6 +827,14 @@ def test_the_command_says_all_that_was_said(run, tmp_path, monkeypatch, read_com
     assert (args.dry_run, args.check) == (False, None)
 
 
+def test_the_command_of_a_wheel_names_the_script_beside_the_one_that_runs(run, tmp_path, monkeypatch, read_command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tasks.publishing.release.ROOT", tmp_path)  # site-packages
+    monkeypatch.setattr("sys.argv", [str(ROOT / "scripts" / "run_nli.py")])
+    _, _, folder = read_command(resume_command(release_of(run), Destination("me/x", message="m")))
+    assert Path(folder) == run
+
+
 def test_the_command_names_what_the_hub_was_told(run, hub, read_command):
     hub.fail("commit", 403)
     args, _, folder = read_command(stopped(run, Destination("x", message="m")).resume)

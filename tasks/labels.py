@@ -1,0 +1,75 @@
+"""What the tasks share whose completion is one of a few labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.base import Example, Metric, Prediction, RowError, Separator, Task
+
+#: Between the two texts of a pair.
+SEP = Separator("<sep>")
+
+
+class Labels(Task):
+    """A task with a closed set of labels. Measured by accuracy and macro-F1, beside the majority label.
+
+    The labels are the keys of ``label_words``, in their order. The answer is chosen by scoring their words, never by free
+    generation, so there is always one. A subclass has the columns, the prompt and the words; the last target column holds
+    the label.
+    """
+
+    output_type = "multiple_choice"
+    main_metric = "accuracy"
+    metrics = {
+        "accuracy": Metric("accuracy", "accuracy", "정확도", higher=True),
+        "macro_f1": Metric("f1", "macro-F1", "매크로 F1", higher=True),
+    }
+    baselines = {"majority label": "최다 레이블"}
+    max_new_tokens = 8  # room for a label word that a foreign tokenizer cuts into bytes, and eos
+    hub_task = "text-classification"
+    label_aliases: dict[str, str] = {}  # another name that data gives a label, lower case -> the label
+    known_labels: str | None = None  # how an error lists what may stand in the data; the labels themselves by default
+
+    def format(self, row: dict[str, Any]) -> Example:
+        """The completion is the label's word, the reference the label's canonical name. Raises RowError as ``label_of``."""
+        label = self.label_of(row)
+        return Example(row["id"], self.prompt(row), self.label_words[label], (label,))
+
+    def label_of(self, row: dict[str, Any]) -> str:
+        """The canonical name of a row's label, in any case.
+
+        Raises:
+            RowError: the label is not one of those known, -1 (which XNLI-like sets give to rows without agreement) included.
+        """
+        value = given = row.get(self.target_columns[-1].name)
+        if isinstance(value, float) and value.is_integer():  # pandas writes 2.0 where another row has no label
+            value = int(value)
+        name = str(value).strip()
+        names = {label.lower(): label for label in self.label_words} | self.label_aliases
+        label = name if name in self.label_words else names.get(name.lower())
+        if label not in self.label_words:
+            known = self.known_labels or f"{', '.join(self.label_words)} (any case)"
+            raise RowError(f"unknown label {given!r:.60}; known are {known}; drop rows without a label with --skip_bad_rows")
+        return label
+
+    def metric(self) -> Any:
+        """Accuracy, macro-F1, figures of each label, and the confusion matrix {reference: {prediction: rows}}."""
+        from tasks.metrics.classification import Classification
+
+        return Classification()
+
+    def compared(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """The label that was chosen beside the right one, and all labels of the task."""
+        return {
+            "predictions": [prediction.text for prediction in predictions],
+            "references": [prediction.references[0] for prediction in predictions],
+            "labels": list(self.label_words),
+        }
+
+    def simplest(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
+        """Always the label that is most frequent in these very rows: the best constant answer."""
+        from tasks.metrics.classification import majority_label
+
+        label = majority_label([example.references[0] for example in examples], list(self.label_words))
+        return "majority label", [label] * len(examples)
