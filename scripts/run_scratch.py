@@ -44,7 +44,7 @@ def main() -> None:
     )  # the loss on the whole text; a text that is too long becomes several sequences
     model = new_model(args.model, encoder)  # an empty GPT-2
 
-    recorder = RunRecorder(task, args, encoder)  # for the model card
+    recorder = RunRecorder(task, args, encoder, data.source)  # for the model card
     trainer = CompletionTrainer(
         model=model,
         args=args.training,

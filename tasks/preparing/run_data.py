@@ -18,7 +18,7 @@ from tasks.preparing.encoding import SLICE, Encoder, encode
 from tasks.preparing.overlap import SHARED, count_shared, print_shared
 from tasks.preparing.splits import FormattedRows, format_examples, load_raw_datasets
 from tasks.preparing.streaming import Stream
-from tasks.reading.sources import SPLITS, find_readers
+from tasks.reading.sources import SPLITS, find_source
 from tasks.run_folder import file_sha256
 
 if TYPE_CHECKING:
@@ -65,13 +65,13 @@ class RunData:
         self._stream: Stream | None = None
         if data_args.streaming:
             self._stream = Stream(task, data_args, training_args, splits)
-            self._readers = self._stream.readers
+            self.source = self._stream.source
         else:
-            self._readers = find_readers(task, data_args, splits)
+            self.source = find_source(task, data_args, splits)
 
     @cached_property
     def _raw(self) -> DatasetDict:
-        return load_raw_datasets(self.task, self.data_args, seed=self.seed, splits=self.splits, readers=self._readers)
+        return load_raw_datasets(self.task, self.data_args, seed=self.seed, splits=self.splits, source=self.source)
 
     @cached_property
     def _identity(self) -> Any:
@@ -85,7 +85,7 @@ class RunData:
         return self._look()
 
     def _look(self) -> dict[str, Any]:
-        return {split: reader.identity() for split, reader in self._readers.items()}
+        return {split: self.source.identity(split) for split in self.source.splits}
 
     def texts(self) -> Iterator[str]:
         """The training texts, to train a tokenizer on."""
@@ -102,7 +102,7 @@ class RunData:
 
         None where it cannot be kept: what the Hub streams is not known before it is read.
         """
-        if not self._readers:
+        if None in self._content.values():
             return None
         return cached(key_of([self._identity, what]), build, overwrite=self.data_args.overwrite_cache)
 

@@ -11,7 +11,7 @@ from tasks.base import Example, RowError, Task
 from tasks.errors import UserError
 from tasks.preparing.overlap import digest_of
 from tasks.reading.columns import Loaded, columns_of
-from tasks.reading.sources import Reader, find_readers
+from tasks.reading.sources import DataSource, find_source
 
 if TYPE_CHECKING:
     import datasets
@@ -22,7 +22,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def load_raw_datasets(
-    task: Task, data_args: Any, *, seed: int, splits: tuple[str, ...], readers: dict[str, Reader] | None = None
+    task: Task, data_args: Any, *, seed: int, splits: tuple[str, ...], source: DataSource | None = None
 ) -> datasets.DatasetDict:
     """Read the ``splits`` (of train, validation, test) that the caller needs.
 
@@ -33,19 +33,18 @@ def load_raw_datasets(
     Where the source has no validation split, a random share of train becomes it, if the caller needs one. The share
     depends on ``seed`` and the rows alone, and rows with the same first column (a premise or context with several
     hypotheses or questions) stay together, so that no row of it stands in train again, in NFC or not. The caps take the
-    first rows of what is left. ``readers`` are those of
-    ``find_readers``, where they have been found already.
+    first rows of what is left. ``source`` is that of ``find_source``, where it has been found already.
 
     Raises:
         UserError: two sources at once, a source that cannot be read, too few rows, or data that does not fit the task.
     """
     import datasets
 
-    readers = readers or find_readers(task, data_args, splits)
-    loaded = {split: readers[split].load() for split in splits if split in readers}
+    source = source or find_source(task, data_args, splits)
+    loaded = {split: source.load(split) for split in splits if split in source.splits}
     rows: dict[str, Sequence[int]] = {split: range(len(part.data)) for split, part in loaded.items()}
-    if "validation" in splits and "validation" not in readers and "train" in readers:
-        loaded["validation"] = loaded["train"] if "train" in loaded else readers["train"].load()
+    if "validation" in splits and "validation" not in source.splits and "train" in source.splits:
+        loaded["validation"] = loaded["train"] if "train" in loaded else source.load("train")
         shares = _share(task, loaded["validation"].data, data_args.validation_split, seed)
         rows |= {split: share for split, share in shares.items() if split in loaded}
     caps = {"train": data_args.max_train_samples}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.arguments.command_line import RunArguments
     from tasks.arguments.training import TrainingArguments
     from tasks.preparing.encoding import Encoder
+    from tasks.reading.sources import DataSource
 
 #: Arguments that say where and how a run is watched, not how the model is trained.
 NOT_SHOWN = (
@@ -30,13 +31,13 @@ NOT_SHOWN = (
 class RunRecorder(TrainerCallback):
     """Notes what a run begins with. The results, task.json and the log join it from the folder, in ``RunReport.load``."""
 
-    def __init__(self, task: Task, args: RunArguments, encoder: Encoder) -> None:
-        """The rows are loaded already: what was read of the Hub is known then."""
+    def __init__(self, task: Task, args: RunArguments, encoder: Encoder, source: DataSource) -> None:
+        """``source`` is where the rows come from, ``RunData.source``."""
         self.model_args = args.model
         self.report = RunReport(
             config=RunConfig.of(task, args.model.base_model, args.data.column_map, encoder),
             base=facts.base_of(args.model, args.publishing),
-            data=facts.data_facts(task, args.data),
+            data=facts.data_facts(task, args.data, source),
             versions=facts.versions(),
             git_commit=facts.git_commit(),
             choices=args.publishing.choices(),
