@@ -13,10 +13,8 @@ from tasks import task_of
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.preparing.overlap import SHARED
-from tasks.publishing.base_models import BaseModel
 from tasks.publishing.facts import repeatable
-from tasks.publishing.license import credit, license_metadata, resolve_license
-from tasks.publishing.license_table import LICENSES
+from tasks.publishing.license import LICENSES, BaseModel, credit, license_metadata, resolve_license
 from tasks.publishing.merge import note_sections
 from tasks.publishing.metadata import baseline_label, card_metadata, metric_of, metrics_of, split_name
 from tasks.publishing.report import Base, RunReport
@@ -44,7 +42,7 @@ def license_for(base: Base, data_license: str | None, publish_args: PublishArgum
     of_base = LICENSES.get((base.license or "").lower())
     nobody = base.hub_id is None and not base.from_scratch
     # Permissive and copyleft licences ask to keep notices; these ask to name and link the source, or prescribe the words.
-    if nobody and of_base and of_base.family in ("cc", "vendor") and "attribution" in of_base.restrictions:
+    if nobody and of_base and of_base.kind in ("cc", "vendor") and "attribution" in of_base.asks:
         raise UserError(
             f"the base is the local model {base.name!r} under {of_base.id}, which asks for credit to its maker, and nothing "
             "there says who that is; name the Hub id that it is a copy of by --base_model, or publish it first and train on "
@@ -218,13 +216,13 @@ def _license(report: RunReport, publish_args: PublishArguments, license: str | N
     base = report.base
     known = license_metadata(license, BaseModel(base.license, base.license_name, base.license_link)) if license else {}
     change = {"en": "fine-tuned, as described above", "ko": "위에 적은 대로 미세 조정함"}[language]
-    restrictions = LICENSES[data_license].restrictions if data_license in LICENSES else ()
+    asked = LICENSES[data_license].asks if data_license in LICENSES else ()
     return {
         "license": license,
         "license_label": known.get("license_name") or (LICENSES[license].name if license else None),
         "license_link": known.get("license_link") or (LICENSES[license].link if license else None),
         "data_license": data_license,
-        "nd_note": publish_args.allow_nd_dataset and "no_derivatives" in restrictions,
+        "nd_note": publish_args.allow_nd_dataset and "no-derivatives" in asked,
         "credit": credit(base.hub_id, language, change),
     }
 

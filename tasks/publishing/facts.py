@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import re
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.publishing.base_models import base_license, copied_model, dataset_license
-from tasks.publishing.license_table import LICENSES
+from tasks.publishing.license import FINGERPRINTS, LICENSES, base_license, dataset_license
 from tasks.publishing.merge import read_front
 from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport
 from tasks.publishing.secrets import find_private, find_secrets
@@ -75,6 +75,21 @@ def _folder_facts(folder: Path) -> Base:
     # A checkpoint of this project still has the config of its base, and weights of its own.
     checkpoint = (folder / TASK_FILE).is_file()
     return Base(name=folder.name, **known) if checkpoint else Base(name=hub_id, copy=folder.name, **known)
+
+
+def copied_model(config: Mapping[str, Any], vocabulary: Iterable[str]) -> str | None:
+    """The Hub id of the known model whose config.json or vocabulary this is; None where it is none of them.
+
+    Of the vocabulary the tokens in ``<>`` do not count: a run of this project gives the free ones among them new names.
+    A config that has the values of another model speaks against it, whatever the vocabulary is.
+    """
+    words = sorted(token for token in vocabulary if not (token.startswith("<") and token.endswith(">")))
+    digest = hashlib.sha256("\n".join(words).encode()).hexdigest()
+    for hub_id, known in FINGERPRINTS.items():
+        found = {key: config[key] for key in known["config"] if key in config}
+        if found == known["config"] or (not found and digest == known["vocabulary"]):
+            return hub_id
+    return None
 
 
 def adapter_base(base: Base) -> str:

@@ -1,36 +1,89 @@
-"""Under which licence a fine-tune may be published: the base model's, or one that it and the data allow.
+"""Under which licence a fine-tune may be published. The facts are in licenses.yaml, the rule is here.
 
 The base model is what a fine-tune adapts, so its licence binds. Whether trained weights are an adaptation of their training
-data is disputed; here a data licence counts by what it asks for (``restrictions``), and the stricter of the two wins.
+data is disputed; here the licence has to ask for all that the licence of the data asks for, too.
 Sources: Creative Commons, "Compatible Licenses" and the FAQ ("If I derive or adapt material offered under a Creative Commons
-license, which CC license(s) can I use?", with its chart of adapter's licences); the texts named in ``license_table``.
+license, which CC license(s) can I use?", with its chart of adapter's licences); the texts that licenses.yaml links to.
 """
 
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import re
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from tasks.errors import UserError
-from tasks.publishing.base_models import BASE_MODELS, DATASETS, BaseModel, base_license, dataset_license
-from tasks.publishing.license_table import CARRIED_ON, FREE_RESULTS, INCOMPATIBLE, LICENSES, License
+import yaml
 
-__all__ = [
-    "BASE_MODELS",
-    "DATASETS",
-    "LICENSES",
-    "BaseModel",
-    "License",
-    "base_license",
-    "credit",
-    "dataset_license",
-    "license_metadata",
-    "resolve_license",
-]
+from tasks.errors import UserError
+
+
+@dataclass(frozen=True)
+class License:
+    """One licence id of the Hub. The fields are explained in licenses.yaml."""
+
+    id: str
+    name: str
+    asks: frozenset[str]
+    link: str | None = None
+    goes_on_as: tuple[str, ...] = ()
+    never_as: tuple[str, ...] = ()
+    kind: str | None = None
+    frees_results: bool = False
+
+    @property
+    def own_terms(self) -> str:
+        """What ``asks`` calls the terms that a licence has of its own: Llama's are not Gemma's."""
+        return f"the terms of {self.id}"
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """The licence of a base model, name and link where the id does not say them, and its credit by language."""
+
+    license: str
+    license_name: str | None = None
+    license_link: str | None = None
+    credit: dict[str, str] | None = None
+
+
+def _license(id: str, asks: list[str], **values: Any) -> License:
+    return License(id, asks=frozenset(f"the terms of {id}" if term == "own terms" else term for term in asks), **values)
+
+
+_TABLES = yaml.safe_load(Path(__file__).with_name("licenses.yaml").read_text("utf-8"))
+LICENSES = {id: _license(id, **row) for id, row in _TABLES["licenses"].items()}
+BASE_MODELS = {
+    key: BaseModel(**(row if isinstance(row, dict) else {"license": row})) for key, row in _TABLES["base_models"].items()
+}
+DATASETS: dict[str, str] = _TABLES["datasets"]
+FINGERPRINTS: dict[str, dict[str, Any]] = _TABLES["fingerprints"]
 
 #: Ids that nobody means by a slip of the pen: "unlicensed" must not be answered with a waiver of all rights.
-NEVER_SUGGESTED = {"unlicense", "unknown", "other", "wtfpl"}
+_NEVER_SUGGESTED = {"unlicense", "unknown", "other", "wtfpl"}
+_LIST = "https://huggingface.co/docs/hub/repositories-licenses"
+_CHANGES = {"en": " Changes: {}.", "ko": " 변경한 내용: {}."}
+
+
+def base_license(base_model: str | None) -> BaseModel | None:
+    """The licence of a base model by its Hub id, None where it is not known here (or is a folder, or there is no base)."""
+    found = _look_up(BASE_MODELS, base_model)
+    if found is None or found.license_link is None:
+        return found
+    return replace(found, license_link=found.license_link.replace("{id}", str(base_model).strip()))
+
+
+def dataset_license(dataset: str | None) -> str | None:
+    """The licence id of a data set by its Hub id, None where it is not known here."""
+    return _look_up(DATASETS, dataset)
+
+
+def _look_up(table: dict, name: str | None):
+    wanted = (name or "").strip().lower()
+    rows = {key.lower(): value for key, value in table.items()}
+    return rows.get(wanted) or next((row for key, row in rows.items() if fnmatch.fnmatchcase(wanted, key)), None)
 
 
 def resolve_license(
@@ -50,28 +103,40 @@ def resolve_license(
         base_model: the base model, None for a model trained from scratch.
         allow_nd_dataset: the user publishes in spite of a no-derivatives data licence, which then sets no rule.
 
-    Nothing given, the base's licence goes on, or the data's where it asks for more and the base allows it. A licence that is
-    given may ask for more than the base's, never for less; a share-alike base goes on as what it allows, and terms of their
-    own (Llama, Gemma, OpenRAIL, ``other``) as they are. ``other`` is compared with no data licence: its terms are not known.
+    With nothing given the base's licence is inherited. A licence that is given may ask for more than base and data do, never
+    for less; a share-alike base goes on as what it allows, and terms of their own (Llama, Gemma, OpenRAIL, ``other``) as
+    they are. ``other`` is compared with no data licence: its terms are not known.
 
     Raises:
         UserError: the base forbids it, the licence is missing or not one of the Hub, drops what base or data ask for, or
-            base and data ask for what no one of their licences covers.
+            the data asks for more than the base and the user has not chosen.
     """
-    base, given, dataset = (_id(text) for text in (base, given, dataset))
+    base, given, dataset = ((text or "").strip().lower() or None for text in (base, given, dataset))
+    of_base, from_scratch = base_model or "the base model", base is None and base_model is None
     chosen = _given_license(given)
-    of_base = base_model or "the base model"
     source = _base_license(base, chosen, of_base)
     data = _data_license(dataset, allow_nd_dataset)
-    if chosen is None:
-        if source is None:
-            raise UserError(_ask(base_model, base, data))
-        return _inherited(source, data, of_base).id
-    _check_publisher(chosen, source, data, of_base, from_scratch=base is None and base_model is None)
-    if source is not None:
-        _check_base(chosen, source, of_base)
-    _check_data(chosen, source, data)
-    return chosen.id
+    license = chosen or source
+    if license is None and from_scratch:
+        told = f" (its data set is under {data.id})" if data else ""
+        raise UserError(f"a model trained from scratch inherits no licence{told}; choose one with --license")
+    if license is None:
+        said = f" (its page says {base})" if base else ""
+        raise UserError(f"the licence of {of_base} is not known{said}; look it up and name it with --license")
+    if license.kind == "vendor" and license not in (source, data) and (source or from_scratch):
+        raise UserError(
+            f"--license {license.id} is what one publisher grants for its own models, and neither base nor data is under "
+            "it; name another --license"
+        )
+    if source and not _allows(source, license):
+        where = f"--license {license.id}: {of_base} is under {source.id}"
+        raise UserError(f"{where}, {_why_not(source, license)}; leave --license out to publish under {source.id}")
+    if data and license.kind != "other" and not _covers(license, data):
+        advice = "name a --license that covers both; if there is none, train on other data or start from another --model"
+        if source is None or _allows(source, data):
+            advice = f"--license {data.id} covers {'both' if source else 'it'}"
+        raise UserError(f"the data set is under {data.id}, {_why_not(data, license)}; {advice}")
+    return license.id
 
 
 def license_metadata(id: str, base: BaseModel | None) -> dict[str, Any]:
@@ -86,7 +151,7 @@ def license_metadata(id: str, base: BaseModel | None) -> dict[str, Any]:
     if id == "other" and inherited and inherited.license_name:
         metadata["license_name"] = inherited.license_name
     link = inherited.license_link if inherited else None
-    if link is None and "use_based" in license.restrictions:
+    if link is None and license.own_terms in license.asks:
         link = license.link
     if link:
         metadata["license_link"] = link
@@ -102,11 +167,8 @@ def credit(base_model: str | None, language: str, change: str) -> str | None:
     base = base_license(base_model)
     if base is None or not base.credit:
         return None
-    return base.credit.get(language, base.credit["en"]).replace("{change}", change.strip().rstrip("."))
-
-
-def _id(text: str | None) -> str | None:
-    return (text or "").strip().lower() or None
+    text = base.credit.get(language, base.credit["en"])
+    return text + _CHANGES.get(language, _CHANGES["en"]).format(change.strip().rstrip("."))
 
 
 def _given_license(given: str | None) -> License | None:
@@ -114,7 +176,7 @@ def _given_license(given: str | None) -> License | None:
         return None
     if given not in LICENSES:
         raise UserError(f"--license {given} is not a licence id of the Hub{_nearest(given)}")
-    if LICENSES[given].family == "unclear":
+    if LICENSES[given].kind == "unclear":
         raise UserError(f"--license {given} does not say what is allowed; name one licence, such as cc-by-nc-sa-4.0")
     return LICENSES[given]
 
@@ -122,7 +184,7 @@ def _given_license(given: str | None) -> License | None:
 def _base_license(base: str | None, chosen: License | None, of_base: str) -> License | None:
     """The licence of the base, None where it is not known and the user's word has to do."""
     known = LICENSES.get(base or "")
-    if base and _forbids_adaptations(base):
+    if _forbids_adaptations(base):
         raise UserError(
             f"{of_base} is under {base}, which forbids sharing adaptations, so no fine-tune of it can be published; "
             "start from another --model"
@@ -132,150 +194,61 @@ def _base_license(base: str | None, chosen: License | None, of_base: str) -> Lic
             f"the licence of {of_base}, {base}, is not a licence id of the Hub{_nearest(base)}; "
             "look it up on the model's page and name it with --license"
         )
-    return known if known and known.family != "unclear" else None
+    return known if known and known.kind != "unclear" else None
 
 
 def _data_license(dataset: str | None, allow_nd: bool) -> License | None:
     """The licence of the data where it sets a rule for the weights."""
-    if dataset is None or dataset in FREE_RESULTS:
-        return None
-    known = LICENSES.get(dataset)
-    if _forbids_adaptations(dataset):
-        if allow_nd:
-            return None
+    known = LICENSES.get(dataset or "")
+    if _forbids_adaptations(dataset) and not allow_nd:
         raise UserError(
             f"the data set is under {dataset}, which forbids sharing adaptations, and whether trained weights are an "
             "adaptation of their data is disputed; to publish on your own judgement, add --allow_nd_dataset"
         )
+    if _forbids_adaptations(dataset) or dataset is None:
+        return None
     if known is None:
         raise UserError(
             f"the licence of the data set, {dataset}, is not a licence id of the Hub{_nearest(dataset)}; "
             "name it with --dataset_license ('other' stands for any that the Hub does not list)"
         )
-    return None if known.family in ("unclear", "other") else known
+    return None if known.frees_results or known.kind in ("unclear", "other") else known
 
 
-def _forbids_adaptations(id: str) -> bool:
+def _forbids_adaptations(id: str | None) -> bool:
     """Also for ids that the Hub does not list, such as cc-by-nd-3.0."""
-    return re.search(r"-nd\b", id) is not None
-
-
-def _ask(base_model: str | None, base: str | None, data: License | None) -> str:
-    if base_model is None and base is None:
-        told = f" (its data set is under {data.id})" if data else ""
-        return f"a model trained from scratch inherits no licence{told}; choose one with --license"
-    said = f" (its page says {base})" if base else ""
-    return f"the licence of {base_model or 'the base model'} is not known{said}; look it up and name it with --license"
-
-
-def _inherited(source: License, data: License | None, of_base: str) -> License:
-    """The base's licence, or the data's where it asks for all that the base's asks for and the base allows it."""
-    if data is None or source.family == "other":
-        return source
-    if _covers(source, data):
-        return source
-    if _terms(source) <= _terms(data) and _allows(source, data):
-        return data
-    also = _words(_terms(data) - _terms(source))
-    raise UserError(
-        f"{of_base} is under {source.id} and the data set under {data.id}, and neither covers the other"
-        f"{f' (the data set also asks for {also})' if also else ''}; {_way_out(source, data)}"
-    )
-
-
-def _check_publisher(
-    chosen: License, source: License | None, data: License | None, of_base: str, *, from_scratch: bool
-) -> None:
-    """Refuse terms that are not the user's to choose, unless the base is unknown and they are the user's word on it."""
-    if chosen.family == "other" and source is not None and source.id != "other":
-        raise UserError(f"--license other: {of_base} is under {source.id}; leave --license out, or name an id of the Hub")
-    known = source is not None or from_scratch
-    if chosen.family == "vendor" and known and chosen not in (source, data):
-        raise UserError(
-            f"--license {chosen.id} is what one publisher grants for its own models, and neither base nor data is under it; "
-            "name another --license"
-        )
-
-
-def _check_base(chosen: License, source: License, of_base: str) -> None:
-    """Refuse ``chosen`` where the licence of the base does not allow an adaptation under it."""
-    if _allows(source, chosen):
-        return
-    dropped = _terms(source) - _terms(chosen)
-    where = f"{of_base} is under {source.id}, "
-    if "use_based" in source.restrictions:
-        why = "whose own terms go on as they are"
-    elif dropped:
-        why = f"and this drops {_words(dropped)}"
-    elif source.share_alike:
-        why = f"which lets adaptations go on as {' or '.join((source.id, *CARRIED_ON.get(source.id, ())))} only"
-    else:
-        why = "which the Free Software Foundation holds incompatible with it"
-    raise UserError(f"--license {chosen.id}: {where}{why}; leave --license out to publish under {source.id}")
-
-
-def _check_data(chosen: License, source: License | None, data: License | None) -> None:
-    """Refuse ``chosen`` where it drops what the licence of the data asks for."""
-    if data is None or chosen.family == "other" or _covers(chosen, data):
-        return
-    dropped = _words(_terms(data) - _terms(chosen))
-    why = f"this drops {dropped}" if dropped else "this is not a version that it goes on as"
-    raise UserError(f"--license {chosen.id}: the data set is under {data.id}, and {why}; {_way_out(source, data)}")
+    return re.search(r"-nd\b", id or "") is not None
 
 
 def _allows(source: License, result: License) -> bool:
     """Whether an adaptation of something under ``source`` may be published under ``result``.
 
     Permissive licences (also CC BY and BY-NC) let an adaptation ask for more: the CC chart of adapter's licences, Apache-2.0
-    section 4. Share-alike and copyleft ones allow themselves and ``CARRIED_ON``; terms of their own only themselves.
+    section 4. Share-alike and copyleft ones allow themselves and ``goes_on_as``; terms of their own only themselves.
     """
     if source.id == result.id:
-        return "no_derivatives" not in source.restrictions
-    if source.share_alike:
-        return result.id in CARRIED_ON.get(source.id, ())
-    return _terms(source) <= _terms(result) and result.id not in INCOMPATIBLE.get(source.id, ())
+        return "no-derivatives" not in source.asks
+    if "share-alike" in source.asks:
+        return result.id in source.goes_on_as
+    return source.asks <= result.asks and result.id not in source.never_as
 
 
 def _covers(result: License, data: License) -> bool:
     """Whether ``result`` asks for all that the licence of the data asks for, and is no other version of that licence."""
-    same_kind = data.share_alike and (result.family, result.restrictions) == (data.family, data.restrictions)
-    return _allows(data, result) if same_kind else _terms(data) <= _terms(result)
+    same_kind = "share-alike" in data.asks and result.asks == data.asks
+    return _allows(data, result) if same_kind else data.asks <= result.asks
 
 
-def _terms(license: License) -> frozenset[str]:
-    """The restrictions in comparable form: the GPL's copyleft is not the MPL's, Llama's terms are not Gemma's."""
-    kind = {"copyleft": f"the copyleft of {license.family}", "use_based": f"the terms of {license.id}"}
-    return frozenset(kind.get(restriction, restriction) for restriction in license.restrictions)
-
-
-def _words(terms: frozenset[str]) -> str:
-    return ", ".join(sorted(term.replace("_", "-") for term in terms))
-
-
-def _way_out(source: License | None, data: License) -> str:
-    """What to do where the data's licence is not covered: the licence that base and data both allow, if there is one."""
-
-    def version(license: License) -> float:
-        number = re.search(r"\d+\.\d+$", license.id)
-        return float(number[0]) if number else 0.0
-
-    fitting = [
-        license
-        for license in LICENSES.values()
-        if _covers(license, data) and "no_derivatives" not in license.restrictions
-        if license.family not in ("vendor", "other") or license in (source, data)
-        if source is None or _allows(source, license)
-    ]
-    if not fitting:
-        return "no licence of the Hub covers both; train on other data, or start from another --model"
-    best = min(fitting, key=lambda it: (it != data, len(it.restrictions), it.family != data.family, -version(it)))
-    return f"--license {best.id} covers {'both' if source else 'it'}"
+def _why_not(binding: License, license: License) -> str:
+    """Why ``license`` does not do for something that comes of ``binding``."""
+    dropped = sorted(binding.asks - license.asks)
+    if dropped:
+        return f"and {license.id} drops {', '.join(dropped)}"
+    if "share-alike" in binding.asks:
+        return f"which lets adaptations go on as {' or '.join((binding.id, *binding.goes_on_as))} only"
+    return f"which the Free Software Foundation holds incompatible with {license.id}"
 
 
 def _nearest(id: str) -> str:
-    near = difflib.get_close_matches(id, sorted(set(LICENSES) - NEVER_SUGGESTED), n=1)
-    return (
-        f"; did you mean {near[0]}?"
-        if near
-        else "; they are listed at https://huggingface.co/docs/hub/repositories-licenses"
-    )
+    near = difflib.get_close_matches(id, sorted(set(LICENSES) - _NEVER_SUGGESTED), n=1)
+    return f"; did you mean {near[0]}?" if near else f"; they are listed at {_LIST}"

@@ -13,10 +13,8 @@ import yaml
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from tasks.errors import UserError
-from tasks.publishing.base_models import base_license
 from tasks.publishing.hub_names import BASE_MODEL_RELATIONS, LANGUAGE_CODES, LIBRARY_NAMES, PIPELINE_TAGS
-from tasks.publishing.license import resolve_license
-from tasks.publishing.license_table import LICENSES
+from tasks.publishing.license import LICENSES, base_license, resolve_license
 from tasks.publishing.secrets import excerpt
 
 _LOCAL_FOLDERS = {"outputs", "output", "checkpoints", "runs", "results", "models", "data", "datasets"}

@@ -11,8 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from tasks import TASKS, task_of
 from tasks.base import Metric, Task
-from tasks.publishing.base_models import BaseModel
-from tasks.publishing.license import license_metadata
+from tasks.publishing.license import BaseModel, license_metadata
 from tasks.publishing.report import Data, RunReport
 
 #: Numbers of all_results.json that measure the run, not the model.

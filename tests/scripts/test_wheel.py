@@ -58,7 +58,7 @@ def test_a_wheel_goes_from_tokenizer_to_card(installed, tmp_path):
     assert read_json(tmp_path / "run" / "run_report.json")["git_commit"] is None  # a wheel does not know its commit
 
 
-def test_a_wheel_has_every_template_and_sample(installed):
-    for pattern in ("model_cards/*.md", "tasks/samples/*/*.jsonl"):
+def test_a_wheel_has_every_template_table_and_sample(installed):
+    for pattern in ("model_cards/*.md", "tasks/publishing/*.yaml", "tasks/samples/*/*.jsonl"):
         found = {path.relative_to(installed) for path in installed.glob(pattern)}
         assert found == {path.relative_to(ROOT) for path in ROOT.glob(pattern)} != set()

@@ -23,7 +23,7 @@ from tasks.arguments.publishing import PublishArguments
 from tasks.arguments.scratch import ScratchArguments
 from tasks.arguments.training import TrainingArguments
 from tasks.errors import UserError
-from tasks.publishing import base_models, facts
+from tasks.publishing import facts
 from tasks.publishing.recording import shown_arguments
 from tasks.publishing.report import Base, Data, RunReport
 from tasks.publishing.secrets import find_private, find_secrets
@@ -93,7 +93,8 @@ class TestBase:
     @pytest.fixture
     def copy(self, kogpt2_folder, tmp_path, monkeypatch) -> Path:
         """A model folder with a vocabulary that the table knows, and nothing else to tell it by."""
-        monkeypatch.setitem(base_models.FINGERPRINTS, "skt/kogpt2-base-v2", (KOGPT2_CONFIG, words_hash(kogpt2_folder)))
+        fingerprint = {"config": KOGPT2_CONFIG, "vocabulary": words_hash(kogpt2_folder)}
+        monkeypatch.setitem(facts.FINGERPRINTS, "skt/kogpt2-base-v2", fingerprint)
         return Path(shutil.copytree(kogpt2_folder, tmp_path / "home" / "minsu" / "내 모델"))
 
     @pytest.mark.parametrize("told_by", ["vocabulary", "config", "card"])

@@ -27,7 +27,7 @@ METADATA = [
     (
         "license: cc-by-nc-sa-4.0", "license: mit",
         "line 3: license does not go with base_model: --license mit: skt/kogpt2-base-v2 is under cc-by-nc-sa-4.0, "
-        "and this drops non-commercial, share-alike; leave --license out to publish under cc-by-nc-sa-4.0",
+        "and mit drops non-commercial, share-alike; leave --license out to publish under cc-by-nc-sa-4.0",
     ),
     ("pipeline_tag: text-generation\n", "", "README.md: pipeline_tag is missing; write pipeline_tag: text-generation"),
     (
