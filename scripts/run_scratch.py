@@ -11,7 +11,8 @@ handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 
 from tasks import get_task
 from tasks.arguments.command_line import parse_arguments
-from tasks.arguments.scratch import ScratchArguments, ScratchTrainingArguments
+from tasks.arguments.model import ScratchArguments
+from tasks.arguments.training import ScratchTrainingArguments
 
 
 def main() -> None:

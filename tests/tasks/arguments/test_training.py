@@ -10,8 +10,8 @@ from transformers import TrainingArguments as HfTrainingArguments
 from tasks import get_task
 from tasks.arguments.command_line import parse_arguments, parse_dataclasses
 from tasks.arguments.generation import GenerationArguments
-from tasks.arguments.scratch import ScratchArguments, ScratchTrainingArguments
-from tasks.arguments.training import TrainingArguments
+from tasks.arguments.model import ScratchArguments
+from tasks.arguments.training import ScratchTrainingArguments, TrainingArguments
 from tasks.errors import UserError
 
 TASK = get_task("summarize")

@@ -18,9 +18,8 @@ import torch
 
 from tasks import get_task
 from tasks.arguments.data import DataArguments
-from tasks.arguments.model import ModelArguments
+from tasks.arguments.model import ModelArguments, ScratchArguments
 from tasks.arguments.publishing import PublishArguments
-from tasks.arguments.scratch import ScratchArguments
 from tasks.arguments.training import TrainingArguments
 from tasks.errors import UserError
 from tasks.publishing import facts
