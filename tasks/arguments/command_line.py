@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import difflib
 import json
+import logging
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -214,6 +215,8 @@ def parse_arguments(
     """
     types = (model_type, DataArguments, GenerationArguments, training_type, PublishArguments)
     model_args, data_args, generation_args, training_args, publish_args = parse_dataclasses(types, description, argv)
+    passive = training_args.log_level == "passive"
+    logging.getLogger("tasks").setLevel(logging.INFO if passive else training_args.get_process_log_level())
     wanted = (training_args.metric_for_best_model or "loss").removeprefix("eval_")
     if wanted != "loss":
         higher = {name: metric.higher for name, metric in task.metrics.items() if metric.higher is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shlex
@@ -19,6 +20,8 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 from tasks.errors import Interrupted, UserError, write_failure
 from tasks.training.batches import row_names
 from tasks.training.checkpoints import STATE, discard, find_checkpoints, read_manifest, rotate, write_manifest
+
+logger = logging.getLogger(__name__)
 
 #: Exit codes: what a shell reports of a process that the signal ended, so schedulers and scripts read them as that.
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -218,7 +221,7 @@ class StopOnSignal(TrainerCallback):
         if self._signal is None:
             self._signal, self._received_at = signal.Signals(number), time.monotonic()
             more = "; press Ctrl-C again to stop at once" if number == signal.SIGINT else ""
-            print(f"\nstopping after this step, to save it{more}", file=sys.stderr, flush=True)
+            logger.warning("stopping after this step, to save it%s", more)
 
     def _agreed(self) -> bool:
         """Whether any process received a signal. Called by all of them at the same place."""
