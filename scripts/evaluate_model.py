@@ -47,7 +47,7 @@ def main() -> None:
     # Slow to import, so --help and mistakes in the flags are answered first.
     from tasks.inference.loading import load_predictor
     from tasks.inference.measuring import format_results, measure
-    from tasks.preparing.examples import load_examples
+    from tasks.preparing.splits import load_examples
     from tasks.run_folder import RESULTS_FILE, TASK_FILE, make_writable, write_json
 
     predictor = load_predictor(

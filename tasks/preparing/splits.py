@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tasks.base import Example, RowError, Task
+from tasks.base import Example, RowError, Separator, Source, Task
 from tasks.errors import UserError
 from tasks.preparing.overlap import digest_of
 from tasks.reading.columns import Loaded, columns_of
 from tasks.reading.sources import DataSource, find_source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import datasets
+
+    from tasks.arguments.data import DataArguments
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +27,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def load_raw_datasets(
-    task: Task, data_args: Any, *, seed: int, splits: tuple[str, ...], source: DataSource | None = None
+    task: Task, data_args: DataArguments, *, seed: int, splits: tuple[str, ...], source: DataSource | None = None
 ) -> datasets.DatasetDict:
     """Read the ``splits`` (of train, validation, test) that the caller needs.
 
@@ -114,6 +119,22 @@ def _finish(task: Task, loaded: Loaded, split: str, rows: Sequence[int], limit: 
     return data.select_columns(["id", "where", *(column.name for column in columns_of(task))])
 
 
+def load_examples(
+    task: Task, data_args: DataArguments, *, seed: int, splits: tuple[str, ...]
+) -> tuple[dict[str, list[Example]], dict[str, dict[str, int]]]:
+    """The examples of each split that is there, and counts of rows used and skipped.
+
+    Raises:
+        UserError: whatever is wrong with files, columns or rows, with file and row.
+    """
+    examples: dict[str, list[Example]] = {}
+    counts: dict[str, dict[str, int]] = {}
+    for split, rows in load_raw_datasets(task, data_args, seed=seed, splits=splits).items():
+        examples[split], skipped = format_examples(task, rows, data_args.skip_bad_rows)
+        counts[split] = {"rows": len(examples[split])} | ({"skipped": skipped} if skipped else {})
+    return examples, counts
+
+
 def row_error(row: dict[str, Any], error: RowError) -> UserError:
     """The error of a row with the place of the row in front: ``train.csv line 12: column 'text' is empty``."""
     return UserError(f"{row['where']}: {error}")
@@ -165,3 +186,26 @@ class FormattedRows(Sequence[Example]):
         columns = self.rows[place]
         rows = (dict(zip(columns, values)) for values in zip(*columns.values()))
         return [row for row in format_rows(self.task, rows, self.skip_bad_rows) if isinstance(row, Example)]
+
+
+def write_examples(path: Path, examples: Iterable[Example]) -> None:
+    """Write one JSON object a line, for ``read_examples``."""
+    with open(path, "w", encoding="utf-8") as file:
+        for example in examples:
+            prompt = [vars(part) if isinstance(part, Source) else [type(part).__name__, part] for part in example.prompt]
+            file.write(json.dumps(vars(example) | {"prompt": prompt}) + "\n")
+
+
+def read_examples(path: Path) -> list[Example]:
+    """The examples of ``write_examples``."""
+
+    def part(value: Any) -> str | Separator | Source:
+        if isinstance(value, dict):
+            return Source(value["text"], value["keep"] and tuple(value["keep"]), value["windows"])
+        return Separator(value[1]) if value[0] == "Separator" else value[1]
+
+    with open(path, encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    return [
+        Example(**row | {"prompt": tuple(map(part, row["prompt"])), "references": tuple(row["references"])}) for row in rows
+    ]

@@ -16,9 +16,10 @@ from transformers import TrainerCallback
 
 from tasks.base import Example, Task
 from tasks.errors import UserError
-from tasks.preparing.encoding import COUNTS, Encoder, encode
+from tasks.preparing.encoding import Encoder
 from tasks.preparing.overlap import SHARED, digest_of
 from tasks.preparing.splits import format_examples, format_rows, load_raw_datasets
+from tasks.preparing.tables import COUNTS, encode
 from tasks.reading.sources import find_source
 
 if TYPE_CHECKING:
@@ -124,9 +125,8 @@ class Stream:
         examples: dict[str, list[Example]] = {}
         counts: dict[str, dict[str, int]] = {"train": {}} if "train" in self.splits else {}
         for split, rows in self._measured.items():
-            examples[split], skipped = format_examples(self.task, rows, self.data_args.skip_bad_rows)
-            counts[split] = {}
-            datasets[split] = encode(encoder, examples[split], split, counts, prompts_too=True)
+            formatted, skipped = format_examples(self.task, rows, self.data_args.skip_bad_rows)
+            datasets[split], counts[split], _, examples[split] = encode(encoder, formatted, split, measured=True)
             counts[split] |= {"skipped": skipped} if skipped else {}
         if "train" in self.splits:
             counts["validation"] |= {SHARED: 0} if self._draws else {}
