@@ -43,7 +43,7 @@ def main() -> None:
     )  # the loss on the whole text; a text that is too long becomes several sequences
     model = open_model(task, args.model, encoder)  # with --lora_r under an adapter
 
-    recorder = RunRecorder(task, args, encoder)  # for the model card
+    recorder = RunRecorder(task, args, encoder, data.source)  # for the model card
     trainer = CompletionTrainer(
         model=model,
         args=args.training,
@@ -61,7 +61,7 @@ def main() -> None:
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model()
 
-    # Bits per character of rows that training never saw, beside character unigrams; and a look at samples.
+    # Bits per character of the validation and test rows, beside character unigrams; and a look at samples.
     results = finish(trainer, data.counts)
     publish_run(trainer, recorder.report, results, args)  # the model card; with --push_to_hub the upload
 

@@ -41,7 +41,7 @@ def main() -> None:
     datasets, examples = data.encode(encoder)  # the loss on label and eos alone
     model = open_model(task, args.model, encoder)  # with --lora_r under an adapter
 
-    recorder = RunRecorder(task, args, encoder)  # for the model card
+    recorder = RunRecorder(task, args, encoder, data.source)  # for the model card
     trainer = CompletionTrainer(
         model=model,
         args=args.training,
@@ -59,7 +59,7 @@ def main() -> None:
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model()
 
-    # Accuracy of the most probable label word on rows that training never saw, beside the majority label's.
+    # Accuracy of the most probable label word on the validation and test rows, beside the majority label's.
     results = finish(trainer, data.counts)
     publish_run(trainer, recorder.report, results, args)  # the model card; with --push_to_hub the upload
 

@@ -41,7 +41,7 @@ def main() -> None:
     datasets, examples = data.encode(encoder)  # the loss on answer and eos alone
     model = open_model(task, args.model, encoder)  # with --lora_r under an adapter
 
-    recorder = RunRecorder(task, args, encoder)  # for the model card
+    recorder = RunRecorder(task, args, encoder, data.source)  # for the model card
     trainer = CompletionTrainer(
         model=model,
         args=args.training,
@@ -59,7 +59,7 @@ def main() -> None:
         trainer.train(resume_from_checkpoint=checkpoint)
         trainer.save_model()
 
-    # Exact match and character F1 on rows that training never saw, beside word matching.
+    # Exact match and character F1 on the validation and test rows, beside word matching.
     results = finish(trainer, data.counts)
     publish_run(trainer, recorder.report, results, args)  # the model card; with --push_to_hub the upload
 

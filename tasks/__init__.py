@@ -2,7 +2,7 @@
 
 import copy
 
-from tasks import distributed
+from tasks import distributed, progress
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.generate import Generate
@@ -13,6 +13,7 @@ from tasks.scratch import Scratch
 from tasks.summarize import Summarize
 
 distributed.silence_all_but_first()  # here, before any library is imported that reads its switches then
+progress.quiet_bars()
 
 #: A new task comes last: their order is that of the separators in a tokenizer from scratch.
 OTHERS = (Generate(), Summarize(), NLI(), QA())

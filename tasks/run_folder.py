@@ -103,15 +103,15 @@ def file_sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def make_writable(folder: Path) -> None:
-    """Make ``folder`` and see that it can be written to. Raises UserError where it cannot."""
+def make_writable(folder: Path, flag: str = "--output_dir") -> None:
+    """Make ``folder`` and see that it can be written to. Raises UserError, which names ``flag``, where it cannot."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UserError(f"--output_dir {folder}: {error.strerror}; choose a folder that you may write to") from None
+        raise UserError(f"{flag} {folder}: {error.strerror}; choose a folder that you may write to") from None
 
 
 def write_json(path: str | Path, value: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
+import datasets
 import httpx2
+import pyarrow.parquet
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, constants, create_repo, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.errors import (
@@ -129,6 +132,23 @@ def test_deletions(hub):
     api.delete_folder("plots", "me/x")
     assert repo.files.keys() == {".gitattributes", "README.md", "config.json", "empty.bin", "model.safetensors"}
     refused(lambda: api.delete_file("old.bin", "me/x"), 404)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_data_sets_are_served_as_parquet(hub, streaming):
+    first, second = (io.BytesIO() for _ in range(2))
+    for rows, file in ((["하나", "둘"], first), (["셋"], second)):
+        pyarrow.parquet.write_table(pyarrow.table({"text": rows}), file)
+    card = "---\nconfigs:\n- config_name: two\n  data_files: [{split: train, path: two/*.parquet}]\n---\n"
+    repo = hub.add_repo("datasets/me/rows", {"README.md": card.encode(), "two/train.parquet": first.getvalue()})
+    old = repo.head.id
+    repo.commit("other rows", {"two/train.parquet": second.getvalue()})
+    for revision, rows in ((None, ["셋"]), (old, ["하나", "둘"])):
+        loaded = datasets.load_dataset("me/rows", "two", revision=revision, streaming=streaming)
+        assert {name: [row["text"] for row in split] for name, split in loaded.items()} == {"train": rows}
+    with pytest.raises(datasets.exceptions.DatasetNotFoundError):
+        datasets.load_dataset("me/others")
+    assert not hub.count("unknown")
 
 
 def test_loading_with_transformers(hub, gpt2_folder):

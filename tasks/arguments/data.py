@@ -12,7 +12,7 @@ class DataArguments:
     """Which rows. One source of three: files, --dataset, --sample_data; without any, the task's own Hub dataset."""
 
     dataset: str | None = field(
-        default=None, metadata={"help": "Hub id (or folder) of a dataset; each task has a default, see README."}
+        default=None, metadata={"help": "Hub id (or folder) of a dataset; each task has a default, see docs/data.md."}
     )
     dataset_config: str | None = field(default=None, metadata={"help": "Configuration of the Hub dataset."})
     dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the Hub dataset."})
@@ -53,7 +53,10 @@ class DataArguments:
 
     def __post_init__(self) -> None:
         """Raises UserError on numbers that prepare nothing."""
-        for name in ("preprocessing_num_workers", "shuffle_buffer_size"):
+        for name in ("preprocessing_num_workers", "shuffle_buffer_size", "max_train_samples", "max_eval_samples"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UserError(f"--{name} is {value}; it must be 1 or more")
+                way_out = ", or left out for all rows" if name.startswith("max_") else ""
+                raise UserError(f"--{name} is {value}; it must be 1 or more{way_out}")
+        if not 0 < self.validation_split < 1:
+            raise UserError(f"--validation_split is {self.validation_split}; it must be between 0 and 1, such as 0.05")

@@ -38,7 +38,7 @@ class TrainingArguments(HfTrainingArguments):
     greater_is_better: bool | None = field(default=None, metadata={"help": "Set by the metric."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept: the best and the last."})
     # As many steps an epoch as with batches of rows, on as many labels, with next to no padding and no batch of long rows
-    # alone: measured 1.3 to 1.5 times as fast, see README.
+    # alone: measured 1.3 to 1.5 times as fast, see docs/benchmark.md.
     tokens_per_batch: int | None = field(
         default=None,
         metadata={

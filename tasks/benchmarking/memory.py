@@ -1,24 +1,29 @@
 """How much GPU memory training takes, computed from a model's shape: ``python -m tasks.benchmarking.memory``.
 
-The two tables that it prints are the README's.
+The two tables that it prints are those of docs/gpus.md.
 
 Where the terms come from:
 - 16 bytes a trained parameter for weight, gradient and Adam's two moments in float32: Rajbhandari et al. 2020, "ZeRO"
   (arXiv:1910.02054), section 3.1. Two more for the half-precision copy that ``--bf16`` computes with, which autocast keeps
   until the backward pass has used it (transformers' "Model training anatomy" has the same 18).
 - Activations a layer: Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models"
-  (arXiv:2205.05198), section 4.1, counted anew for a mixed precision whose residual stream stays in float32, for attention
+  (arXiv:2205.05198), section 4.1, derived again for a mixed precision whose residual stream stays in float32, for attention
   that does not keep its scores (section 5.2 leaves them out in the same way), and for gated layers.
 - 4.127 bits a weight in NF4 with double quantization: Dettmers et al. 2023, "QLoRA" (arXiv:2305.14314), section 3.
-- FSDP: Zhao et al. 2023 (arXiv:2304.11277): each process keeps its share, and gathers one layer while it computes the last.
+- FSDP: Zhao et al. 2023 (arXiv:2304.11277): each process keeps its shard, and gathers one layer while it computes the last.
 
-What is not in them: the allocator's waste, the buffers of NCCL and cuBLAS. ``RESERVE`` is set aside for these.
+Not included: the allocator's waste, the buffers of NCCL and cuBLAS. ``RESERVE`` is set aside for these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PretrainedConfig
+from transformers.pytorch_utils import Conv1D
+
+from tasks.model.new_model import GPT2_SIZES
 
 GIB = 2**30
 
@@ -32,62 +37,28 @@ NF4 = 4.127 / 8  # bytes a weight
 #: Tokens of a batch on one GPU that the tables assume, each with a label as in run_generate.py.
 TOKENS = 4096
 
-METHODS = ("full", "LoRA", "QLoRA")
+
+def linear_shapes(module: torch.nn.Module) -> list[tuple[int, int]]:
+    """(inputs, outputs) of the linear maps in a module."""
+    linear = [each for each in module.modules() if isinstance(each, (torch.nn.Linear, Conv1D))]
+    return [tuple(each.weight.shape if isinstance(each, Conv1D) else each.weight.shape[::-1]) for each in linear]
 
 
-@dataclass(frozen=True)
 class Shape:
-    """The architecture of a decoder, as far as memory goes: GPT-2's by default.
+    """What decides the memory of a decoder with layers like GPT-2's or Llama's (gated, RMS norms, no dropout)."""
 
-    ``positions`` are learned ones, 0 for rotary. ``gated`` stands for Llama's layers: three matrices instead of two, RMS
-    norms, no biases and no dropout.
-    """
-
-    layers: int
-    width: int
-    heads: int
-    vocabulary: int
-    positions: int = 0
-    key_value_heads: int = 0
-    mlp_width: int = 0
-    gated: bool = False
-    tied: bool = True
-
-    @property
-    def key_value_width(self) -> int:
-        """The width of keys, and of values: smaller than the model's where heads share them."""
-        return self.width * (self.key_value_heads or self.heads) // self.heads
-
-    @property
-    def matrices(self) -> list[tuple[int, int]]:
-        """(inputs, outputs) of the linear maps of one layer."""
-        h, kv, f = self.width, self.key_value_width, self.mlp_width or 4 * self.width
-        if self.gated:
-            return [(h, h), (h, kv), (h, kv), (h, h), (h, f), (h, f), (f, h)]
-        return [(h, 3 * h), (h, h), (h, f), (f, h)]
-
-    @property
-    def layer_weights(self) -> int:
-        """Numbers in the matrices of one layer."""
-        return sum(inputs * outputs for inputs, outputs in self.matrices)
-
-    @property
-    def layer_parameters(self) -> int:
-        """Parameters of one layer, with the two norms and GPT-2's biases."""
-        if self.gated:
-            return self.layer_weights + 2 * self.width
-        return self.layer_weights + sum(outputs for _, outputs in self.matrices) + 4 * self.width
-
-    @property
-    def outer_parameters(self) -> int:
-        """Parameters outside of the layers: embeddings, head, last norm."""
-        embeddings = (self.vocabulary * (1 if self.tied else 2) + self.positions) * self.width
-        return embeddings + (1 if self.gated else 2) * self.width
-
-    @property
-    def parameters(self) -> int:
-        """All parameters."""
-        return self.layers * self.layer_parameters + self.outer_parameters
+    def __init__(self, config: PretrainedConfig) -> None:
+        with torch.device("meta"):  # no weights are made
+            model = AutoModelForCausalLM.from_config(config)
+        layers = next(module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
+        self.layers, self.width, self.heads = len(layers), config.hidden_size, config.num_attention_heads
+        self.vocabulary = config.vocab_size
+        self.gated = config.model_type == "llama"
+        self.matrices = linear_shapes(layers[0])
+        self.layer_weights = sum(inputs * outputs for inputs, outputs in self.matrices)
+        self.layer_parameters = sum(parameter.numel() for parameter in layers[0].parameters())
+        self.parameters = model.num_parameters()
+        self.outer_parameters = self.parameters - self.layers * self.layer_parameters
 
     def adapter_parameters(self, rank: int) -> int:
         """Parameters of a LoRA adapter on all linear layers but the head."""
@@ -97,27 +68,35 @@ class Shape:
     def activations(self) -> int:
         """Bytes a token that one layer keeps for its backward pass under ``--bf16``.
 
-        Attention: input, query, keys and values (repeated for all heads) and output in half precision, and of each head's
-        softmax its normalizer in float32. MLP: input, what goes into the activation and what comes out; gated, the other
-        factor and the product too. Norms: their inputs in float32, and an RMS norm, which transformers writes out in
-        single operations, its quotient. Dropout: one byte an element, behind attention and MLP.
+        Attention: input, query, keys and values (repeated for all heads) and output in half precision, and the float32
+        normalizer of each head's softmax. MLP: input, and input and output of the activation; gated, the other factor and
+        the product too. Norms: their inputs in float32; an RMS norm, which transformers writes out in single operations,
+        keeps its quotient as well. Dropout: one byte an element, after attention and MLP.
         """
-        h, f = self.width, self.mlp_width or 4 * self.width
+        h, f = self.width, self.matrices[-1][0]  # the last matrix leads from the MLP's width back to the model's
         attention = HALF * 5 * h + 4 * self.heads
         if self.gated:
             return attention + HALF * (h + 4 * f) + 2 * (4 + 4) * h
         return attention + HALF * (h + 2 * f) + 2 * 4 * h + 2 * h
 
 
+def _gpt2(size: str) -> GPT2Config:
+    layers, width, heads = GPT2_SIZES[size]
+    return GPT2Config(vocab_size=51200, n_layer=layers, n_embd=width, n_head=heads)
+
+
 #: The published GPT-2 sizes with KoGPT2's vocabulary, then Llama 3.2 3B and Llama 2 7B.
-SHAPES = {
-    "125 M": Shape(12, 768, 12, 51200, positions=1024),
-    "355 M": Shape(24, 1024, 16, 51200, positions=1024),
-    "774 M": Shape(36, 1280, 20, 51200, positions=1024),
-    "1.5 B": Shape(48, 1600, 25, 51200, positions=1024),
-    "3 B": Shape(28, 3072, 24, 128256, key_value_heads=8, mlp_width=8192, gated=True),
-    "7 B": Shape(32, 4096, 32, 32000, mlp_width=11008, gated=True, tied=False),
-}
+CONFIGS = {
+    "125 M": _gpt2("small"),
+    "355 M": _gpt2("medium"),
+    "774 M": _gpt2("large"),
+    "1.5 B": _gpt2("xl"),
+    "3 B": LlamaConfig(
+        vocab_size=128256, num_hidden_layers=28, hidden_size=3072, intermediate_size=8192, num_attention_heads=24,
+        num_key_value_heads=8, tie_word_embeddings=True,
+    ),
+    "7 B": LlamaConfig(vocab_size=32000),  # LlamaConfig's defaults are Llama 2 7B
+}  # fmt: skip
 
 
 def state_bytes(shape: Shape, method: str = "full", processes: int = 1, rank: int = 8) -> float:
@@ -143,55 +122,46 @@ def state_bytes(shape: Shape, method: str = "full", processes: int = 1, rank: in
 
 
 def activation_bytes(shape: Shape, tokens: int = TOKENS, labelled: float = 1.0, checkpointing: bool = False) -> float:
-    """What a batch of ``tokens`` keeps for the backward pass, in bytes, with the logits of its ``labelled`` share.
+    """What a batch of ``tokens`` keeps for the backward pass, in bytes, with the logits of its ``labelled`` fraction.
 
     With ``checkpointing`` a layer keeps its input alone, and one layer at a time all of its activations.
     """
     layers = shape.activations * (1 if checkpointing else shape.layers)
     inputs = 4 * shape.width * shape.layers if checkpointing else 0
-    # Logits in half precision and in float32, and their log-probabilities; in the backward pass as much of gradients.
+    # Logits in half precision and in float32, and their log-probabilities; as many gradients in the backward pass.
     logits = labelled * shape.vocabulary * (HALF + 4 + 4)
     return tokens * (layers + inputs + logits)
 
 
-def gigabytes(
-    shape: Shape, method: str = "full", *, processes: int = 1, checkpointing: bool = False, tokens: int = TOKENS
-) -> float:
+def gigabytes(shape: Shape, method: str = "full", *, processes: int = 1, checkpointing: bool = False) -> float:
     """GiB on each GPU: states, activations and the reserve."""
-    total = state_bytes(shape, method, processes) + activation_bytes(shape, tokens, checkpointing=checkpointing)
+    total = state_bytes(shape, method, processes) + activation_bytes(shape, checkpointing=checkpointing)
     return (total + RESERVE) / GIB
 
 
-def needs_table() -> list[str]:
-    """Lines of the table of needs: a model a line, GiB a GPU by method, gradients checkpointed but in the first column."""
-    lines = []
-    for name, shape in SHAPES.items():
-        cells = [gigabytes(shape), *(gigabytes(shape, method, checkpointing=True) for method in METHODS)]
-        cells += [gigabytes(shape, processes=processes, checkpointing=True) for processes in (2, 4, 8)]
-        lines.append(_line(name, [f"{cell:.1f}" for cell in cells]))
-    return lines
+def needs(shape: Shape) -> dict[str, float]:
+    """GiB a GPU by method of training, with gradient checkpointing in all but the first."""
+    found = {"full": gigabytes(shape), "full, checkpointing": gigabytes(shape, checkpointing=True)}
+    found |= {method: gigabytes(shape, method, checkpointing=True) for method in ("LoRA", "QLoRA")}
+    return found | {f"FSDP on {n}": gigabytes(shape, processes=n, checkpointing=True) for n in (2, 4, 8)}
 
 
-def fits_table(sizes: Sequence[int] = (8, 12, 16, 24, 40, 80)) -> list[str]:
-    """Lines of the table of cards: a model a line, for each size in GiB the first way of training that fits."""
-    lines = []
-    for name, shape in SHAPES.items():
-        ways = {"full": gigabytes(shape), "full, checkpointing": gigabytes(shape, checkpointing=True)}
-        ways |= {method: gigabytes(shape, method, checkpointing=True) for method in ("LoRA", "QLoRA")}
-        ways |= {f"FSDP on {count}": gigabytes(shape, processes=count, checkpointing=True) for count in (2, 4, 8)}
-        single = [way for way in ways if not way.startswith("FSDP")]
-        cells = []
-        for size in sizes:
-            alone = next((way for way in single if ways[way] <= size), "-")
-            shared = next((way for way in ways if way not in single and ways[way] <= size), None)
-            cells.append(alone if alone.startswith("full") or not shared else f"{alone}; {shared}")
-        lines.append(_line(name, cells))
-    return lines
+def tables(sizes: Sequence[int] = (8, 12, 16, 24, 40, 80)) -> tuple[str, str]:
+    """The README's rows, a model a line: its needs, and the first method that fits on a card of each size in GiB."""
+    by_model = {name: needs(Shape(config)) for name, config in CONFIGS.items()}
+    fits = {name: [_first_that_fits(found, size) for size in sizes] for name, found in by_model.items()}
+    needed = {name: [f"{cell:.1f}" for cell in found.values()] for name, found in by_model.items()}
+    rows = [[f"| {name} | {' | '.join(cells)} |" for name, cells in table.items()] for table in (needed, fits)]
+    return "\n".join(rows[0]), "\n".join(rows[1])
 
 
-def _line(name: str, cells: Sequence[str]) -> str:
-    return f"| {name} | {' | '.join(cells)} |"
+def _first_that_fits(found: dict[str, float], size: int) -> str:
+    """On one card, and where that is not all weights in full precision, on several too."""
+    fitting = [method for method, need in found.items() if need <= size]
+    alone = next((method for method in fitting if not method.startswith("FSDP")), "-")
+    shared = next((method for method in fitting if method.startswith("FSDP")), None)
+    return alone if alone.startswith("full") or not shared else f"{alone}; {shared}"
 
 
 if __name__ == "__main__":
-    print(*needs_table(), "", *fits_table(), sep="\n")
+    print(*tables(), sep="\n\n")

@@ -1,28 +1,44 @@
-"""All runs of a benchmark, in turn, each in a process of its own."""
+"""Every run of a benchmark in a process of its own, and what the machine can say of it.
+
+A run is ``python -m tasks.benchmarking.running JOB.json RESULT.json``.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import platform
+import re
 import signal
-import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator
+from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import tasks
+import psutil
 
-#: What Python, torch, C++ and the loader of libraries say that are refused memory.
-NO_MEMORY = ("can't allocate memory", "Cannot allocate memory", "MemoryError", "out of memory", "bad_alloc", "map segment")
+from tasks.errors import OUT_OF_MEMORY, Interrupted, user_errors
+from tasks.run_folder import write_json
+
+#: The module of each command, with a function ``run`` from job to figures.
+MODULES = {"train": "training", "infer": "inferring", "prepare": "preparing", "scale": "scaling"}
+
+#: Packages whose versions stand beside the figures.
+PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "trl")
+
+#: What Python, torch, C++ and the loader of libraries write when they are refused memory.
+NO_MEMORY = rf"{OUT_OF_MEMORY}|Cannot allocate memory|MemoryError|bad_alloc|map segment"
 
 
 def run_all(jobs: dict[str, dict[str, Any]], repeats: int, folder: Path) -> list[dict[str, Any]]:
-    """{"variant", "repeat", figures} of each run: every variant once, then every one again, and so on.
+    """{"variant", "repeat", figures} of each run. All variants run once, then all of them again, and so on.
 
-    In turn, so that a machine that slows down slows all of them. A run that ends badly has ``failed`` instead of figures,
-    and its variant is not tried again.
+    A machine that slows down then slows all variants. A run that fails has ``failed`` (the reason) instead of figures, and
+    its variant is not run again.
     """
     runs: list[dict[str, Any]] = []
     failed: set[str] = set()
@@ -30,7 +46,7 @@ def run_all(jobs: dict[str, dict[str, Any]], repeats: int, folder: Path) -> list
         for name, job in jobs.items():
             if name in failed:
                 continue
-            # Other batches each time: of a few steps, what is in them moves the figures more than the clock does.
+            # Another seed each time: which rows a few steps see moves the figures more than the clock does.
             figures = start(job | {"seed": job["seed"] + repeat}, folder)
             runs.append({"variant": name, "repeat": repeat, **figures})
             if "failed" in figures:
@@ -41,32 +57,47 @@ def run_all(jobs: dict[str, dict[str, Any]], repeats: int, folder: Path) -> list
 
 def start(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Run ``job`` in a new process of this interpreter; its figures, or {"failed": why}."""
-    paths = folder / "job.json", folder / "result.json"
-    paths[0].write_text(json.dumps(job), "utf-8")
-    paths[1].unlink(missing_ok=True)
-    root = str(Path(tasks.__file__).resolve().parent.parent)
+    job_file, result_file = folder / "job.json", folder / "result.json"
+    job_file.write_text(json.dumps(job), "utf-8")
+    result_file.unlink(missing_ok=True)
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
         "TOKENIZERS_PARALLELISM": "false",  # texts are encoded before the clock starts; `prepare` counts one thread
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
-    command = [sys.executable, "-m", "tasks.benchmarking.worker", *map(str, paths)]
+    command = [sys.executable, "-m", "tasks.benchmarking.running", str(job_file), str(result_file)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode == 0 and paths[1].exists():
-        return json.loads(paths[1].read_text("utf-8"))
-    return {"failed": _reason(done.returncode, done.stderr)}
+    if done.returncode == 0 and result_file.exists():
+        return json.loads(result_file.read_text("utf-8"))
+    return {"failed": reason(done.returncode, done.stderr)}
 
 
-def _reason(code: int, stderr: str) -> str:
+@contextlib.contextmanager
+def ended_together() -> Iterator[None]:
+    """SIGTERM first kills every process that this one has started, then ends it by Interrupted."""
+
+    def stopped(*_: object) -> NoReturn:
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        raise Interrupted("ended by SIGTERM; its runs were stopped, and no results were written", exit_code=143)
+
+    previous = signal.signal(signal.SIGTERM, stopped)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def reason(code: int, stderr: str) -> str:
     """Why a process ended, in one line."""
     if code == -signal.SIGKILL:
         return "killed, most likely by the kernel for want of memory"
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    reason = (errors or lines or [f"exit code {code}"])[-1][:300]
+    last = (errors or lines or [f"exit code {code}"])[-1][:300]
     if code < 0:
-        reason = f"ended by {signal.Signals(-code).name}"
-    return ("out of memory: " if any(words in stderr for words in NO_MEMORY) else "") + reason
+        last = f"ended by {signal.Signals(-code).name}"
+    return ("out of memory: " if re.search(NO_MEMORY, stderr) else "") + last
 
 
 def _in_short(figures: dict[str, Any]) -> str:
@@ -78,18 +109,97 @@ def _in_short(figures: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in figures.items())
 
 
-def summarize(runs: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """{variant: {figure: {"median", "min", "max"}, "runs": how many}}; a variant that failed has ``failed`` as well."""
-    summary: dict[str, dict[str, Any]] = {}
-    for name in names:
-        own = [run for run in runs if run["variant"] == name]
-        good = [run for run in own if "failed" not in run]
-        figures: dict[str, Any] = {"runs": len(good)}
-        for key, value in (good[0] if good else {}).items():
-            if isinstance(value, (int, float)) and key != "repeat":
-                values = [run[key] for run in good]
-                figures[key] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
-        if len(good) < len(own):
-            figures["failed"] = own[-1]["failed"]
-        summary[name] = figures
-    return summary
+def _linux(file: str, name: str) -> str | None:
+    """The value of the first line ``name: value`` in a file of Linux' /proc; None where there is none."""
+    path = Path("/proc", file)
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)
+
+
+def peak_memory_mb() -> float:
+    """The peak of this process's resident memory, in MB.
+
+    Linux keeps it in VmHWM. ``ru_maxrss`` of a child starts at the size of its parent, so it is only the fallback.
+    """
+    if peak := _linux("self/status", "VmHWM"):
+        return int(peak.split()[0]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if platform.system() == "Darwin" else 1024)
+
+
+def limit_memory(gigabytes: float | None) -> None:
+    """Let an allocation beyond ``gigabytes`` fail in this process, before the kernel kills some other one to make room."""
+    if gigabytes is not None and psutil.LINUX:
+        hard = psutil.Process().rlimit(psutil.RLIMIT_DATA)[1]
+        limit = int(gigabytes * 1024**3)
+        psutil.Process().rlimit(psutil.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
+
+
+def has_bf16() -> bool:
+    """Whether the CPU has bfloat16 instructions; True with an accelerator, and where the system does not say."""
+    import torch
+
+    flags = _linux("cpuinfo", "flags") or _linux("cpuinfo", "Features") or "bf16"
+    return "bf16" in flags or torch.accelerator.is_available()
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, accelerator and versions."""
+    import torch
+
+    found: dict[str, Any] = {
+        "processor": _linux("cpuinfo", "model name") or platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+    }
+    if torch.accelerator.is_available():
+        cuda = torch.cuda.is_available()
+        found["accelerator"] = torch.cuda.get_device_name() if cuda else str(torch.accelerator.current_accelerator())
+    versions = {package.name: package.version for package in metadata.distributions() if package.name in PACKAGES}
+    return found | {"python": platform.python_version(), "versions": versions}
+
+
+def now() -> float:
+    """The clock's seconds, after the accelerator has done all it was given."""
+    import torch
+
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+    return time.perf_counter()
+
+
+def memory_figures() -> dict[str, float]:
+    """The peaks of this process, in the machine's memory and in the accelerator's."""
+    import torch
+
+    figures = {"peak_memory_mb": peak_memory_mb()}
+    if torch.cuda.is_available():
+        figures["peak_device_memory_mb"] = torch.cuda.max_memory_allocated() / 1024**2
+    return figures
+
+
+def row_figures(rows: int, seconds: float) -> dict[str, float]:
+    """The figures of a run that counts rows."""
+    return memory_figures() | {"rows_per_second": rows / seconds, "rows": rows, "seconds": seconds}
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """The figures of a job."""
+    return import_module(f"tasks.benchmarking.{MODULES[job['command']]}").run(job)
+
+
+def main() -> None:
+    """Set this process up like all others of the benchmark, run the job, write its figures."""
+    job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    limit_memory(job["max_memory_gb"])  # before the large imports
+
+    from tasks.model.speedups import keep_freed_memory
+
+    keep_freed_memory()
+    write_json(sys.argv[2], run(job))
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main()

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.utils.benchmark import Timer
+from torch.utils.data import DataLoader
 from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments, set_seed
 
 from tasks.arguments import training as arguments
-from tasks.benchmarking.machine import device
+from tasks.benchmarking.memory import linear_shapes
 from tasks.benchmarking.meter import Meter
-from tasks.benchmarking.quality import completion_loss
+from tasks.benchmarking.running import memory_figures, now
 from tasks.benchmarking.variants import NOTEBOOK_LENGTH
 from tasks.benchmarking.workspace import Workspace
+from tasks.distributed import processes
+from tasks.inference.scoring import token_logprobs
 from tasks.preparing.encoding import IGNORE, encode
 from tasks.training.collator import CompletionCollator
 from tasks.training.trainer import CompletionTrainer
 
+#: Arguments of each Trainer that a job may set besides those of all.
+SWITCHES = {
+    "ours": ("tokens_per_batch", "padding_free", "labelled_head", "fused_gelu", "eager_on_cpu"),
+    "group_by_length": (),
+    "trl": ("max_length", "gradient_checkpointing"),
+}
+
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Train as the job's variant does; returns the meter's figures."""
+    """Train with the job's method; returns the meter's figures."""
     set_seed(job["seed"])
-    work = Workspace.open(job)
-    model = work.model() if job["way"] == "ours" else work.plain_model()
+    work = Workspace(job)
+    model = work.model()
+    if job["method"] == "floor":
+        return _floor(model, job)
     evaluate = None
     if job["time_to_quality"]:
         rows = _rows(work, "validation")
@@ -37,23 +51,38 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     meter = Meter(job["warmup_steps"], job["max_seconds"], evaluate, job["eval_seconds"])
     set_seed(job["seed"])
     with tempfile.TemporaryDirectory() as folder:
-        WAYS[job["way"]](work, model, meter, folder)
+        if job["method"] == "notebook":
+            _notebook(work, model, meter)
+        else:
+            meter.train(_trainer(work, model, folder))
     return meter.result()
+
+
+def completion_loss(model: Any, rows: Dataset, pad_token_id: int, bf16: bool) -> float:
+    """Nats per token of the completions of encoded rows, eos included; every token weighs the same."""
+    pairs = []
+    for ids, labels in zip(rows["input_ids"], rows["labels"]):
+        start = next(i for i, label in enumerate(labels) if label != IGNORE)
+        pairs.append((ids[:start], ids[start:]))
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+        logprobs = token_logprobs(model, pairs, pad_token_id, batch_size=64)
+    return -math.fsum(value for row in logprobs for value in row) / sum(map(len, logprobs))
 
 
 def _rows(work: Workspace, split: str) -> Dataset:
     return encode(work.encoder, work.examples[split], split, defaultdict(dict))
 
 
-def _settings(job: dict[str, Any], folder: str) -> dict[str, Any]:
-    """What all Trainers are told."""
-    return {
+def _trainer(work: Workspace, model: Any, folder: str) -> Trainer:
+    """This project's Trainer as in scripts/run_<task>.py, transformers' own, or TRL's as its guide has it."""
+    job, rows = work.job, _rows(work, "train")
+    settings = {
         "output_dir": str(Path(folder) / "out"),
         "per_device_train_batch_size": job["rows_per_batch"],
         "num_train_epochs": job["num_train_epochs"],
         "max_steps": job["max_steps"] or -1,
         "learning_rate": job["learning_rate"],
-        # A run that a clock ends has no planned end to decay to.
+        # A run that ends after so many seconds has no planned end to decay to.
         "lr_scheduler_type": "constant" if job["time_to_quality"] else "linear",
         "warmup_steps": 0,
         "bf16": job["bf16"],
@@ -63,97 +92,83 @@ def _settings(job: dict[str, Any], folder: str) -> dict[str, Any]:
         "logging_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "use_cpu": device().type == "cpu",
-        "dataloader_pin_memory": device().type == "cuda",
+        "use_cpu": not torch.accelerator.is_available(),
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        **{name: job[name] for name in SWITCHES[job["method"]] if name in job},
     }
-
-
-def _ours(work: Workspace, model: Any, meter: Meter, folder: str) -> None:
-    """The Trainer of scripts/run_<task>.py, its engine by the flags of the variant."""
-    job = work.job
-    settings = _settings(job, folder)
-    if not job["tokens_per_batch"]:
-        settings["per_device_train_batch_size"] = 16  # the scripts' default
-    args = arguments.TrainingArguments(
-        **settings,
-        tokens_per_batch=job["tokens_per_batch"],
-        padding_free=job.get("padding_free"),
-        labelled_head=job.get("labelled_head", True),
-        fused_gelu=job.get("fused_gelu", True),
-        eager_on_cpu=job.get("eager_on_cpu", True),
-    )
-    trainer = CompletionTrainer(
-        model=model,
-        args=args,
-        train_dataset=_rows(work, "train"),
-        data_collator=CompletionCollator(work.tokenizer),
-        processing_class=work.tokenizer,
-        run_config=None,  # nothing is saved
-        evaluator=None,  # nothing is measured but the loss
-    )
-    meter.train(trainer)
-
-
-def _group_by_length(work: Workspace, model: Any, meter: Meter, folder: str) -> None:
-    """transformers' own Trainer on the same rows, rows of like length together."""
-    trainer = Trainer(
-        model=model,
-        args=TrainingArguments(**_settings(work.job, folder), train_sampling_strategy="group_by_length"),
-        train_dataset=_rows(work, "train"),
-        data_collator=DataCollatorForSeq2Seq(work.tokenizer),
-        processing_class=work.tokenizer,
-    )
-    meter.train(trainer)
-
-
-def _trl(work: Workspace, model: Any, meter: Meter, folder: str) -> None:
-    """TRL as its guide has it: text in prompt and completion columns, everything else by its defaults.
-
-    Its longest sequence is ours: 1,024, its own default too, where the model reads as much.
-    """
+    parts = {"model": model, "processing_class": work.tokenizer}
+    if job["method"] == "ours":
+        if not job["tokens_per_batch"]:
+            settings["per_device_train_batch_size"] = 16  # the scripts' default
+        return CompletionTrainer(
+            args=arguments.TrainingArguments(**settings),
+            train_dataset=rows,
+            data_collator=CompletionCollator(work.tokenizer),
+            run_config=None,  # nothing is saved
+            evaluator=None,  # nothing is measured but the loss
+            **parts,
+        )
+    if job["method"] == "group_by_length":
+        args = TrainingArguments(**settings, train_sampling_strategy="group_by_length")
+        return Trainer(args=args, train_dataset=rows, data_collator=DataCollatorForSeq2Seq(work.tokenizer), **parts)
     from trl import SFTConfig, SFTTrainer
 
-    rows = [{"prompt": row.prompt_text, "completion": row.completion} for row in work.examples["train"]]
-    settings = _settings(work.job, folder) | {"max_length": work.job["max_length"]}
-    if "gradient_checkpointing" in work.job:
-        settings["gradient_checkpointing"] = work.job["gradient_checkpointing"]
-    trainer = SFTTrainer(
-        model=model, args=SFTConfig(**settings), train_dataset=Dataset.from_list(rows), processing_class=work.tokenizer
-    )
-    meter.train(trainer)
+    # Text in prompt and completion columns; all defaults but the longest sequence, which is ours.
+    texts = [{"prompt": row.prompt_text, "completion": row.completion} for row in work.examples["train"]]
+    return SFTTrainer(args=SFTConfig(**settings), train_dataset=Dataset.from_list(texts), **parts)
 
 
-def _notebook(work: Workspace, model: Any, meter: Meter, folder: str) -> None:
+def _notebook(work: Workspace, model: Any, meter: Meter) -> None:
     """The loop of blog posts: one length for all rows, eos as padding, the loss on prompt and padding too."""
     job = work.job
     rows = _rows(work, "train")
-    eos = work.tokenizer.eos_token_id
     length = min(NOTEBOOK_LENGTH, job["max_length"])
-    cut = [ids[:length] for ids in rows["input_ids"]]
-    ids = torch.tensor([row + [eos] * (length - len(row)) for row in cut])
-    mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in cut])
-    completion = torch.tensor([sum(label != IGNORE for label in labels[:length]) for labels in rows["labels"]])
-    loader = torch.utils.data.DataLoader(
-        torch.utils.data.TensorDataset(ids, mask, completion), batch_size=job["rows_per_batch"], shuffle=True
-    )
-    place = device()
-    model.to(place)
-    model.train()
+    kept = {name: [row[:length] for row in rows[name]] for name in ("input_ids", "labels")}
+    filled = {"input_ids": work.tokenizer.eos_token_id, "labels": IGNORE}  # the labels are for the meter alone
+    columns = {name: [row + [filled[name]] * (length - len(row)) for row in kept[name]] for name in kept}
+    columns["attention_mask"] = [[1] * len(row) + [0] * (length - len(row)) for row in kept["input_ids"]]
+    data = Dataset.from_dict(columns).with_format("torch")
+    loader = DataLoader(data, batch_size=job["rows_per_batch"], shuffle=True)
+    last_step = min(job["max_steps"] or math.inf, math.ceil(job["num_train_epochs"] * len(loader)))
+    device = processes().device
+    model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=job["learning_rate"])
     meter.begin()
     while True:
         for batch in loader:
-            meter.batch(int(batch[1].sum()), int(batch[2].sum()), batch[0].numel(), len(batch[0]))
-            input_ids, attention_mask = batch[0].to(place), batch[1].to(place)
-            with torch.autocast(place.type, torch.bfloat16, enabled=job["bf16"]):
-                loss = model(input_ids=input_ids, attention_mask=attention_mask, labels=input_ids).loss
+            meter.batch(batch)
+            model.train()  # an evaluation switches it off
+            ids, mask = batch["input_ids"].to(device), batch["attention_mask"].to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=job["bf16"]):
+                loss = model(input_ids=ids, attention_mask=mask, labels=ids).loss
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             meter.loss = loss.detach()
-            if meter.step() or meter.steps == job["max_steps"] or meter.steps >= job["num_train_epochs"] * len(loader):
+            if meter.step() or meter.steps >= last_step:
                 return
-            model.train()  # an evaluation in between has switched it off
 
 
-WAYS = {"ours": _ours, "group_by_length": _group_by_length, "trl": _trl, "notebook": _notebook}
+def _floor(model: Any, job: dict[str, Any]) -> dict[str, Any]:
+    """Tokens/second of a training step that did nothing but 6 x parameters multiplications and additions a token.
+
+    2 forward, 4 backward (Kaplan et al. 2020, section 2.1): every weight counts, the embedding too, once where it is tied.
+    """
+    tokens = 2048  # with more, the logits of a large vocabulary no longer fit into small memories
+    options = {"dtype": torch.bfloat16 if job["bf16"] else torch.float32, "device": processes().device}
+    operations = seconds = 0.0
+    for (inputs, outputs), count in Counter(linear_shapes(model)).items():
+        left, right = torch.randn(tokens, inputs, **options), torch.randn(inputs, outputs, **options)
+        timer = Timer(
+            "torch.matmul(left, right, out=product)",
+            timer=now,
+            globals={"torch": torch, "left": left, "right": right, "product": left @ right},
+            num_threads=torch.get_num_threads(),
+        )
+        operations += count * 2 * tokens * inputs * outputs
+        seconds += count * min(timer.blocked_autorange(min_run_time=job.get("floor_seconds", 0.3)).times)
+    return memory_figures() | {
+        "useful_tokens_per_second": operations / seconds / (6 * model.num_parameters()),
+        "tera_operations_per_second": operations / seconds / 1e12,
+        "parameters": model.num_parameters(),
+    }

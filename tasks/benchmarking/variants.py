@@ -1,4 +1,4 @@
-"""The ways that are compared, by name. No heavy imports: --help and mistakes in the names answer at once."""
+"""The variants that are compared, by name. No heavy imports, so that --help and wrong names answer at once."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ from tasks.errors import UserError
 
 @dataclass(frozen=True)
 class Variant:
-    """One way of doing the job: ``way`` is the function of the worker that does it, ``about`` what a reader is told."""
+    """A function of the command's module (``method``), the settings it gets, and ``about``, a line for the reader."""
 
-    way: str
+    method: str
     about: str
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-#: The notebook's rows are padded to and cut at this many tokens.
+#: Every row of the notebook variant is padded to, and truncated at, this many tokens.
 NOTEBOOK_LENGTH = 256
-
-#: Rows a batch of the ways that count rows: what is usual for short and for long rows.
-ROWS_PER_BATCH = {"nli": 16, "qa": 8, "summarize": 8}
 
 TRAIN = {
     "ours": Variant(
@@ -41,7 +38,7 @@ TRAIN = {
     "trl": Variant("trl", "TRL's SFTTrainer on prompt and completion columns, its defaults"),
     "trl_no_checkpointing": Variant("trl", "the same, gradient checkpointing off", {"gradient_checkpointing": False}),
     "notebook": Variant(
-        "notebook", f"torch loop: every row padded to and cut at {NOTEBOOK_LENGTH} tokens, eos as pad, loss on everything"
+        "notebook", f"torch loop: rows padded to and truncated at {NOTEBOOK_LENGTH} tokens, eos as pad, loss on everything"
     ),
     "group_by_length": Variant(
         "group_by_length", 'transformers\' Trainer, train_sampling_strategy="group_by_length", padding'
@@ -69,14 +66,14 @@ INFER = {
 }
 
 PREPARE = {
-    "ours": Variant("ours", "encode: prompts cut to fit, labels, counts, a Dataset"),
+    "ours": Variant("ours", "encode: prompts truncated to fit, labels, counts, a Dataset"),
     "bare": Variant("bare", "transformers' tokenizer alone over the same texts, 1,000 rows a call"),
     "bare_backend": Variant(
         "bare_backend", "the tokenizers library itself (encode_batch_fast), ids alone, 1,000 rows a call"
     ),
 }
 
-#: What is compared where --variants names nothing: our best, without dropout, and the peers.
+#: What is compared where --variants is not given: our best, the same without dropout, and what others use.
 DEFAULT_TRAIN = ("ours", "ours_dropout0", "trl", "trl_no_checkpointing", "notebook", "group_by_length", "floor")
 DEFAULT_QUALITY = ("ours", "trl", "notebook", "group_by_length")
 
@@ -85,17 +82,16 @@ def choose(command: str, task: str, names: str | None, quality: bool = False) ->
     """{name as given: variant} of a comma-separated list. ``name@5e-4`` is a variant of train with a learning rate.
 
     Raises:
-        UserError: a name that is not known, named twice, or of a package that is not installed.
+        UserError: a name is unknown or given twice, or its package is not installed.
     """
-    if command == "infer" and task not in INFER:
+    known = {"train": TRAIN, "infer": INFER.get(task), "prepare": PREPARE, "scale": {}}[command]
+    if known is None:
         raise UserError(f"--task {task}: infer measures {', '.join(INFER)}")
-    known = {"train": TRAIN, "infer": INFER.get(task, {}), "prepare": PREPARE}[command]
-    default = {"train": DEFAULT_QUALITY if quality else DEFAULT_TRAIN}.get(command, tuple(known))
-    given = [name.strip() for name in names.split(",") if name.strip()] if names is not None else list(default)
+    default = (DEFAULT_QUALITY if quality else DEFAULT_TRAIN) if command == "train" else known
     if quality:
         known = {name: variant for name, variant in known.items() if name != "floor"}
     chosen: dict[str, Variant] = {}
-    for label in given:
+    for label in [name.strip() for name in names.split(",") if name.strip()] if names is not None else default:
         name, at, rate = label.partition("@")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -106,22 +102,19 @@ def choose(command: str, task: str, names: str | None, quality: bool = False) ->
             raise UserError(f"--variants {label}: named twice")
         if at and (command != "train" or name == "floor"):
             raise UserError(f"--variants {label}: only what is trained has a learning rate")
-        about = known[name].about + (f", learning rate {rate}" if at else "")
-        chosen[label] = Variant(known[name].way, about, known[name].settings | _learning_rate(label, at, rate))
-    if not chosen:
+        variant = known[name]
+        if at:
+            try:
+                settings = variant.settings | {"learning_rate": float(rate)}
+            except ValueError:
+                raise UserError(f"--variants {label}: {rate!r} is not a learning rate; write it as {name}@5e-4") from None
+            variant = Variant(variant.method, f"{variant.about}, learning rate {rate}", settings)
+        chosen[label] = variant
+    if known and not chosen:
         raise UserError("--variants names nothing; leave it out, or name some of " + ", ".join(known))
-    if any(variant.way == "trl" for variant in chosen.values()) and importlib.util.find_spec("trl") is None:
+    if any(variant.method == "trl" for variant in chosen.values()) and importlib.util.find_spec("trl") is None:
         raise UserError(
             "trl is not installed, which the variants trl and trl_no_checkpointing measure: pip install -c "
             "constraints.txt -e '.[benchmark]', or name the others with --variants"
         )
     return chosen
-
-
-def _learning_rate(label: str, at: str, rate: str) -> dict[str, float]:
-    if not at:
-        return {}
-    try:
-        return {"learning_rate": float(rate)}
-    except ValueError:
-        raise UserError(f"--variants {label}: {rate!r} is not a learning rate; write it as ours@5e-4") from None

@@ -1,172 +1,132 @@
-"""The folder that the runs of one benchmark share: the model that each begins with, and the rows."""
+"""The folder that the runs of one benchmark share: the model that each starts from, and the rows."""
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import get_task
-from tasks.base import Example, Task
+from tasks.arguments.model import ModelArguments
+from tasks.base import Task
+from tasks.benchmarking.running import has_bf16
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
     from tasks.arguments.data import DataArguments
-    from tasks.arguments.model import ModelArguments
     from tasks.benchmarking.arguments import BenchmarkArguments
-    from tasks.preparing.encoding import Encoder
 
 MODEL = "model"
 ROWS = "examples.pickle"  # written and read by this program alone, within one benchmark
+
+#: The model arguments that every run needs; the rest is settled when the folder is written.
+MODEL_SETTINGS = ("dtype", "attn_implementation", "dropout", "trust_remote_code")
 
 
 def make_workspace(
     folder: Path, command: str, args: BenchmarkArguments, data_args: DataArguments, model_args: ModelArguments
 ) -> dict[str, Any]:
-    """Write model, tokenizer and rows into ``folder``; returns what every job is told.
+    """Write model, tokenizer and rows into ``folder``; returns what all jobs have in common.
 
     Raises:
         UserError: the model, the tokenizer or the data cannot be used.
     """
-    from tasks.model.loading import load_config
     from tasks.model.model_files import make_portable
-    from tasks.model.tokenizer import add_separators, load_tokenizer
     from tasks.preparing.encoding import Encoder, sequence_length
     from tasks.preparing.examples import load_examples
 
     if model_args.load_in_4bit:
-        raise UserError("--load_in_4bit: the benchmark compares ways to train and run whole weights; leave it out")
+        raise UserError("--load_in_4bit: the benchmark trains and runs whole weights; leave it out")
+    if args.bf16 and not has_bf16():
+        raise UserError("--bf16: this CPU has no bfloat16 instructions, and emulating them is slow; leave it out")
     task = get_task(args.task)
-    splits = {"infer": ("validation",), "prepare": ("train",)}.get(command, ("train", "validation"))
-    if command == "train" and not args.time_to_quality:
-        splits = ("train",)
     if args.random_model:
         model_args.model = args.tokenizer
-    config = load_config(model_args)
-    tokenizer, appended_ids = add_separators(load_tokenizer(model_args, config), task.separators)
+    config, tokenizer, appended_ids = _open(task, model_args)
     length = sequence_length(data_args.max_length, tokenizer)
+    if command == "scale":
+        length = min(length, 256)
     new_tokens = _max_new_tokens(task, args, command, tokenizer)
     encoder = Encoder(tokenizer, length, new_tokens)
-    examples, _ = load_examples(task, data_args, seed=args.seed, splits=splits)
+    splits = {"infer": ("validation",), "scale": ()}.get(command, ("train",))
+    if args.time_to_quality:
+        splits = ("train", "validation")
+    examples = load_examples(task, data_args, seed=args.seed, splits=splits)[0] if splits else {}
     if command == "infer":
-        encoder.prompts(examples["validation"])  # what does not fit is found here
-    else:  # rows with nothing to learn are left out on every side
+        encoder.prompts(examples["validation"])  # a prompt that does not fit is found here
+    else:  # every variant leaves out the rows that have nothing to learn
         examples = {split: [row for row in rows if encoder.training_rows([row])] for split, rows in examples.items()}
         empty = [split for split, rows in examples.items() if not rows]
         if empty:
             raise UserError(f"no {empty[0]} row has anything to learn within {length} tokens; raise --max_length")
-    with open(folder / ROWS, "wb") as file:
-        pickle.dump(examples, file)
-    if command != "prepare":
-        save_model(folder / MODEL, args, model_args, tokenizer, appended_ids)
-    else:
-        config.save_pretrained(folder / MODEL)
-    tokenizer.save_pretrained(folder / MODEL)
+    (folder / ROWS).write_bytes(pickle.dumps(examples))
+    start = config if command == "prepare" else _first_model(args, model_args, tokenizer, appended_ids)
+    for part in (start, tokenizer):
+        part.save_pretrained(folder / MODEL)
     make_portable(folder / MODEL)
-    return {
+    return {name: getattr(model_args, name) for name in MODEL_SETTINGS} | {
         "command": command,
         "folder": str(folder),
         "task": task.name,
         "processes": data_args.preprocessing_num_workers or 1,
         "max_length": length,
         "max_new_tokens": new_tokens,
-        "dtype": model_args.dtype,
-        "attn_implementation": model_args.attn_implementation,
-        "dropout": model_args.dropout,
-        "trust_remote_code": model_args.trust_remote_code,
     }
 
 
+def _open(task: Task, model_args: ModelArguments) -> tuple[PretrainedConfig, PreTrainedTokenizerFast, list[int]]:
+    """Config, tokenizer with the task's separators, and the token ids that these added to the vocabulary."""
+    from tasks.model.loading import load_config
+    from tasks.model.tokenizer import add_separators, load_tokenizer
+
+    config = load_config(model_args)
+    return config, *add_separators(load_tokenizer(model_args, config), task.separators)
+
+
 def _max_new_tokens(task: Task, args: BenchmarkArguments, command: str, tokenizer: PreTrainedTokenizerFast) -> int:
-    """What a script would leave free; to infer, what a completion of this benchmark has."""
-    if args.max_new_tokens:
-        return args.max_new_tokens
-    if command != "infer":
-        return task.max_new_tokens
+    """The script's default; in ``infer`` as many as this benchmark generates."""
+    if args.max_new_tokens or command != "infer":
+        return args.max_new_tokens or task.max_new_tokens
     words = [tokenizer(word, add_special_tokens=False).input_ids for word in task.label_words.values()]
     return max(map(len, words)) + 1 if words else 64
 
 
-def save_model(folder: Path, args: Any, model_args: ModelArguments, tokenizer: Any, appended_ids: list[int]) -> None:
-    """The weights that every run begins with, in float32."""
+def _first_model(
+    args: BenchmarkArguments, model_args: ModelArguments, tokenizer: PreTrainedTokenizerFast, appended_ids: list[int]
+) -> PreTrainedModel:
+    """The weights that every run starts from, in float32."""
     import torch
     from transformers import GPT2LMHeadModel
 
-    from tasks.arguments.model import ModelArguments
     from tasks.model.loading import load_model
     from tasks.model.new_model import gpt2_config
 
     torch.manual_seed(args.seed)
     if args.random_model:
-        model = GPT2LMHeadModel(gpt2_config(args.random_model, tokenizer))
-    else:
-        given = ModelArguments(
-            model=model_args.model,
-            model_revision=model_args.model_revision,
-            trust_remote_code=model_args.trust_remote_code,
-        )
-        model = load_model(given, tokenizer, appended_ids)
-    model.save_pretrained(folder)
+        return GPT2LMHeadModel(gpt2_config(args.random_model, tokenizer))
+    plain = dataclasses.replace(model_args, dtype="float32", attn_implementation=None, dropout=None)
+    return load_model(plain, tokenizer, appended_ids)
 
 
-@dataclass
 class Workspace:
-    """The same folder, as a run sees it."""
+    """The same folder as a run sees it: task, tokenizer, encoder, and the examples of each split."""
 
-    job: dict[str, Any]
-    task: Task
-    tokenizer: PreTrainedTokenizerFast
-    encoder: Encoder
-    examples: dict[str, list[Example]]
-
-    @classmethod
-    def open(cls, job: dict[str, Any]) -> Workspace:
-        """Read tokenizer and rows."""
-        from tasks.model.loading import load_config
-        from tasks.model.tokenizer import add_separators, load_tokenizer
+    def __init__(self, job: dict[str, Any]) -> None:
         from tasks.preparing.encoding import Encoder
 
-        task = get_task(job["task"])
-        arguments = model_arguments(job)
-        tokenizer, _ = add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)
-        with open(Path(job["folder"]) / ROWS, "rb") as file:
-            examples = pickle.load(file)
-        return cls(job, task, tokenizer, Encoder(tokenizer, job["max_length"], job["max_new_tokens"]), examples)
+        self.job = job
+        self.task = get_task(job["task"])
+        settings = {name: job[name] for name in MODEL_SETTINGS}
+        self.model_args = ModelArguments(model=str(Path(job["folder"]) / MODEL), **settings)
+        _, self.tokenizer, _ = _open(self.task, self.model_args)
+        self.encoder = Encoder(self.tokenizer, job["max_length"], job["max_new_tokens"])
+        self.examples = pickle.loads((Path(job["folder"]) / ROWS).read_bytes())
 
     def model(self) -> PreTrainedModel:
-        """The model with its first weights, as the scripts load it."""
+        """The model with its first weights and the attention that transformers chooses, the same for every variant."""
         from tasks.model.loading import load_model
 
-        return load_model(model_arguments(self.job), self.tokenizer)
-
-    def plain_model(self) -> PreTrainedModel:
-        """The same weights as a user loads them, with the attention that transformers chooses where none is given."""
-        from transformers import AutoModelForCausalLM
-
-        from tasks.model.loading import DROPOUTS, align_special_tokens, load_config
-
-        arguments = model_arguments(self.job)
-        config = load_config(arguments)
-        if arguments.dropout is not None:
-            for name in set(DROPOUTS) & set(config.to_dict()):
-                setattr(config, name, arguments.dropout)
-        model = AutoModelForCausalLM.from_pretrained(
-            arguments.model,
-            config=config,
-            dtype=arguments.dtype,
-            attn_implementation=arguments.attn_implementation,
-            trust_remote_code=arguments.trust_remote_code,
-        )
-        align_special_tokens(model, self.tokenizer)
-        return model
-
-
-def model_arguments(job: dict[str, Any]) -> ModelArguments:
-    """ModelArguments of the shared folder."""
-    from tasks.arguments.model import ModelArguments
-
-    given = {name: job[name] for name in ("dtype", "attn_implementation", "dropout", "trust_remote_code")}
-    return ModelArguments(model=str(Path(job["folder"]) / MODEL), **given)
+        return load_model(self.model_args, self.tokenizer)

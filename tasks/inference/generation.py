@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tqdm.auto import tqdm
 from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
@@ -18,11 +17,11 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from tasks.distributed import is_first
 from tasks.inference.batching import ROWS, batches_by_length, pad, tokens_that_fit
 from tasks.inference.decoding import decode, keeps_keys
 from tasks.inference.extraction import Allowed
 from tasks.model.opening import generation_config
+from tasks.progress import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -74,7 +73,7 @@ def generate(
     rows = batch_size or max(1, ROWS // copies)
     # A generator of its own: called between epochs, a new seed would give every epoch the dropout of the first.
     devices = [model.device] if model.device.type == "cuda" else []
-    bar = tqdm(total=len(prompts), desc="generate", unit="row", disable=len(prompts) < 2 or not is_first())
+    bar = progress(len(prompts), "generate")
     names = range(len(prompts)) if names is None else names
     with torch.random.fork_rng(devices), bar:
         torch.manual_seed(seed)

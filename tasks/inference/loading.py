@@ -8,7 +8,7 @@ from tasks import get_task, task_of
 from tasks.distributed import processes
 from tasks.errors import UserError
 from tasks.inference.predicting import Predictor
-from tasks.model.loading import load_config
+from tasks.model.loading import at_commit, load_config
 from tasks.model.model_files import find_file
 from tasks.model.opening import open_encoder, open_model
 from tasks.model.speedups import fuse_gelu
@@ -39,6 +39,7 @@ def load_predictor(
             texts for one input would all be the same.
     """
     device = processes().device
+    model_args = at_commit(model_args)
     load_config(model_args)  # what is no model is said first
     path = find_file(model_args, TASK_FILE)
     run = RunConfig.load(path.parent) if path else None

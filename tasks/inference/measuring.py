@@ -13,6 +13,7 @@ from transformers.trainer_utils import unwrap_peft_model
 from tasks.base import Example, Task
 from tasks.distributed import is_first
 from tasks.inference.predicting import Predictor
+from tasks.preparing.overlap import SHARED
 from tasks.run_folder import PREDICTIONS_FILE, write_jsonl
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ def format_results(task: Task, results: Mapping[str, Any]) -> str:
     intervals = {name: f"[{low:.3f}, {high:.3f}]" for name, (low, high) in results.get("intervals", {}).items()}
     if "rows" in results:
         note = " and in brackets the 95 % interval over the rows" if intervals else ""
-        lines.append(f"{task.name} on {results['rows']} validation rows, beside the baseline ({results['baseline']}){note}:")
+        shared = results["counts"].get("validation", {}).get(SHARED)
+        seen = f", {shared} of which training read too," if shared else ","
+        lines.append(
+            f"{task.name} on {results['rows']} validation rows{seen} beside the baseline ({results['baseline']}){note}:"
+        )
     figures = {}
     for name, value in results.items():
         baseline = results.get(f"baseline_{name}")

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tqdm.auto import tqdm
 
-from tasks.distributed import is_first
 from tasks.inference.batching import batches_by_length, pad
+from tasks.progress import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,7 +36,7 @@ def token_logprobs(
     model.eval()
     results: list[list[float]] = [[] for _ in pairs]
     lengths = [len(context) + len(target) - 1 for context, target in pairs]
-    with tqdm(total=len(pairs), desc=description, unit="row", disable=len(pairs) < 2 or not is_first()) as bar:
+    with progress(len(pairs), description) as bar:
         for batch in batches_by_length(lengths, batch_size or MAX_TOKENS, MAX_TOKENS):
             sequences = [[*pairs[i][0], *pairs[i][1]][:-1] for i in batch]  # the last token predicts nothing we ask for
             input_ids, attention_mask = pad(sequences, pad_token_id, "right", model.device)
@@ -73,7 +72,7 @@ def choice_logprobs(
     results: list[list[float]] = [[] for _ in prompts]
     longest = max(map(len, choices))
     first = torch.tensor([choice[0] for choice in choices], device=model.device)
-    with tqdm(total=len(prompts), desc="score", unit="row", disable=len(prompts) < 2 or not is_first()) as bar:
+    with progress(len(prompts), "score") as bar:
         for batch in batches_by_length([len(prompt) + longest for prompt in prompts], batch_size or MAX_TOKENS, MAX_TOKENS):
             ids, mask = pad([prompts[i] for i in batch], pad_token_id, "left", model.device)
             # Left-padded, so that the last position is the same column in every row; positions count from the first token.

@@ -59,7 +59,7 @@ def add_adapter(
         # GPT-2's weights are transposed; in 4 bits they are not, but their base may be loaded whole later.
         fan_in_fan_out=any(getattr(module, "source_cls", type(module)) is Conv1D for module in model.modules()),
         trainable_token_indices=_rows(model, tokenizer.convert_tokens_to_ids([str(s) for s in separators])),
-        revision=getattr(model.config, "_commit_hash", None),
+        revision=model_args.model_revision,
     )
     adapted = get_peft_model(model, config)
     # A folder by its whole path: the adapter is of no use where its base is not found. Publishing writes the Hub id instead.

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import os
 import pickle
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
     from tasks.arguments.model import ModelArguments
+
+# Where a repository has no safetensors, transformers would look for a pull request of the bot SFconvertbot, ask a Space to
+# convert the weights, and do so in a thread. It reads this switch each time it loads weights, and all are loaded below.
+os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 
 #: What architectures call their dropout probabilities.
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout", "hidden_dropout", "embed_dropout", "dropout")
@@ -52,6 +59,24 @@ def load_config(model_args: ModelArguments) -> PretrainedConfig:
     if type(config) in AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", False):
         raise UserError(f"{name}: {config.model_type} reads in both directions; take a GPT, Llama, Qwen or the like")
     return config
+
+
+def at_commit(model_args: ModelArguments) -> ModelArguments:
+    """The same arguments at the commit that a model's branch or tag stands for now.
+
+    So tokenizer and weights are of one commit, which the model card can name. A folder, and what cannot be resolved, stays
+    as it is: loading the config says what is wrong.
+    """
+    from huggingface_hub import is_offline_mode, resolve_revision
+
+    resolved = copy.copy(model_args)
+    if not Path(model_args.model).is_dir():
+        with contextlib.suppress(Exception):
+            revision = resolve_revision(
+                model_args.model, revision=model_args.model_revision, local_files_only=is_offline_mode()
+            )
+            resolved.model_revision = revision.resolved
+    return resolved
 
 
 def hub_options(model_args: ModelArguments) -> dict[str, Any]:
@@ -109,16 +134,18 @@ def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
             output_loading_info=True,
             dtype=getattr(torch, model_args.dtype),
             attn_implementation=model_args.attn_implementation,
-            use_safetensors=True,  # never a pickle
+            # Safetensors where they are, whole or sharded, else pytorch_model.bin, of which torch reads the tensors alone.
+            use_safetensors=None,
+            weights_only=True,
             quantization_config=four_bit_config() if model_args.load_in_4bit else None,
             **hub_options(model_args),
         )
-    except pickle.UnpicklingError:  # an index may name one in spite of use_safetensors; torch then reads tensors alone
-        raise UserError(
-            f"{model_args.model}: its weights are a pickle, which can run code when it is read; save them as safetensors"
-        ) from None
+    except pickle.UnpicklingError as error:
+        raise pickle_error(model_args.model, error) from None
     except (OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError, EOFError) as error:
         raise weights_error(model_args) or model_error(model_args.model, error) from None
+    except (AttributeError, TypeError) as error:  # what torch.load returned may be anything
+        raise weights_error(model_args) or error from None
     if loading["missing_keys"]:  # transformers fills them with noise and only logs it
         names = sorted(loading["missing_keys"])
         raise UserError(
@@ -139,35 +166,51 @@ def align_special_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerF
         config.pad_token_id = tokenizer.pad_token_id
 
 
-def weights_error(model_args: ModelArguments) -> UserError | None:
-    """What is wrong with the files of the weights; None where nothing is known.
+def weight_files(name: str, revision: str | None) -> list[Path]:
+    """The files of a model's weights that are on this machine, in its folder or the Hub's cache: safetensors, else .bin."""
+    from huggingface_hub import try_to_load_from_cache
 
-    A safetensors file that is shorter than it says (a download that broke off), in the folder or the cache; or no such file,
-    but a pickle.
-    """
-    from huggingface_hub import model_info, try_to_load_from_cache
+    folder = Path(name)
+    if not folder.is_dir():
+        config = try_to_load_from_cache(name, "config.json", revision=revision)
+        if not isinstance(config, str):
+            return []
+        folder = Path(config).parent
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def weights_error(model_args: ModelArguments) -> UserError | None:
+    """What is wrong with a file of the weights, such as a download that broke off; None where nothing is known."""
+    import torch
 
     from tasks.model.model_files import unreadable
 
-    name, revision = model_args.model, model_args.model_revision
-    folder = Path(name)
-    if not folder.is_dir():
-        cached = try_to_load_from_cache(name, "config.json", revision=revision)
-        folder = Path(cached).parent if isinstance(cached, str) else None
-    names = [path.name for path in folder.iterdir()] if folder else []
-    for path in sorted(folder.glob("*.safetensors")) if folder else ():
-        if problem := unreadable(path):
+    name = model_args.model
+    for path in weight_files(name, model_args.model_revision):
+        problem, state = unreadable(path), {}
+        if path.suffix == ".bin":
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError as error:
+                return pickle_error(name, error)
+            except (OSError, RuntimeError, EOFError) as error:
+                problem = f"{path.name} is damaged or cut off ({' '.join(str(error).split())[:100]})"
+        if problem:
             return UserError(f"{name}: {problem}; delete {path.resolve()} and load it again")
-    if not Path(name).is_dir():
-        with contextlib.suppress(Exception):  # what is wrong is told by the error that is at hand already
-            names = [sibling.rfilename for sibling in model_info(name, revision=revision).siblings]
-    if any(n.startswith("pytorch_model") for n in names) and not any(n.endswith(".safetensors") for n in names):
-        return UserError(
-            f"{name}: no model.safetensors there; a pytorch_model.bin is a pickle, which can hold a program, and is not "
-            'loaded; convert it, in a folder that you trust: python -c "from transformers import AutoModelForCausalLM as M; '
-            f"M.from_pretrained('{name}').save_pretrained('{name}')\" (from the Hub first: hf download --local-dir)"
-        )
+        if not isinstance(state, dict) or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()):
+            return UserError(f"{name}: {path.name} holds something else than tensors by their names; take another model")
     return None
+
+
+def pickle_error(name: str, error: pickle.UnpicklingError) -> UserError:
+    """What to tell of a pickle that torch refuses to read: it calls what makes no tensor, or is no file of torch."""
+    called = re.search(r"GLOBAL (\S+)", str(error))
+    if called is None:
+        return UserError(f"{name}: its weights are no file of torch (a git-lfs pointer, or a web page?); download it again")
+    return UserError(
+        f"{name}: its weights are a pickle that would run code ({called[1]}), so it is not read; take a model whose weights "
+        "are safetensors, or tensors alone"
+    )
 
 
 def model_error(name: str, error: Exception) -> UserError:
@@ -177,6 +220,11 @@ def model_error(name: str, error: Exception) -> UserError:
         return UserError(f"{name}: this model runs code of its own; read it, then add --trust_remote_code")
     if failure := hub_failure(name, error):
         return failure
+    if "a file named pytorch_model.bin or model.safetensors" in text:
+        return UserError(
+            f"{name}: neither model.safetensors nor pytorch_model.bin there; take another model or revision (offline, what "
+            "is not in the cache counts as missing: run it once online)"
+        )
     if "not a local folder" in text or "is not a valid model identifier" in text or "Repository Not Found" in text:
         return UserError(
             f"{name}: neither a folder nor a model on the Hub; check the spelling, or log in with `hf auth login`"

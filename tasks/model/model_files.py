@@ -72,7 +72,9 @@ def make_portable(folder: str | Path) -> None:
     """Rewrite a saved tokenizer_config.json so that other programs can read it.
 
     transformers 5 writes a class name (``TokenizersBackend``) that transformers 4, llama.cpp and mlx do not know
-    (transformers#47553, unsloth#8444, mlx-lm#683), and notes about this machine.
+    (transformers#47553, unsloth#8444, mlx-lm#683), and notes about this machine. It leaves out which inputs the model takes,
+    and transformers 4 then hands it ``token_type_ids``: GPT-2 adds row 0 of its embedding to every position, and others
+    refuse them. No model is trained on these here, so they are never named, whatever the base's own tokenizer says.
     """
     path = Path(folder) / "tokenizer_config.json"
     config = json.loads(path.read_text("utf-8"))
@@ -80,4 +82,5 @@ def make_portable(folder: str | Path) -> None:
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
     for note in ("is_local", "local_files_only", "backend"):
         config.pop(note, None)
+    config["model_input_names"] = ["input_ids", "attention_mask"]
     path.write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", "utf-8")

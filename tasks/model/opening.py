@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from transformers import GenerationConfig
@@ -9,7 +10,7 @@ from transformers import GenerationConfig
 from tasks.arguments.generation import generation_settings
 from tasks.base import Task
 from tasks.model.adapters import add_adapter
-from tasks.model.loading import load_config, load_model
+from tasks.model.loading import at_commit, load_config, load_model
 from tasks.model.tokenizer import add_separators, load_tokenizer
 from tasks.preparing.encoding import Encoder, sequence_length
 
@@ -36,11 +37,14 @@ def open_encoder(
     Raises:
         UserError: the model is no causal LM, has no tokenizer that can be used, or reads less than ``max_length``.
     """
+    model_args = at_commit(model_args)
     config = load_config(model_args)
     settings = generation_settings(task, generation_args, measured_with)
     tokenizer, new_ids = add_separators(load_tokenizer(model_args, config), task.separators)
     length = sequence_length(max_length, tokenizer)
-    return Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings, new_ids=new_ids)
+    encoder = Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings, new_ids=new_ids)
+    encoder.revision = model_args.model_revision
+    return encoder
 
 
 def open_model(task: Task, model_args: ModelArguments, encoder: Encoder) -> PreTrainedModel | PeftModel:
@@ -49,6 +53,8 @@ def open_model(task: Task, model_args: ModelArguments, encoder: Encoder) -> PreT
     Raises:
         UserError: the weights are missing or damaged, or an adapter does not fit.
     """
+    model_args = copy.copy(model_args)
+    model_args.model_revision = encoder.revision
     model = load_model(model_args, encoder.tokenizer, encoder.new_ids)
     model.generation_config = generation_config(encoder.settings, encoder.tokenizer)
     return add_adapter(model, model_args, encoder.tokenizer, task.separators)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import platform
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,6 +42,17 @@ def has_attention_dropout(model: PreTrainedModel) -> bool:
     cores, bf16).
     """
     return any(getattr(model.config, name, 0) for name in ("attn_pdrop", "attention_dropout"))
+
+
+@contextlib.contextmanager
+def eager_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Eager attention inside, and what it was before afterwards."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
 
 
 def fuse_gelu(model: PreTrainedModel) -> int:
@@ -101,6 +114,7 @@ def _head_is_separate(model: PreTrainedModel) -> bool:
     model.eval()
     try:
         ids = torch.tensor([[0, 1, 2]], device=model.device)
-        return torch.allclose(model(input_ids=ids).logits, head(base(input_ids=ids)[0]), atol=1e-5)
+        given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}  # without a mask transformers warns of padding
+        return torch.allclose(model(**given).logits, head(base(**given)[0]), atol=1e-5)
     finally:
         model.train(training)

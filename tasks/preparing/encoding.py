@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.base import BOS, Example, Separator, Source
 from tasks.errors import UserError
+from tasks.preparing.overlap import keys_of
 from tasks.preparing.parallel import ordered_map
 from tasks.preparing.spelling import spell_out, spellings
+from tasks.progress import progress
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     import pyarrow as pa
     from datasets import Dataset
     from transformers import PreTrainedTokenizerFast
@@ -72,6 +75,7 @@ class Encoder:
         self.max_new_tokens = max_new_tokens
         self.settings = settings or {}
         self.new_ids = new_ids
+        self.revision: str | None = None  # the commit that the tokenizer was read at, which the weights are read at, too
         self.counts: Counter[str] = Counter()
         self._added = tokenizer.get_added_vocab()
         self._spellings = spellings(tokenizer)
@@ -248,8 +252,11 @@ def encode(
     processes: int = 1,
     path: Path | None = None,
     prompts_too: bool = False,
+    keys: dict[str, np.ndarray] | None = None,
 ) -> Dataset:
     """The training rows of all ``examples``; what was used, skipped, cut, split and dropped is added to ``counts[split]``.
+
+    ``keys[split]`` becomes what ``keys_of`` says of the examples.
 
     The rows are the same whatever the number of ``processes``. With ``path`` they are written to that Arrow file and read
     from there as they are needed, instead of held in memory. A slice of ``examples`` may be shorter than asked for, by rows
@@ -260,21 +267,23 @@ def encode(
     Raises:
         UserError: nothing is left to learn from, or a prompt does not fit.
     """
+    import numpy as np
     import pyarrow as pa
     from datasets import Dataset
     from datasets.fingerprint import generate_random_fingerprint
-    from tqdm.auto import tqdm
 
     totals: Counter[str] = Counter()
     tables: list[pa.Table] = []
+    inputs: list[np.ndarray] = []
     work = partial(_encode_slice, encoder, examples, prompts_too)
     numbers = pa.list_(pa.int32())
     schema = pa.schema({"id": pa.string(), "input_ids": numbers, "labels": numbers})
     writer = pa.ipc.new_stream(str(path), schema) if path else None
-    bar = tqdm(total=len(examples), desc=f"encode {split}", unit="row", disable=len(examples) < 2000)
+    bar = progress(len(examples), f"encode {split}")
     with writer or nullcontext(), bar:
-        for table, found in ordered_map(work, range(0, len(examples), SLICE), processes):
+        for table, found, slice_keys in ordered_map(work, range(0, len(examples), SLICE), processes):
             totals.update(found)
+            inputs.append(slice_keys)
             if writer:
                 writer.write_table(table)
             else:
@@ -286,6 +295,8 @@ def encode(
                 "raise --max_length, or look at the rows"
             )
     counts[split] |= {name: totals[name] for name in COUNTS if totals[name]}
+    if keys is not None:
+        keys[split] = np.concatenate(inputs)
     if path:
         return Dataset.from_file(str(path))
     # Without a fingerprint the whole table would be pickled to get one.
@@ -294,8 +305,8 @@ def encode(
 
 def _encode_slice(
     encoder: Encoder, examples: Sequence[Example], prompts_too: bool, start: int
-) -> tuple[pa.Table, Counter[str]]:
-    """The training rows of ``SLICE`` examples as a table of int32 lists, and their counts."""
+) -> tuple[pa.Table, Counter[str], np.ndarray]:
+    """The training rows of ``SLICE`` examples as a table of int32 lists, their counts, and the examples' keys."""
     import numpy as np
     import pyarrow as pa
 
@@ -309,4 +320,4 @@ def _encode_slice(
         columns[name] = pa.ListArray.from_arrays(offsets, flat)
     skipped = min(SLICE, len(examples) - start) - len(part)
     found = {"rows": len(part), "skipped": skipped, "tokens": len(flat), "labelled_tokens": int((flat != IGNORE).sum())}
-    return pa.table(columns), encoder.counts + Counter(found)
+    return pa.table(columns), encoder.counts + Counter(found), keys_of(part)

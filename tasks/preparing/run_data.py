@@ -15,12 +15,14 @@ from tasks.base import Example, Task
 from tasks.errors import UserError
 from tasks.preparing.cache import cached, key_of
 from tasks.preparing.encoding import SLICE, Encoder, encode
+from tasks.preparing.overlap import SHARED, count_shared, print_shared
 from tasks.preparing.splits import FormattedRows, format_examples, load_raw_datasets
 from tasks.preparing.streaming import Stream
-from tasks.reading.sources import SPLITS, find_readers
+from tasks.reading.sources import SPLITS, find_source
 from tasks.run_folder import file_sha256
 
 if TYPE_CHECKING:
+    import numpy as np
     from datasets import Dataset, DatasetDict
 
     from tasks.arguments.data import DataArguments
@@ -63,13 +65,13 @@ class RunData:
         self._stream: Stream | None = None
         if data_args.streaming:
             self._stream = Stream(task, data_args, training_args, splits)
-            self._readers = self._stream.readers
+            self.source = self._stream.source
         else:
-            self._readers = find_readers(task, data_args, splits)
+            self.source = find_source(task, data_args, splits)
 
     @cached_property
     def _raw(self) -> DatasetDict:
-        return load_raw_datasets(self.task, self.data_args, seed=self.seed, splits=self.splits, readers=self._readers)
+        return load_raw_datasets(self.task, self.data_args, seed=self.seed, splits=self.splits, source=self.source)
 
     @cached_property
     def _identity(self) -> Any:
@@ -83,7 +85,7 @@ class RunData:
         return self._look()
 
     def _look(self) -> dict[str, Any]:
-        return {split: reader.identity() for split, reader in self._readers.items()}
+        return {split: self.source.identity(split) for split in self.source.splits}
 
     def texts(self) -> Iterator[str]:
         """The training texts, to train a tokenizer on."""
@@ -100,21 +102,25 @@ class RunData:
 
         None where it cannot be kept: what the Hub streams is not known before it is read.
         """
-        if not self._readers:
+        if None in self._content.values():
             return None
         return cached(key_of([self._identity, what]), build, overwrite=self.data_args.overwrite_cache)
 
     def encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, list[Example]]]:
         """Training rows of each split, and the examples of all but train; fills ``counts``.
 
+        Where training is to follow, the first process prints how many of the rows to measure on stand in train.
+
         Raises:
             UserError: a row that cannot be used, with file and row; a prompt that does not fit into the model.
         """
+        datasets, examples, self.counts = self._stream.encode(encoder) if self._stream else self._encode(encoder)
+        print_shared(self.counts)
+        return datasets, examples
+
+    def _encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, list[Example]], dict[str, dict[str, int]]]:
         from datasets import Dataset
 
-        if self._stream:
-            datasets, examples, self.counts = self._stream.encode(encoder)
-            return datasets, examples
         counts: dict[str, dict[str, int]] = defaultdict(dict)
 
         def build(folder: Path) -> None:
@@ -137,8 +143,7 @@ class RunData:
             rows = {split: Dataset.from_file(str(folder / f"{split}-rows.arrow")) for split in counts if split != "train"}
         examples = {split: format_examples(self.task, data, self.data_args.skip_bad_rows)[0] for split, data in rows.items()}
         self.__dict__.pop("_raw", None)  # they have served, and may be large
-        self.counts = counts
-        return datasets, examples
+        return datasets, examples, counts
 
     def _encode_all(
         self, encoder: Encoder, counts: dict[str, dict[str, int]], folder: Path | None = None
@@ -148,14 +153,15 @@ class RunData:
 
         skip, processes = self.data_args.skip_bad_rows, self.data_args.preprocessing_num_workers or 1
         counts |= {split: {} for split in self._raw}
-        datasets = {}
+        datasets: dict[str, Dataset] = {}
+        keys: dict[str, np.ndarray] = {}
         for split in sorted(self._raw, key=lambda split: split == "train"):  # the few first: a mistake there is told at once
             rows, measured = self._raw[split], split != "train"
             path = folder / f"{split}.arrow" if folder else None
             examples = FormattedRows(self.task, rows, skip)
             try:
                 datasets[split] = encode(
-                    encoder, examples, split, counts, processes=processes, path=path, prompts_too=measured
+                    encoder, examples, split, counts, processes=processes, path=path, prompts_too=measured, keys=keys
                 )
             except UserError:
                 format_examples(self.task, rows, skip)  # says more, where there is no row that can be used
@@ -164,6 +170,8 @@ class RunData:
                 table = rows.with_format("arrow")[:]
                 with pa.ipc.new_stream(str(folder / f"{split}-rows.arrow"), table.schema) as writer:
                     writer.write_table(table)
+        for split, shared in count_shared(keys).items():
+            counts[split][SHARED] = shared
         if folder and self._look() != self._content:
             raise UserError("the data files changed while they were read; start again when they are complete")
         return datasets

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Example, RowError, Task
 from tasks.errors import UserError
+from tasks.preparing.overlap import digest_of
 from tasks.reading.columns import Loaded, columns_of
-from tasks.reading.sources import Reader, find_readers
+from tasks.reading.sources import DataSource, find_source
 
 if TYPE_CHECKING:
     import datasets
@@ -22,7 +22,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def load_raw_datasets(
-    task: Task, data_args: Any, *, seed: int, splits: tuple[str, ...], readers: dict[str, Reader] | None = None
+    task: Task, data_args: Any, *, seed: int, splits: tuple[str, ...], source: DataSource | None = None
 ) -> datasets.DatasetDict:
     """Read the ``splits`` (of train, validation, test) that the caller needs.
 
@@ -32,19 +32,19 @@ def load_raw_datasets(
 
     Where the source has no validation split, a random share of train becomes it, if the caller needs one. The share
     depends on ``seed`` and the rows alone, and rows with the same first column (a premise or context with several
-    hypotheses or questions) stay together. The caps take the first rows of what is left. ``readers`` are those of
-    ``find_readers``, where they have been found already.
+    hypotheses or questions) stay together, so that no row of it stands in train again, in NFC or not. The caps take the
+    first rows of what is left. ``source`` is that of ``find_source``, where it has been found already.
 
     Raises:
         UserError: two sources at once, a source that cannot be read, too few rows, or data that does not fit the task.
     """
     import datasets
 
-    readers = readers or find_readers(task, data_args, splits)
-    loaded = {split: readers[split].load() for split in splits if split in readers}
+    source = source or find_source(task, data_args, splits)
+    loaded = {split: source.load(split) for split in splits if split in source.splits}
     rows: dict[str, Sequence[int]] = {split: range(len(part.data)) for split, part in loaded.items()}
-    if "validation" in splits and "validation" not in readers and "train" in readers:
-        loaded["validation"] = loaded["train"] if "train" in loaded else readers["train"].load()
+    if "validation" in splits and "validation" not in source.splits and "train" in source.splits:
+        loaded["validation"] = loaded["train"] if "train" in loaded else source.load("train")
         shares = _share(task, loaded["validation"].data, data_args.validation_split, seed)
         rows |= {split: share for split, share in shares.items() if split in loaded}
     caps = {"train": data_args.max_train_samples}
@@ -67,7 +67,7 @@ def _share(task: Task, data: datasets.Dataset, share: float, seed: int) -> dict[
     groups: dict[Any, list[int]] = {}
     for number, value in enumerate(_values(data, column)):
         # Texts are long and digests short. A row without a value is a group of its own.
-        key = number if value is None else hashlib.blake2b(repr(value).encode(), digest_size=16).digest()
+        key = number if value is None else digest_of(value)
         groups.setdefault(key, []).append(number)
     if len(groups) < 2:
         raise UserError(

@@ -7,7 +7,10 @@ What is not here is looked up on the Hub by whoever publishes, or named with ``-
 from __future__ import annotations
 
 import fnmatch
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,15 @@ BASE_MODELS: dict[str, BaseModel] = {
     "TinyLlama/TinyLlama*": _APACHE,
 }
 
+#: What tells a copy of a model in a folder of any name (``copied_model``): values of its config.json, and the hash of its
+#: vocabulary.
+FINGERPRINTS: dict[str, tuple[dict[str, Any], str]] = {
+    "skt/kogpt2-base-v2": (
+        {"created_date": "2021-04-28", "license": "CC-BY-NC-SA 4.0"},
+        "a5c55f4857fec39eb659cb89754aef8332b9ea4b3b717f40657247d1ded2a77d",
+    ),
+}
+
 #: Data sets, by the licence on their page. wikimedia/wikipedia names GFDL as well; Wikipedia lets the user choose.
 DATASETS: dict[str, str] = {
     "klue": "cc-by-sa-4.0",
@@ -151,6 +163,21 @@ def base_license(base_model: str | None) -> BaseModel | None:
     if found is None or found.license_link is None:
         return found
     return replace(found, license_link=found.license_link.replace("{id}", str(base_model).strip()))
+
+
+def copied_model(config: Mapping[str, Any], vocabulary: Iterable[str]) -> str | None:
+    """The Hub id of the known model whose config.json or vocabulary this is; None where it is none of them.
+
+    Of the vocabulary the tokens in ``<>`` do not count: a run of this project gives the free ones among them new names.
+    A config that has the values of another model speaks against it, whatever the vocabulary is.
+    """
+    words = sorted(token for token in vocabulary if not (token.startswith("<") and token.endswith(">")))
+    digest = hashlib.sha256("\n".join(words).encode()).hexdigest()
+    for hub_id, (values, known) in FINGERPRINTS.items():
+        found = {key: config[key] for key in values if key in config}
+        if found == values or (not found and digest == known):
+            return hub_id
+    return None
 
 
 def dataset_license(dataset: str | None) -> str | None:

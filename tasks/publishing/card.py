@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import task_of
 from tasks.base import Task
 from tasks.errors import UserError
+from tasks.preparing.overlap import SHARED
 from tasks.publishing.base_models import BaseModel
+from tasks.publishing.facts import repeatable
 from tasks.publishing.license import credit, license_metadata, resolve_license
 from tasks.publishing.license_table import LICENSES
 from tasks.publishing.merge import note_sections
@@ -23,22 +26,31 @@ from tasks.run_folder import PREDICTIONS_FILE
 if TYPE_CHECKING:
     from tasks.arguments.publishing import PublishArguments
 
-TEMPLATES = Path(__file__).resolve().parents[2] / "model_cards"
-
 
 def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
     """The licence of the model, by the rules of ``resolve_license``; what the user says of the data comes first.
 
     Raises:
-        UserError: base, data and what was asked for do not go together, or none is known.
+        UserError: base, data and what was asked for do not go together, or none is known; or the base is a folder whose
+            licence asks to credit a maker whom nothing names.
     """
-    return resolve_license(
+    license = resolve_license(
         base.license,
         publish_args.license,
         publish_args.dataset_license or data_license,
         base_model=None if base.from_scratch else base.hub_id or base.name,
         allow_nd_dataset=publish_args.allow_nd_dataset,
     )
+    of_base = LICENSES.get((base.license or "").lower())
+    nobody = base.hub_id is None and not base.from_scratch
+    # Permissive and copyleft licences ask to keep notices; these ask to name and link the source, or prescribe the words.
+    if nobody and of_base and of_base.family in ("cc", "vendor") and "attribution" in of_base.restrictions:
+        raise UserError(
+            f"the base is the local model {base.name!r} under {of_base.id}, which asks for credit to its maker, and nothing "
+            "there says who that is; name the Hub id that it is a copy of by --base_model, or publish it first and train on "
+            "what was published"
+        )
+    return license
 
 
 def render_card(report: RunReport, folder: Path, publish_args: PublishArguments, model_id: str | None = None) -> str:
@@ -62,6 +74,7 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         "name": name,
         "snippet": usage_snippet(task, report, model_id or folder.resolve().name),
         "report": report,
+        "command": report.command and repeatable(report.command, report.base),
         "base": report.base,
         "data": report.data,
         "has_curve": (folder / "loss.png").is_file(),
@@ -71,7 +84,8 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         **_training(task, report, language),
         **_license(report, publish_args, license, language),
     }
-    path = Path(publish_args.card_template or TEMPLATES / f"{language}.md")
+    own = publish_args.card_template
+    path = Path(own) if own else files("model_cards") / f"{language}.md"
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
     try:
         return note_sections(environment.from_string(path.read_text("utf-8")).render(values))
@@ -123,6 +137,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "of": split_name(report.data, split),
                 "share": report.data.validation_share if split == "validation" else None,
                 "rows": results[f"{prefix}rows"],
+                "shared": results.get("counts", {}).get(split, {}).get(SHARED),
                 "baseline_name": baseline_label(task, results.get(f"{prefix}baseline", ""), language),
                 "metrics": rows,
                 "values": metrics,
@@ -145,7 +160,8 @@ def _headline(task: Task, table: dict[str, Any]) -> dict[str, Any] | None:
         return None
     value, baseline = table["values"][task.main_metric], table["baselines"][task.main_metric]
     worse = baseline is not None and (value <= baseline if task.metrics[task.main_metric].higher else value >= baseline)
-    return {**row, "rows": table["rows"], "baseline_name": table["baseline_name"], "below_baseline": worse}
+    of_table = {name: table[name] for name in ("split", "rows", "shared", "baseline_name")}
+    return {**row, **of_table, "below_baseline": worse}
 
 
 def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
@@ -172,7 +188,11 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     results = report.results
     timed = {} if report.resumed else results
     columns = list(dict.fromkeys(name for row in results.get("counts", {}).values() for name in row))
-    counts = {split: [f"{row.get(name, 0):,}" for name in columns] for split, row in results.get("counts", {}).items()}
+    # What happened to no row is not in the counts; rows shared with train are, unless nobody has counted them.
+    counts = {
+        split: ["-" if name == SHARED and name not in row else f"{row.get(name, 0):,}" for name in columns]
+        for split, row in results.get("counts", {}).items()
+    }
     # A label is chosen, not written.
     settings = {} if task.output_type == "multiple_choice" else report.config.generation
     shown = ["max_new_tokens", "num_beams", "do_sample", "repetition_penalty", "no_repeat_ngram_size"]

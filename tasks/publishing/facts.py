@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -14,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.publishing.base_models import base_license, dataset_license
-from tasks.publishing.merge import split_front
+from tasks.publishing.base_models import base_license, copied_model, dataset_license
+from tasks.publishing.license_table import LICENSES
+from tasks.publishing.merge import read_front
 from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport
 from tasks.publishing.secrets import find_private, find_secrets
-from tasks.reading.files import find_files
-from tasks.run_folder import file_sha256, without_folders
+from tasks.run_folder import TASK_FILE, without_folders
 
 if TYPE_CHECKING:
     from tasks.arguments.data import DataArguments
     from tasks.arguments.publishing import PublishArguments
+    from tasks.reading.sources import DataSource
 
 #: Packages that results depend on.
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "rouge-score", "kiwipiepy", "peft")
@@ -41,30 +43,51 @@ def base_of(model_args: Any, publish_args: PublishArguments) -> Base:
 def base_facts(model: str, revision: str | None = None, hub_id: str | None = None) -> Base:
     """What is known of the base model, a Hub id or a folder; ``hub_id`` is what the user says that a folder is a copy of.
 
-    A folder that a run of this project left knows its own base; any other may have a card. Of a model on the Hub that the
-    table of licences does not have, the card tells the licence, where it can be reached.
+    Of a model on the Hub that the table of licences does not have, the card tells the licence, where it can be reached.
     """
     folder = Path(model)
-    name = folder.resolve().name if folder.is_dir() else model
     if hub_id is None and folder.is_dir():
-        if (folder / REPORT_FILE).is_file():
-            earlier = vars(RunReport.load(folder).base)
-            return Base(**(earlier | _card_facts(folder / "README.md") | {"name": name}))  # its own licence may be stricter
-        return Base(name=name, **_card_facts(folder / "README.md"))
+        return _folder_facts(folder.resolve())
     hub_id = hub_id or model
-    if base_license(hub_id):
-        base = base_license(hub_id)
-        known = {"license": base.license, "license_name": base.license_name, "license_link": base.license_link}
-    else:
-        known = _card_facts(_cached_card(hub_id, revision))
+    known = _table_facts(hub_id) or _card_facts(_cached_card(hub_id, revision))
     return Base(name=hub_id, **{**known, "hub_id": hub_id}, revision=revision)
+
+
+def _folder_facts(folder: Path) -> Base:
+    """What a folder tells of itself. A run of this project knows its own base, and the Hub's cache what it holds.
+
+    Any other may have a card. Where that names no base, a copy of a known model is told by its config.json or vocabulary.
+    """
+    card = _card_facts(folder / "README.md")
+    if (folder / REPORT_FILE).is_file():
+        earlier = vars(RunReport.load(folder).base)
+        return Base(**(earlier | card | {"name": folder.name, "copy": None}))  # its own licence may be stricter
+    if cached := re.search(r"/models--([^/]+)/snapshots/([^/]+)$", folder.as_posix()):
+        return base_facts(cached[1].replace("--", "/"), cached[2])
+    config, tokenizer = (_json_object(folder / name) for name in ("config.json", "tokenizer.json"))
+    model = tokenizer.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    hub_id = copied_model(config, vocabulary if isinstance(vocabulary, dict) else ())  # BPE, WordPiece: token to id
+    if hub_id is None or "hub_id" in card:
+        license = "-".join(str(config.get("license")).lower().split())  # CC-BY-NC-SA 4.0
+        return Base(name=folder.name, **({"license": license} if license in LICENSES else {}) | card)
+    known = _table_facts(hub_id) | {"hub_id": hub_id}
+    # A checkpoint of this project still has the config of its base, and weights of its own.
+    checkpoint = (folder / TASK_FILE).is_file()
+    return Base(name=folder.name, **known) if checkpoint else Base(name=hub_id, copy=folder.name, **known)
 
 
 def adapter_base(base: Base) -> str:
     """The Hub id of an adapter's own base. Raises UserError where that is a folder: nobody else could load the adapter.
 
-    A folder may go back to a model on the Hub (``hub_id``), but its weights are others.
+    A folder may go back to a model on the Hub (``hub_id``), but its weights are others. That it looks like a copy is not
+    enough here: beside weights that are a little different an adapter does harm.
     """
+    if base.copy:
+        raise UserError(
+            f"the base of this adapter is the local folder {base.copy!r}, which looks like a copy of {base.hub_id}; if it "
+            f"is one, say so by --base_model {base.hub_id}; if not, train with --merge_adapter"
+        )
     if base.hub_id is None or base.name != base.hub_id:
         raise UserError(
             f"the base of this adapter is the local model {base.name!r}, which nobody else has; name the Hub id that it is "
@@ -90,17 +113,26 @@ def _cached_card(hub_id: str, revision: str | None) -> Path | None:
     return Path(path) if path else None
 
 
+def _table_facts(hub_id: str) -> dict[str, Any]:
+    """Licence of a model in the table of base models, nothing where it is not there."""
+    known = base_license(hub_id)
+    return {name: getattr(known, name) for name in ("license", "license_name", "license_link")} if known else {}
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model; nothing where there is none that can be read: loading the model says so."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def _card_facts(card: Path | None) -> dict[str, Any]:
     """Licence and base model of a model card; nothing where it is missing or broken."""
     if card is None or not card.is_file():
         return {}
-    import yaml
-
-    try:
-        values = yaml.safe_load(split_front(card.read_text("utf-8", errors="replace"))[0])
-    except Exception:  # not YAML, or a value that its reader chokes on
-        values = {}
-    values = values if isinstance(values, dict) else {}
+    values = read_front(card.read_text("utf-8", errors="replace"))
     bases = values.get("base_model") or []
     facts = {key: values[key] for key in ("license", "license_name", "license_link") if isinstance(values.get(key), str)}
     first = bases if isinstance(bases, str) else bases[0] if isinstance(bases, list) and bases else None
@@ -117,35 +149,11 @@ def data_license(task: Task, data_args: DataArguments) -> str | None:
     return default.license if data_args.dataset in (None, default.id) else dataset_license(data_args.dataset)
 
 
-def data_facts(task: Task, data_args: DataArguments) -> Data:
-    """Where the rows of a run came from; files by the hash of their bytes.
-
-    Call it when the rows are loaded: ``data_args.dataset_revision`` is the commit that was read from then on.
-    """
-    if data_args.sample_data:
-        return Data(source="sample", name=f"{task.name} sample", license=data_license(task, data_args))
-    patterns = {split: getattr(data_args, f"{split}_file") for split in ("train", "validation", "test")}
-    files = [
-        {"split": split, "name": Path(path).name, "sha256": file_sha256(path), "bytes": os.path.getsize(path)}
-        for split, pattern in patterns.items()
-        if pattern
-        for path in find_files(pattern)
-    ]
-    shared = patterns["train"] and not patterns["validation"]
-    if files:
-        return Data(source="files", files=files, validation_share=data_args.validation_split if shared else None)
-    name = data_args.dataset or task.default_dataset.id
-    if Path(name).is_dir():
-        return Data(source="folder", name=Path(name).resolve().name)
-    own = task.default_dataset if name == task.default_dataset.id else None
-    return Data(
-        source="hub",
-        name=name,
-        config=data_args.dataset_config or (own.config if own else None),
-        revision=data_args.dataset_revision,
-        license=data_license(task, data_args),
-        validation_share=data_args.validation_split if own and own.validation_split is None else None,
-    )
+def data_facts(task: Task, data_args: DataArguments, source: DataSource) -> Data:
+    """Where the rows of a run came from: what was read of the Hub, files by the hash of their bytes."""
+    shared = "train" in source.splits and "validation" not in source.splits
+    share = data_args.validation_split if shared else None
+    return Data(**source.describe(), license=data_license(task, data_args), validation_share=share)
 
 
 def versions() -> dict[str, str]:
@@ -204,6 +212,19 @@ def command(argv: Sequence[str], processes: int = 1) -> str:
     script, *arguments = argv
     program = f"torchrun --nproc_per_node {processes}" if processes > 1 else "python"
     return f"{program} scripts/{Path(script).name} {shlex.join(map(public, arguments))}".rstrip()
+
+
+def repeatable(command: str, base: Base) -> str:
+    """``command`` with the Hub id of its base model in place of a folder that is a copy of it, which others do not have."""
+    if base.hub_id is None or base.name != base.hub_id:
+        return command
+    words = shlex.split(command)
+    for i, word in enumerate(words):
+        if word.startswith("--model="):
+            words[i] = f"--model={base.hub_id}"
+        elif i and words[i - 1] == "--model":
+            words[i] = base.hub_id
+    return shlex.join(words)
 
 
 def public(word: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from tasks import task_of
+from tasks import TASKS, task_of
 from tasks.base import Metric, Task
 from tasks.publishing.base_models import BaseModel
 from tasks.publishing.license import license_metadata
@@ -104,6 +104,20 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
         model_name=name if results else None,
         eval_results=results or None,
     )
+
+
+def is_of_a_run(result: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
+    """Whether a metric of a result in ``model-index`` was written by ``card_metadata``, for this run or an earlier one.
+
+    Its data set is described by the number of rows and nothing else, it has no source, and it has the type and the name
+    that a metric of these tasks is given. What an owner measured, or somebody else did, lacks one of them.
+    """
+    dataset, kind, name = result.get("dataset"), metric.get("type"), str(metric.get("name"))
+    rows = dataset.get("args") if isinstance(dataset, Mapping) else None
+    ours = [LOSS, *(task.metrics for task in TASKS.values())]
+    named = any((kind, name) == (known.hub, known.en) for metrics in ours for known in metrics.values())
+    named = named or name.endswith(f".{kind}")  # neutral.f1
+    return "source" not in result and isinstance(rows, Mapping) and list(rows) == ["rows"] and named
 
 
 def dataset_name(data: Data, split: str) -> str:

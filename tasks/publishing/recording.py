@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.arguments.command_line import RunArguments
     from tasks.arguments.training import TrainingArguments
     from tasks.preparing.encoding import Encoder
+    from tasks.reading.sources import DataSource
 
 #: Arguments that say where and how a run is watched, not how the model is trained.
 NOT_SHOWN = (
@@ -30,23 +31,30 @@ NOT_SHOWN = (
 class RunRecorder(TrainerCallback):
     """Notes what a run begins with. The results, task.json and the log join it from the folder, in ``RunReport.load``."""
 
-    def __init__(self, task: Task, args: RunArguments, encoder: Encoder) -> None:
-        """The rows are loaded already: what was read of the Hub is known then."""
+    def __init__(self, task: Task, args: RunArguments, encoder: Encoder, source: DataSource) -> None:
+        """``source`` is where the rows come from, ``RunData.source``."""
         self.model_args = args.model
         self.report = RunReport(
             config=RunConfig.of(task, args.model.base_model, args.data.column_map, encoder),
             base=facts.base_of(args.model, args.publishing),
-            data=facts.data_facts(task, args.data),
+            data=facts.data_facts(task, args.data, source),
             versions=facts.versions(),
             git_commit=facts.git_commit(),
             choices=args.publishing.choices(),
         )
+        self.report.base.revision = encoder.revision  # the commit that was read; None for a folder
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Note arguments, model and machine."""
         tokenizer, model = kwargs["processing_class"], kwargs["model"]
         own = {f.name: f.default for f in dataclasses.fields(self.model_args) if f.name not in ("model", "model_revision")}
         report = self.report
+        if report.base.copy and state.is_world_process_zero:
+            print(
+                f"{report.base.copy} is taken for a copy of {report.base.hub_id} by its config or vocabulary; if it is "
+                "another model, name that by --base_model",
+                file=sys.stderr,
+            )
         report.arguments = shown_arguments(args) | {name: getattr(self.model_args, name) for name in own}
         # Not from a second TrainingArguments: making one resets the state of accelerate under the Trainer's feet.
         report.defaults = {f.name: f.default for f in dataclasses.fields(args) if f.name in report.arguments} | own
@@ -54,7 +62,6 @@ class RunRecorder(TrainerCallback):
         if getattr(self.model_args, "lora_r", None) is not None:
             report.adapter_parameters = model.num_parameters(only_trainable=True)
             report.parameters -= report.adapter_parameters
-        report.base.revision = getattr(model.config, "_commit_hash", None) or report.base.revision  # None for a folder
         report.model_type = model.config.model_type
         report.adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         report.hardware = facts.hardware(args.device, args.world_size)

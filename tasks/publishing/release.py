@@ -19,7 +19,7 @@ from tasks.errors import Interrupted, UserError
 from tasks.publishing.card import license_for, render_card
 from tasks.publishing.facts import ROOT, adapter_base
 from tasks.publishing.lint import lint_card
-from tasks.publishing.merge import merge_cards, owner_text
+from tasks.publishing.merge import merge_cards, owner_results, owner_text
 from tasks.publishing.metadata import metrics_of
 from tasks.publishing.report import RunReport
 from tasks.publishing.staging import CARD_FILE, check_loads, check_secrets, stage
@@ -47,7 +47,7 @@ def compose_card(
     """The card of a release: generated sections, and the text of its owner from the run's folder or from the Hub.
 
     Where only one of the two was edited since the last release, that one counts. ``keep`` (``local`` or ``hub``) decides
-    where both were.
+    where both were. Results that its owner added stay from both, unless the Hub has newer ones of the same data.
 
     Raises:
         UserError: both were edited, and nobody decided.
@@ -56,10 +56,15 @@ def compose_card(
     local = _read(folder / CARD_FILE)
     if local is None or on_hub is None:
         return merge_cards(local or on_hub, generated)
+    results, added = owner_results(on_hub), owner_results(local)
+    # As they were published, those of the Hub are newer: corrected there, or taken away.
+    if _published(folder).get(f"{repo_id} results") != _digest(str(added)):
+        datasets = [result.get("dataset") for _, _, result in results]
+        results += [entry for entry in added if entry[2].get("dataset") not in datasets]
     texts = {"local": owner_text(local), "hub": owner_text(on_hub)}
     published = _published(folder).get(repo_id)
     if texts["local"] == texts["hub"]:
-        return merge_cards(on_hub, merge_cards(local, generated))  # metadata of both
+        return merge_cards(on_hub, merge_cards(local, generated, []), results)  # metadata of both
     if keep is None and (not texts["hub"] or published == _digest(texts["hub"])):
         keep = "local"
     if keep is None and (not texts["local"] or published == _digest(texts["local"])):
@@ -69,7 +74,7 @@ def compose_card(
             f"the card was edited both in {folder / CARD_FILE} and on the Hub ({repo_id}); choose with --keep_card local or "
             "--keep_card hub, or copy the one into the other by hand"
         )
-    return merge_cards(local if keep == "local" else on_hub, generated)
+    return merge_cards(local if keep == "local" else on_hub, generated, results)
 
 
 @dataclass(frozen=True)
@@ -195,7 +200,10 @@ def resume_command(release: Release, destination: Destination) -> str:
         (switches if value is True else flags)[f"--{name}"] = value if value is True else str(value)
     words = [word for flag, value in flags.items() if value for word in (flag, value)]
     words += [flag for flag, given in switches.items() if given]
-    script = "scripts/publish.py" if os.path.isfile("scripts/publish.py") else str(ROOT / "scripts" / "publish.py")
+    # Of a wheel there is no scripts/ beside tasks/, but the script that runs lies beside publish.py.
+    places = ("scripts", ROOT / "scripts", Path(sys.argv[0]).resolve().parent)
+    found = (str(path) for place in places if (path := Path(place, "publish.py")).is_file())
+    script = next(found, "scripts/publish.py")
     return shlex.join(["python", script, str(release.folder), *words])
 
 
@@ -262,7 +270,8 @@ def _remember(folder: Path, repo_id: str, card: str) -> None:
         print(f"{folder} cannot be written to: the published card was not kept there", file=sys.stderr)
         return
     write_lines(folder / CARD_FILE, [card])
-    write_json(folder / PUBLISHED_FILE, _published(folder) | {repo_id: _digest(owner_text(card))})
+    known = {repo_id: _digest(owner_text(card)), f"{repo_id} results": _digest(str(owner_results(card)))}
+    write_json(folder / PUBLISHED_FILE, _published(folder) | known)
 
 
 def _digest(text: str) -> str:

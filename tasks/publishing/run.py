@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
+from tasks.model.loading import weight_files
 from tasks.model.model_files import ADAPTER_CONFIG
 from tasks.publishing.card import license_for
 from tasks.publishing.facts import adapter_base, base_of, data_license
@@ -37,10 +39,11 @@ def preflight(task: Task, args: RunArguments) -> None:
         raise UserError(
             "--push_to_hub publishes a model that was trained and measured: leave --no_do_train, --no_do_eval out"
         )
-    base, model = base_of(args.model, args.publishing), getattr(args.model, "model", None)
+    base = base_of(args.model, args.publishing)
     license_for(base, data_license(task, args.data), args.publishing)
     if getattr(args.model, "lora_r", None) is None:
-        _check_disk(model, args.training)
+        files = [] if base.from_scratch else weight_files(args.model.model, args.model.model_revision)
+        _check_disk(files, args.training)
     elif not args.model.merge_adapter:  # an adapter takes little room
         adapter_base(base)
     try:
@@ -79,14 +82,13 @@ def _destination(args: RunArguments, message: str) -> Destination:
     )
 
 
-def _check_disk(model: str | None, training_args: TrainingArguments) -> None:
-    """Whether checkpoints, the model and what is sent fit on the disk, where the size of the base's weights is known.
+def _check_disk(weights: Sequence[Path], training_args: TrainingArguments) -> None:
+    """Whether checkpoints, the model and what is sent fit on the disk, as far as the files of the base are here already.
 
     A checkpoint holds the weights and AdamW's two moments of each; one more than ``save_total_limit`` exists for a moment.
     """
-    weights = _weight_bytes(model)
     kept = 0 if training_args.save_strategy == "no" else (training_args.save_total_limit or training_args.num_train_epochs)
-    needed = int(weights * (2 + 3 * (kept + 1 if kept else 0)))
+    needed = int(sum(path.stat().st_size for path in weights) * (2 + 3 * (kept + 1 if kept else 0)))
     place = Path(training_args.output_dir).resolve()
     while not place.exists():
         place = place.parent
@@ -96,16 +98,3 @@ def _check_disk(model: str | None, training_args: TrainingArguments) -> None:
             f"{training_args.output_dir}: {free / 2**30:.1f} GiB are free, and checkpoints and model need about "
             f"{needed / 2**30:.1f} GiB; free some, choose another --output_dir, or lower --save_total_limit"
         )
-
-
-def _weight_bytes(model: str | None) -> int:
-    """The size of the base model's weights; 0 where it is not on this machine yet."""
-    if model is None:
-        return 0
-    folder = Path(model)
-    if not folder.is_dir():
-        from huggingface_hub import try_to_load_from_cache
-
-        paths = [try_to_load_from_cache(model, name) for name in ("model.safetensors", "pytorch_model.bin")]
-        return max((os.path.getsize(path) for path in paths if isinstance(path, str)), default=0)
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

@@ -38,7 +38,7 @@ SETTINGS = ("config.json", ADAPTER_CONFIG, "generation_config.json", "tokenizer_
 _STOCK = """
 import json, sys
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 probe = json.load(sys.stdin)
 tokenizer = AutoTokenizer.from_pretrained(probe["folder"])
 base = probe["base"]
@@ -48,13 +48,24 @@ if base:
     if len(tokenizer) > len(model.get_input_embeddings().weight):
         model.resize_token_embeddings(len(tokenizer))
     model = PeftModel.from_pretrained(model, probe["folder"])
+    model.generation_config = GenerationConfig.from_pretrained(probe["folder"])
 model.eval()
 if not model.config.use_cache:
     sys.exit("use_cache is off")
 with torch.no_grad():
     following = [model(torch.tensor([ids])).logits[0].argmax(-1).tolist() for ids in probe["prompts"]]
 texts = [tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids for text in probe["texts"]]
-print(json.dumps({"following": following, "texts": texts}))
+def answer(inputs):
+    with torch.no_grad():
+        logits = model(**inputs).logits[0]
+    output = model.generate(**inputs, max_new_tokens=probe["room"], num_beams=1, do_sample=False)
+    return logits.argmax(-1).tolist(), output[0].tolist()
+same = []
+for text, ids in probe["calls"].items():
+    ids = torch.tensor([ids])
+    as_printed = answer({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    same.append(answer(tokenizer(text, return_tensors="pt")) == as_printed)
+print(json.dumps({"texts": texts, "following": following, "same": same}))
 """
 
 
@@ -155,7 +166,8 @@ def check_secrets(staged: Path, names: Iterable[str], known_secrets: Iterable[st
 def check_loads(run: Path, staged: Path) -> None:
     """Load the staged folder in a fresh process with stock transformers, and compare with the run's own folder.
 
-    The ids of a Korean text, and the most probable next token at every place of a prompt, have to be the same.
+    The ids of a Korean text, and the most probable next token at every place of a prompt, have to be the same. Called
+    with all that the tokenizer returns for a text, the model has to answer as it does to the card's program (ids and mask).
 
     Raises:
         UserError: the staged folder does not load, or says something else.
@@ -177,7 +189,11 @@ def check_loads(run: Path, staged: Path) -> None:
             f"{run}: what would be published cannot be loaded with stock transformers ({reason}); nothing was sent"
         )
     found = json.loads(result.stdout.splitlines()[-1])
-    for what, message in (("texts", "reads Korean as other tokens"), ("following", "predicts other tokens")):
+    for what, message in (
+        ("texts", "reads Korean as other tokens"),
+        ("following", "predicts other tokens"),
+        ("same", "answers what its tokenizer returns otherwise"),
+    ):
         if found[what] != expected[what]:
             raise UserError(f"{run}: loaded with stock transformers, the model {message} than the run; nothing was sent")
 
@@ -199,11 +215,15 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     texts = [PROBE, *task.usage_example.values()]
     row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
     prompts = predictor.encoder.prompts([task.input_example(row)])[0]
+    whole = dict(zip(texts, predictor.encoder.tokenizer(texts).input_ids))  # with bos, where the tokenizer adds it
+    room = 8  # tokens that are generated
+    calls = {text: ids for text, ids in whole.items() if len(ids) <= predictor.encoder.max_length - room}
     with torch.no_grad():
         following = [model(torch.tensor([ids])).logits[0].argmax(-1).tolist() for ids in prompts]
     base = base_arguments(model_args)
     of_adapter = base and {"pretrained_model_name_or_path": base.model, "revision": base.model_revision}
-    return {"texts": texts, "prompts": prompts, "base": of_adapter}, {
+    return {"texts": texts, "prompts": prompts, "calls": calls, "room": room, "base": of_adapter}, {
         "texts": predictor.encoder.tokenize(texts)[0],
         "following": following,
+        "same": [True] * len(calls),
     }

@@ -1,16 +1,21 @@
-"""Which rows are a batch: as many as fit into a number of tokens, and the share of each process in batches of rows."""
+"""Which rows form a batch: as many as fit into a number of tokens, or a number of rows, shared by all processes."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.data_loader import DataLoaderShard
+from datasets import Dataset
 from torch.utils.data import Sampler
 
-#: Batches' worth of rows that are sorted together. Wide enough that rows of a length meet, narrow enough that a batch is
+if TYPE_CHECKING:
+    from tasks.arguments.training import TrainingArguments
+
+#: Batches' worth of rows that are sorted together. Wide enough that rows of like length meet, narrow enough that a batch is
 #: not made of the same rows in every epoch.
 WINDOW = 64
 
@@ -18,17 +23,16 @@ WINDOW = 64
 class TokenBudgetSampler(Sampler[list[int]]):
     """Batches of row numbers whose padded size, rows times the longest row, stays within ``tokens_per_batch``.
 
-    The rows are shuffled, sorted by length within a window, cut into batches, and the batches are shuffled. Where batches
-    are ``padding_free`` nothing is sorted, and the sum of the rows' lengths stays within the budget. The order follows from
-    ``seed`` and the epoch alone, so a resumed run and every process know it without a word.
+    The rows are shuffled, sorted by length within a window and split into batches, and the batches are shuffled. Where
+    batches are ``padding_free`` nothing is sorted, and the sum of the rows' lengths stays within the budget. The order
+    follows from ``seed`` and the epoch alone, so a resumed run and every process know it.
 
-    Each epoch has the same number of batches (a Trainer plans its steps by it), a multiple of ``world_size *
-    accumulation``: where an epoch comes out shorter, its largest batches are halved; where one beyond ``epochs`` comes out
-    longer, its smallest are joined, which may pass the budget. So every process takes as many steps, and each row is seen
-    exactly once an epoch, by one process. A row longer than the budget is a batch of its own. With fewer rows than batches
-    some are empty. One process that accumulates over four batches takes the steps of two that accumulate over two.
+    Every epoch has the same number of batches (a Trainer plans its steps by it), a multiple of ``world_size *
+    accumulation``, so all processes take equally many steps. Too few: the largest are split in two. Too many (only after
+    ``epochs``): the smallest are joined, which can exceed the budget. Each row is seen once an epoch, by one process. A row
+    longer than the budget is a batch of its own. With fewer rows than batches some are empty.
 
-    ``epochs`` are planned ahead: it costs a sort of the lengths each.
+    ``epochs`` are planned ahead, at the cost of one sort of the lengths each.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
         accumulation: int = 1,
         padding_free: bool = False,
     ) -> None:
-        """``lengths`` are tokens a row, ``accumulation`` the batches of a process in one optimizer step."""
+        """``lengths`` are tokens a row, ``accumulation`` batches of a process in one optimizer step."""
         self.lengths = torch.as_tensor(lengths, dtype=torch.long)
         self.tokens_per_batch = tokens_per_batch
         self.seed = seed
@@ -51,7 +55,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
         self.world_size = world_size
         self.padding_free = padding_free
         self.epoch = 0
-        most = max((len(self._cut(epoch)) for epoch in range(max(1, epochs))), default=0)
+        most = max((len(self._split(epoch)) for epoch in range(max(1, epochs))), default=0)
         self.batches = math.ceil(most / (world_size * accumulation)) * world_size * accumulation
 
     def __len__(self) -> int:
@@ -59,7 +63,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
         return self.batches // self.world_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next iteration is; the Trainer calls it."""
+        """Which epoch the next iteration is. The Trainer calls it."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -68,13 +72,13 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
     def plan(self, epoch: int) -> list[list[int]]:
         """The batches of all processes: number ``i`` belongs to process ``i % world_size``."""
-        batches = sorted(self._cut(epoch), key=len)
+        batches = sorted(self._split(epoch), key=len)
         while len(batches) > self.batches:
             batches = sorted([*batches[2:], batches[0] + batches[1]], key=len)
         while len(batches) < self.batches:
             largest = max(range(len(batches)), key=lambda i: len(batches[i]))
             rows = batches[largest]
-            if len(rows) == 1:  # fewer rows than processes: somebody has none
+            if len(rows) == 1:  # fewer rows than batches
                 batches.append([])
                 continue
             batches[largest] = rows[: len(rows) // 2]
@@ -92,12 +96,12 @@ class TokenBudgetSampler(Sampler[list[int]]):
         lengths = self.lengths[rows].tolist()
         return sum(lengths) if self.padding_free else max(lengths, default=0) * len(rows)
 
-    def _cut(self, epoch: int) -> list[list[int]]:
-        """Shuffled, sorted in windows where there is padding, cut by the budget."""
+    def _split(self, epoch: int) -> list[list[int]]:
+        """Shuffled, sorted in windows where there is padding, split by the budget."""
         generator = torch.Generator().manual_seed(self.seed + epoch)
         shuffled = torch.randperm(len(self.lengths), generator=generator)
         if self.padding_free:
-            return self._cut_by_sum(shuffled.tolist())
+            return self._split_by_sum(shuffled.tolist())
         mean = max(1.0, self.lengths.double().mean().item()) if len(self.lengths) else 1.0
         window = max(1, round(WINDOW * self.tokens_per_batch / mean))
         batches: list[list[int]] = []
@@ -111,7 +115,7 @@ class TokenBudgetSampler(Sampler[list[int]]):
                 place += size
         return batches
 
-    def _cut_by_sum(self, rows: list[int]) -> list[list[int]]:
+    def _split_by_sum(self, rows: list[int]) -> list[list[int]]:
         """``rows`` in their order, each batch as many as fit."""
         batches: list[list[int]] = []
         room = 0
@@ -125,11 +129,14 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
 
 class SharedBatchSampler(Sampler[list[int]]):
-    """Batches of row numbers for one process of several: what one process would take as a batch is dealt out to all.
+    """Batches of row numbers for each of the processes: what one process would take as a batch is shared by all.
 
     ``world_size`` processes of ``batch_size`` rows see in each step the rows that one process of ``world_size *
     batch_size`` sees, and none twice. Where the last rows do not fill the batches, these are smaller, or empty.
-    accelerate's own sharding repeats rows there, so that they count twice in the loss, and forgets the epoch after a resume.
+    accelerate's own sharding repeats rows there, so that they count twice in the loss. Alone a process has plain batches.
+
+    The order follows from ``seed`` and the epoch alone. The plain Trainer draws the one of ``group_by_length`` from the
+    global random state, which a resumed run gets back only after the order was drawn.
     """
 
     def __init__(
@@ -157,10 +164,10 @@ class SharedBatchSampler(Sampler[list[int]]):
         return rows // together if self.drop_last else math.ceil(rows / together)
 
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next iteration is; the Trainer calls it.
+        """Which epoch the next iteration is. The Trainer calls it. The seeds are those of accelerate in one process.
 
-        A sampler without a generator of its own draws from the random state of the process, which dropout moves on
-        differently in each. The seeds are those of accelerate in one process.
+        A sampler without a generator of its own would draw from the random state of the process, which dropout moves
+        differently in each.
         """
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(epoch)
@@ -175,29 +182,80 @@ class SharedBatchSampler(Sampler[list[int]]):
             yield together[self.rank :: self.world_size]
 
 
-class EpochSampler(Sampler[int]):
-    """Another sampler's order, drawn from ``seed`` and the epoch alone.
+def row_batches(
+    order: Sampler[int], batch_size: int, args: TrainingArguments, drop_last: bool = False
+) -> SharedBatchSampler:
+    """Batches of ``batch_size`` rows, in the order of a sampler."""
+    return SharedBatchSampler(order, batch_size, drop_last=drop_last, **_share(args))
 
-    The plain Trainer draws the order of ``group_by_length`` from the global random state, which a resumed run gets back only
-    after the order is drawn; and in the processes of a resumed run ``set_epoch`` does not reach the sampler. With this one
-    both know the order without a word. For shuffled rows it is the order that accelerate draws.
+
+def token_batches(rows: Dataset, batch_size: int, args: TrainingArguments, padding_free: bool) -> TokenBudgetSampler:
+    """Batches by tokens: ``--tokens_per_batch``, by default as many as ``batch_size`` rows have on average.
+
+    ``batch_size`` is the one of the moment, which ``--auto_find_batch_size`` lowers; the budget shrinks with it.
     """
+    lengths = [len(ids) for ids in rows["input_ids"]]
+    given = args.tokens_per_batch
+    tokens_a_row = given / args.train_batch_size if given else sum(lengths) / len(lengths)
+    return TokenBudgetSampler(
+        lengths,
+        math.ceil(batch_size * tokens_a_row),
+        epochs=math.ceil(args.num_train_epochs),
+        accumulation=args.gradient_accumulation_steps,
+        padding_free=padding_free,
+        **_share(args),
+    )
 
-    def __init__(self, sampler: Any, seed: int) -> None:
-        """``sampler`` has a ``generator`` that it draws from, as RandomSampler and LengthGroupedSampler do."""
-        self.sampler = sampler
-        self.seed = seed
-        self.epoch = 0
 
-    def __len__(self) -> int:
-        """Rows an epoch."""
-        return len(self.sampler)
+def _share(args: TrainingArguments) -> dict[str, int]:
+    seed = args.seed if args.data_seed is None else args.data_seed
+    return {"seed": seed, "rank": args.process_index, "world_size": args.world_size}
 
-    def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next iteration is."""
-        self.epoch = epoch
 
-    def __iter__(self) -> Iterator[int]:
-        """The row numbers of the epoch."""
-        self.sampler.generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        return iter(self.sampler)
+def load_batches(
+    rows: Dataset, batches: Sampler[list[int]], collate: Callable[[list[Any]], Any], args: TrainingArguments
+) -> DataLoaderShard:
+    """A loader of ``batches`` that are this process's own.
+
+    Not through accelerate's ``prepare``: its sharding repeats rows to even out batches, and after a resume in a later epoch
+    its wrapper hides the sampler from ``set_epoch``.
+    """
+    return DataLoaderShard(
+        rows,
+        device=args.device,
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=args.dataloader_num_workers,
+        pin_memory=args.dataloader_pin_memory,
+        persistent_workers=args.dataloader_persistent_workers,
+        prefetch_factor=args.dataloader_prefetch_factor,
+    )
+
+
+def row_names(rows: Any, batches: list[dict[str, Any]]) -> list[str]:
+    """The ids of the rows of ``batches``, found by their tokens; the numbers of rows that have no ids.
+
+    So nothing has to travel with the batches: it is called once, when training ends. Rows with the same tokens are all
+    named. Empty where the rows cannot be read again (a stream).
+    """
+    if not isinstance(rows, Dataset):
+        return []
+    wanted = {row for batch in batches for row in _rows_of(batch)}
+    names: list[str] = []
+    ids = rows["id"] if "id" in rows.column_names else range(len(rows))
+    tokens = (row for part in rows.select_columns(["input_ids"]).iter(batch_size=1000) for row in part["input_ids"])
+    for name, row in zip(ids, tokens):
+        if tuple(row) in wanted:
+            names.append(str(name))
+    return list(dict.fromkeys(names))
+
+
+def _rows_of(batch: dict[str, Any]) -> Iterator[tuple[int, ...]]:
+    """The token ids of each row of a batch, padded or padding-free."""
+    if "attention_mask" in batch:
+        for ids, mask in zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist()):
+            yield tuple(ids[: sum(mask)])
+        return
+    (starts,) = (batch["position_ids"][0] == 0).nonzero(as_tuple=True)
+    for row in batch["input_ids"][0].tensor_split(starts[1:].cpu()):
+        yield tuple(row.tolist())

@@ -1,9 +1,9 @@
-"""Checkpoints that are known to be whole: sealed once all of their bytes are on the disk, checked before they are trusted.
+"""Checkpoints that are known to be complete: marked once all of their bytes are on the disk, checked before they are used.
 
-A process can be killed, and a disk fill up, at any byte of a checkpoint. So ``complete.json`` is written last, after every
-other file was forced to the disk, and names each file with its size and hash. A folder without it was not finished; one
-whose files differ from it was damaged later. Its ``order`` counts the checkpoints of a folder: no clock and no time stamp of
-a file decides which one is the newest.
+A process can be killed, and a disk fill up, at any byte of a checkpoint. So the manifest, ``complete.json``, is written
+last, after every other file was forced to the disk, and names each file with its size and hash. A folder without it is
+incomplete; one whose files differ from it was damaged later. Its ``order`` counts the checkpoints of a folder, so that no
+clock and no time stamp of a file decides which one is the newest.
 """
 
 from __future__ import annotations
@@ -14,58 +14,65 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
+from tasks.errors import UserError
+from tasks.model.adapters import is_adapter, restore_adapter
 from tasks.model.model_files import unreadable
 from tasks.run_folder import file_sha256, write_json
 
-SEAL = "complete.json"
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MANIFEST = "complete.json"
 STATE = "trainer_state.json"  # what the Trainer writes last
 
 
-def seal(folder: Path, **facts: Any) -> None:
+def write_manifest(folder: Path, **facts: Any) -> None:
     """Force all files below ``folder`` to the disk, then write down their sizes and SHA-256, with ``facts``.
 
     Raises:
         OSError: the disk refuses.
-        UserError: the same, for the seal itself.
+        UserError: the same, for the manifest itself.
     """
     files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST):
         _sync(path)
         files[str(path.relative_to(folder))] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
     order = 1 + max((_order(other) for other in find_checkpoints(folder.parent)), default=0)
-    write_json(folder / SEAL, facts | {"order": order, "files": files})
+    write_json(folder / MANIFEST, facts | {"order": order, "files": files})
     _sync(folder)
     _sync(folder.parent)
 
 
-def read_seal(folder: Path) -> dict[str, Any] | None:
-    """The facts of a sealed checkpoint; None where it has no seal, or none that can be read."""
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a checkpoint; None where it has none, or none that can be read."""
     try:
-        found = json.loads((folder / SEAL).read_text("utf-8"))
+        found = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and isinstance(found.get("files"), dict) else None
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
-    """The folders ``checkpoint-<step>`` in ``folder``, the newest last; those without a seal come first."""
+    """The folders ``checkpoint-<step>`` in ``folder``, the newest last; those without a manifest come first."""
     found = [path for path in folder.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name) and path.is_dir()]
     return sorted(found, key=lambda path: (_order(path), int(path.name.partition("-")[2])))
 
 
-def newest_whole(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """The newest checkpoint in ``folder`` that can be gone on from, and the newer ones that cannot, each with the reason.
+def newest_complete(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest checkpoint in ``folder`` to resume from, and the newer ones that cannot be used, each with the reason.
 
-    One without a seal is never taken: nothing says that it is whole. One that holds the weights alone
-    (``--save_only_model``) is whole, but there is nothing to go on from.
+    One without a manifest is never taken: nothing says that it is complete. One that holds the weights alone
+    (``--save_only_model``) is complete, but training cannot resume from it.
     """
     unusable: list[tuple[Path, str]] = []
     for path in reversed(find_checkpoints(folder)):
-        found = read_seal(path)
+        found = read_manifest(path)
         if found is None:
-            problem = f"it has no {SEAL}: it was not written to its end, or by another program"
+            problem = f"it has no {MANIFEST}: it is incomplete, or another program wrote it"
         else:
             problem = damage(path) or ("" if found.get("resumable", True) else "it holds the weights alone")
         if not problem:
@@ -77,10 +84,10 @@ def newest_whole(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
 def damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint, and in which file; None where it is as it was written.
 
-    Without a seal the files are checked as far as their own formats allow: JSON is parsed, the length of a safetensors file
-    is compared with its header, the checksums inside of a torch file are counted again. Nothing is unpickled.
+    Without a manifest the files are checked as far as their own formats allow: JSON is parsed, the length of a safetensors
+    file is compared with its header, the checksums inside a torch file are verified. Nothing is unpickled.
     """
-    found = read_seal(folder)
+    found = read_manifest(folder)
     if found is None:
         if not (folder / STATE).is_file():
             return f"{STATE} is missing"
@@ -96,9 +103,28 @@ def damage(folder: Path) -> str | None:
     return None
 
 
+def restore(model: PreTrainedModel, folder: str) -> None:
+    """Load a checkpoint's weights by ``from_pretrained``, which knows under which names a model saves them.
+
+    The plain Trainer feeds the file to ``load_state_dict(strict=False)``: GPT-NeoX saves its head as ``embed_out``, so a
+    resumed or best model quietly keeps the head of the last step.
+
+    Raises:
+        UserError: the weights cannot be read.
+    """
+    try:
+        if is_adapter(model):
+            restore_adapter(model, folder)
+            return
+        saved = type(model).from_pretrained(folder, dtype=model.dtype, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise UserError(f"{folder}: the checkpoint cannot be read ({error}); resume from an earlier one") from None
+    model.load_state_dict(saved.state_dict())
+
+
 def discard(folder: Path) -> None:
-    """Delete a checkpoint, its seal first: one that is half deleted is never taken for a damaged one."""
-    (folder / SEAL).unlink(missing_ok=True)
+    """Delete a checkpoint, its manifest first: one that is half deleted is incomplete, not damaged."""
+    (folder / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -113,7 +139,7 @@ def set_aside(folder: Path) -> Path:
 def rotate(current: Path, best: str | None, limit: int | None) -> None:
     """Delete the oldest checkpoints beside ``current`` until ``limit`` are left; ``current`` and the best one always stay.
 
-    transformers sorts by the time stamps of the folders, which a clock that was set back turns around.
+    transformers sorts by the time stamps of the folders, which is the wrong order after a clock was set back.
     """
     if not limit or limit < 0:
         return
@@ -124,7 +150,7 @@ def rotate(current: Path, best: str | None, limit: int | None) -> None:
 
 
 def fingerprint(*datasets: Any) -> str | None:
-    """SHA-256 of the token ids and labels of prepared rows, in their order; None where nobody knows them yet (a stream)."""
+    """SHA-256 of the token ids and labels of prepared rows, in their order; None for a stream."""
     from datasets import Dataset
 
     digest = hashlib.sha256()
@@ -143,13 +169,13 @@ def fingerprint(*datasets: Any) -> str | None:
 
 
 def _order(folder: Path) -> int:
-    found = read_seal(folder)
+    found = read_manifest(folder)
     order = found.get("order") if found else None
     return order if isinstance(order, int) else 0
 
 
 def _sync(path: Path) -> None:
-    """fsync a file or, so that the names in it last, a folder (which Windows neither can nor needs)."""
+    """fsync a file or, so that the names in it last, a folder (which Windows neither allows nor needs)."""
     if path.is_dir() and os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 from typing import Any
 
 import torch
-from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
+from transformers import DataCollatorForLanguageModeling, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils.generic import is_flash_attention_requested
 
+from tasks.errors import UserError
 from tasks.preparing.encoding import IGNORE
 
 
 class CompletionCollator(DataCollatorForLanguageModeling):
     """Pads ``input_ids`` and the ``labels`` that encoding built; padding is -100 in the labels and 0 in the attention mask.
 
-    Its parent throws the labels away that come in and makes new ones from ``input_ids``: the prompt would be learnt, and
-    where pad is eos the end of a completion would not be (transformers#23530, trl#976).
+    Its parent replaces the labels by copies of ``input_ids``: the prompt would be learnt, and where pad is eos the end of a
+    completion would not be (transformers#23530, trl#976).
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, pad_to_multiple_of: int | None = None) -> None:
         """Lengths that are multiples of 8 keep tensor cores busy (NVIDIA's mixed precision guide): so by default on a GPU.
 
-        On CPU they cost time alone: of rows of 30 tokens, a tenth would be padding.
+        On CPU they only cost time: of rows of 30 tokens, a tenth would be padding.
         """
         if pad_to_multiple_of is None and torch.cuda.is_available():
             pad_to_multiple_of = 8
@@ -29,8 +33,8 @@ class CompletionCollator(DataCollatorForLanguageModeling):
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """``input_ids``, ``attention_mask`` and ``labels``, each [rows, longest row], right-padded.
 
-        Of several processes one may have no row in an uneven last batch. It has to take part in the step all the same, and
-        does so with a row that has no label.
+        One of several processes may have no row in an uneven last batch. It still has to take part in the step, and does so
+        with a row that has no label.
         """
         examples = examples or _nothing(self.tokenizer)
         longest = max(len(example["input_ids"]) for example in examples)
@@ -51,15 +55,17 @@ class CompletionCollator(DataCollatorForLanguageModeling):
 
 
 class PaddingFreeCollator(DataCollatorForLanguageModeling):
-    """Rows one behind the other in one long row: ``input_ids``, ``labels`` and ``position_ids``, each [1, tokens].
+    """Rows concatenated to one long row: ``input_ids``, ``labels`` and ``position_ids``, each [1, tokens].
 
-    Positions start anew at each row, by which transformers' attention keeps the rows apart where there is no
+    Positions restart at each row, by which transformers' attention keeps the rows apart where there is no
     ``attention_mask`` and no cache (``masking_utils.find_packed_sequence_indices``). A row's first token has no label: the
     token before it is another row's.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         super().__init__(tokenizer=tokenizer, mlm=False)
+        # transformers takes a row that begins or ends with the pad token (eos, for GPT-2) for a padded one.
+        logging.getLogger("transformers.modeling_utils").addFilter(_is_no_padding_warning)
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """The batch of ``examples``, in their order; without any, as in ``CompletionCollator``."""
@@ -71,6 +77,24 @@ class PaddingFreeCollator(DataCollatorForLanguageModeling):
         positions = [torch.arange(len(row)) for row in input_ids]
         rows = {"input_ids": input_ids, "labels": labels, "position_ids": positions}
         return {name: torch.cat(parts).long().unsqueeze(0) for name, parts in rows.items()}
+
+
+def _is_no_padding_warning(record: logging.LogRecord) -> bool:
+    return "passing in an `attention_mask`" not in str(record.msg)
+
+
+def is_padding_free(model: PreTrainedModel, asked: bool | None) -> bool:
+    """Whether batches are without padding: where asked for, else where FlashAttention reads such rows at no cost.
+
+    Other attention makes a mask of tokens x tokens of them.
+
+    Raises:
+        UserError: it was asked for, and the model takes no positions.
+    """
+    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+    if asked and not takes_positions:
+        raise UserError(f"--padding_free: {type(model).__name__} takes no positions to tell the rows apart by")
+    return takes_positions and is_flash_attention_requested(model.config) if asked is None else asked
 
 
 def _nothing(tokenizer: PreTrainedTokenizerFast) -> list[dict[str, list[int]]]:

@@ -38,7 +38,7 @@ def plot_loss(log_history: list[dict[str, Any]], path: str | Path) -> None:
 
 
 def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """Measure the rows that training never saw; write predictions, all_results.json and loss.png, print and return figures.
+    """Measure the rows of validation and test; write predictions, all_results.json and loss.png, print and return figures.
 
     ``counts`` are those of ``RunData``. Every process takes part; the first one writes and prints.
     """

@@ -12,13 +12,13 @@ from tasks.base import Task
 from tasks.errors import UserError
 from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, RunConfig, make_writable, write_json
 from tasks.training.checkpoints import (
-    SEAL,
+    MANIFEST,
     STATE,
     damage,
     discard,
     find_checkpoints,
-    newest_whole,
-    read_seal,
+    newest_complete,
+    read_manifest,
     set_aside,
 )
 from tasks.training.run_lock import lock
@@ -26,7 +26,10 @@ from tasks.training.run_lock import lock
 if TYPE_CHECKING:
     from tasks.arguments.command_line import RunArguments
 
-#: What the run in a folder was started with, and whether it came to its end.
+#: A model or code of someone else's, which a run would overwrite.
+FOREIGN = ("config.json", "model.safetensors", "adapter_config.json", "setup.cfg", ".git")
+
+#: What the run in a folder was started with, and whether it is finished.
 RUN_FILE = "run.json"
 
 
@@ -77,47 +80,48 @@ def _checkpoint(task: Task, args: RunArguments) -> str | None:
     finished = run.get("finished", not run and (folder / RESULTS_FILE).exists())
     if run and not finished and args.training.do_train and run["settings"] == args.settings:
         make_writable(folder)
-        newest = _newest(folder) if any(read_seal(path) for path in checkpoints) else None
+        newest = _newest(folder) if any(read_manifest(path) for path in checkpoints) else None
         print(f"resuming from {newest or 'the beginning'}: the same run was not finished", file=sys.stderr)
         return newest
     if (checkpoints or (folder / RESULTS_FILE).exists()) and not args.training.overwrite_output_dir:
         raise UserError(
-            f"--output_dir {folder} holds an earlier run{_difference(run, args.settings, finished)}; resume it by "
-            "--resume_from_checkpoint last, replace it by --overwrite_output_dir, or choose another folder"
+            f"--output_dir {folder} holds an earlier run{_difference(run, args.settings, finished)}; resume it with "
+            "--resume_from_checkpoint last, replace it with --overwrite_output_dir, or choose another folder"
         )
-    if folder.is_dir() and not earlier and not checkpoints and not run and _is_foreign(folder):
+    foreign = any((folder / name).exists() for name in FOREIGN) and not (earlier or checkpoints or run)
+    if foreign:
         raise UserError(f"--output_dir {folder} holds files that no run of this project wrote; choose an empty folder")
     make_writable(folder)
     return None
 
 
 def _newest(folder: Path) -> str:
-    """The newest whole checkpoint; newer ones that are damaged are set aside, with a notice.
+    """The newest complete checkpoint; newer ones that are damaged are set aside, with a notice.
 
     Raises:
         UserError: there is none.
     """
-    checkpoint, unusable = newest_whole(folder)
+    checkpoint, unusable = newest_complete(folder)
     if checkpoint is None:
         path, problem = unusable[0]
         raise UserError(
-            f"{path}: no checkpoint that is whole ({problem}); start anew with --overwrite_output_dir, or name one that you "
-            "know to be good with --resume_from_checkpoint"
+            f"{path}: no complete checkpoint ({problem}); restart with --overwrite_output_dir, or name one that you know to "
+            "be good with --resume_from_checkpoint"
         )
     for path, problem in unusable:
-        aside = f"; it is now {set_aside(path)}" if read_seal(path) else ""
+        aside = f"; it is now {set_aside(path)}" if read_manifest(path) else ""
         print(f"{path} is skipped: {problem}{aside}", file=sys.stderr)
     return str(checkpoint)
 
 
 def _named(checkpoint: Path) -> str:
-    """A checkpoint that the user named, sealed or not. Raises UserError where it is none, or damaged."""
+    """A checkpoint that the user named, with or without a manifest. Raises UserError where it is none, or damaged."""
     if not (checkpoint / STATE).is_file():
         raise UserError(f"--resume_from_checkpoint {checkpoint}: not a checkpoint of a Trainer (no {STATE})")
     if problem := damage(checkpoint):
-        other, _ = newest_whole(checkpoint.parent)
-        way = f"resume from {other}" if other else "there is no other one; start anew"
-        raise UserError(f"--resume_from_checkpoint {checkpoint}: {problem}; {way}")
+        other, _ = newest_complete(checkpoint.parent)
+        advice = f"resume from {other}" if other else "there is no other one; restart with --overwrite_output_dir"
+        raise UserError(f"--resume_from_checkpoint {checkpoint}: {problem}; {advice}")
     return str(checkpoint)
 
 
@@ -153,12 +157,12 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
     if args.training.overwrite_output_dir and checkpoint is None:
         _clear(folder)
     for path in find_checkpoints(folder):
-        if read_seal(path) is not None or str(path) == checkpoint:
+        if read_manifest(path) is not None or str(path) == checkpoint:
             continue
         if (path / STATE).exists():  # this run's, killed at its last byte, or complete and another program's
-            print(f"{path} is skipped: it has no {SEAL}", file=sys.stderr)
+            print(f"{path} is skipped: it has no {MANIFEST}", file=sys.stderr)
         else:
-            print(f"{path} is removed: it was not written to its end", file=sys.stderr)
+            print(f"{path} is removed: it is incomplete", file=sys.stderr)
             discard(path)
     write_json(folder / RUN_FILE, {"task": task.name, "settings": args.settings, "finished": False})
 
@@ -169,7 +173,7 @@ def check_rows(checkpoint: str | None, rows: str | None, *, named: bool) -> None
     Raises:
         UserError: they differ, and the user has not ``named`` the checkpoint.
     """
-    trained_on = (read_seal(Path(checkpoint)) or {}).get("rows") if checkpoint else None
+    trained_on = (read_manifest(Path(checkpoint)) or {}).get("rows") if checkpoint else None
     if not (rows and trained_on) or rows == trained_on:
         return
     message = f"{checkpoint} was trained on other rows, or rows in another order, than those given now"
@@ -191,10 +195,3 @@ def _clear(folder: Path) -> None:
     results = [f"{prefix}{PREDICTIONS_FILE}" for prefix in ("", "test_")]
     for path in [*folder.glob("checkpoint-*"), *(folder / name for name in (RESULTS_FILE, RUN_FILE, *results, "loss.png"))]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
-def _is_foreign(folder: Path) -> bool:
-    """A model or code of someone else's, which a run would overwrite."""
-    return any(
-        (folder / name).exists() for name in ("config.json", "model.safetensors", "adapter_config.json", "setup.cfg", ".git")
-    )

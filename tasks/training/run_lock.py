@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import json
 import os
 import socket
 from io import TextIOWrapper
@@ -19,16 +17,16 @@ except ImportError:  # Windows: no lock there
 
 LOCK_FILE = ".lock"
 
-#: The locks of this process. Closing any handle of a locked file gives its lock up, so each is opened once and kept.
+#: The locks of this process. Closing any handle of a locked file releases its lock, so each is opened once and kept.
 _held: dict[Path, TextIOWrapper] = {}
 
 
 def lock(folder: str | Path, create: bool = True) -> None:
-    """Take the folder for this process, until it ends; the kernel gives the lock back even where it was killed.
+    """Lock the folder for this process, until it ends; the kernel releases the lock even where it was killed.
 
-    A POSIX record lock: unlike flock's, a child that outlives its parent for a moment (a worker of a data loader) does not
-    keep it, and it holds between machines on NFS. Under torchrun the first process takes it for all. A file system that
-    knows no locks is used without. With ``create`` off a folder that has no lock file yet stays as it is.
+    A POSIX record lock: unlike flock's, it is not kept by a child that outlives its parent for a moment (a worker of a data
+    loader), and it holds between machines on NFS. Under torchrun the first process holds it for all. A file system without
+    locks is used without. With ``create`` off a folder that has no lock file yet stays as it is.
 
     Raises:
         UserError: another run holds it (its process and machine are named), or the folder cannot be written to.
@@ -52,15 +50,12 @@ def lock(folder: str | Path, create: bool = True) -> None:
                 "another folder"
             ) from None
     file.truncate(0)
-    file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
     _held[path] = file
 
 
 def _holder(file: TextIOWrapper) -> str:
-    """Who wrote the lock file, in words."""
+    """Who wrote the lock file."""
     file.seek(0)
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        found = json.loads(file.read())
-        return f"process {found['pid']} on {found['host']}"
-    return "its process is not known"
+    return file.read().strip() or "its process is not known"

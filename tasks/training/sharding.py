@@ -1,4 +1,4 @@
-"""Models too large for one GPU: what a run needs to know where FSDP or DeepSpeed shards it. Both come from accelerate."""
+"""Models too large for one GPU, sharded by accelerate's FSDP or DeepSpeed."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ FSDP_COMMAND = "accelerate launch --config_file configs/accelerate/fsdp.yaml"
 
 
 def check_checkpoint(checkpoint: str, fsdp: bool) -> None:
-    """Refuse to go on in another way than a checkpoint was written in: its optimizer state would not be found.
+    """Refuse to resume with FSDP what was written without, or the reverse: the optimizer state would not be found.
 
     Raises:
         UserError: only one of run and checkpoint is under FSDP.
     """
     written = any(Path(checkpoint).glob("pytorch_model_fsdp*"))
     if written and not fsdp:
-        raise UserError(f"{checkpoint} was written under FSDP; go on with it in the same way: {FSDP_COMMAND} scripts/...")
+        raise UserError(f"{checkpoint} was written under FSDP; resume it under FSDP: {FSDP_COMMAND} scripts/...")
     if fsdp and not written:
-        raise UserError(f"{checkpoint} was written without FSDP; go on with it without --fsdp, by python or torchrun")
+        raise UserError(f"{checkpoint} was written without FSDP; resume it without --fsdp, by python or torchrun")
 
 
 def set_up_fsdp(accelerator: Accelerator, plugin_args: dict[str, Any] | None) -> bool:
@@ -49,7 +49,7 @@ def set_up_fsdp(accelerator: Accelerator, plugin_args: dict[str, Any] | None) ->
     if not (plugin_args or _launched_with("FSDP")):
         return False
     if state.distributed_type == DistributedType.MULTI_CPU:
-        # Two objects hold the same settings, and the second one's win whenever the first is asked for anew.
+        # accelerate keeps the type in both states; set one, and the next AcceleratorState() restores it from the other.
         state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
         state.fsdp_plugin = FullyShardedDataParallelPlugin(**plugin_args or {})
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision)
@@ -63,7 +63,7 @@ def whole_model(model: nn.Module, reshard_after_forward: bool = True) -> Iterato
     """Let each process hold all weights of an FSDP model for a while; another model is whole already.
 
     Generation takes as many steps as its texts need, so processes with rows of their own would wait for each other's
-    layers for ever. Inside no process needs another one. All of them have to enter together; a GPU needs room for the
+    layers for ever. Inside, no process needs another one. All of them have to enter together; a GPU needs room for the
     weights in the type they are computed with (2 bytes a parameter under ``--bf16``, else 4).
     """
     from torch.distributed.fsdp import FSDPModule

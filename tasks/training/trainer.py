@@ -1,191 +1,206 @@
-"""The Trainer, right where the plain one is not: evaluation loss, best checkpoint by the task's metric, what is saved."""
+"""The Trainer of all tasks: loss by tokens, batches by tokens, exact resume, models that load elsewhere.
+
+Only public methods of ``Trainer`` and three private ones are overridden, all in this file; what is done between steps is in
+callbacks.py. tests/tasks/training/test_trainer_contract.py pins the signatures of what is used here.
+"""
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import broadcast_object_list
-from safetensors import SafetensorError
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, SequentialSampler
-from transformers import EarlyStoppingCallback
-from transformers.trainer_utils import EvalLoopOutput, unwrap_peft_model
-from transformers.utils.generic import is_flash_attention_requested
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from transformers import PreTrainedModel, PrinterCallback, Trainer
+from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput, unwrap_peft_model
 
+from tasks import get_task
+from tasks.arguments.training import TrainingArguments
 from tasks.distributed import gather_lists
-from tasks.errors import UserError
+from tasks.errors import UserError, explained
 from tasks.inference.measuring import Evaluator
-from tasks.model.adapters import is_adapter, merge, remove_files, restore_adapter, save_adapter
+from tasks.model.adapters import is_adapter, merge, remove_files, save_adapter
 from tasks.model.model_files import ADAPTER_FILES, WHOLE_FILES, make_portable
-from tasks.model.speedups import fuse_gelu, has_attention_dropout, head_on_labels_only, keep_freed_memory
+from tasks.model.speedups import (
+    eager_attention,
+    fuse_gelu,
+    has_attention_dropout,
+    head_on_labels_only,
+    keep_freed_memory,
+)
 from tasks.preparing.encoding import IGNORE
 from tasks.preparing.streaming import CountStreamed, TextStream
 from tasks.run_folder import RunConfig
-from tasks.training.batches import SharedBatchSampler, TokenBudgetSampler
-from tasks.training.checkpoints import damage
-from tasks.training.collator import PaddingFreeCollator
-from tasks.training.divergence import FiniteTrainer
-from tasks.training.fitting import FittingTrainer
-from tasks.training.resumable import ResumableTrainer
-from tasks.training.sharding import check_checkpoint
+from tasks.training.advice import evaluation_advice, kept_checkpoint, training_advice
+from tasks.training.batches import load_batches, row_batches, token_batches
+from tasks.training.callbacks import Checkpoints, EarlyStopping, LogEvaluateSave, StopOnDivergence, StopOnSignal
+from tasks.training.checkpoints import damage, fingerprint, restore
+from tasks.training.collator import PaddingFreeCollator, is_padding_free
+from tasks.training.console import Console, Throughput, mean_loss
+from tasks.training.output_folder import check_rows
+from tasks.training.sharding import check_checkpoint, set_up_fsdp, whole_model
+from tasks.training.snapshot import Snapshot
 
 
-class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
+class CompletionTrainer(Trainer):
     """``Trainer`` for sequences whose labels are built in encoding.
 
     - ``eval_loss`` is the mean over labelled tokens. The plain Trainer averages the means of batches, so its figure moves
       with the batch size and a row with one label token weighs as much as one with a hundred.
     - Several processes learn and report what one process with their batches together would: no row counts twice.
-    - ``evaluator`` gives the task's own metrics where ``metric_for_best_model`` asks for one.
-    - A resumed and a best model have all of their weights back; whole checkpoints and exact resume: ``ResumableTrainer``.
-    - A loss that is no number ends training: ``FiniteTrainer``.
+    - Checkpoints are complete or not used; a resumed run ends with the weights of one that was never interrupted.
+    - A loss that is not a finite number ends training, and so does full memory, with one line of advice.
     - What is saved loads elsewhere: ``use_cache`` on (the plain Trainer saves it as False, which makes generation crawl), a
       tokenizer class that other programs know, task.json beside the weights, and no pickled arguments.
     - An adapter (``add_adapter``) is saved without its base, and added into it when training ends.
+    - Under FSDP gradients are summed in float32, the saved model is whole, and each process can predict alone.
     """
 
     def __init__(
         self,
-        *args: Any,
+        model: Any,
+        args: TrainingArguments,
+        *,
         run_config: RunConfig,
-        evaluator: Evaluator,
+        evaluator: Evaluator | None,
         merge_adapter: bool = False,
         **kwargs: Any,
     ) -> None:
-        """``run_config`` is written beside each checkpoint; ``evaluator`` is asked at evaluations that need it.
-
-        With ``merge_adapter`` a plain model is left in place of an adapter.
+        """``run_config`` is written beside each checkpoint. ``evaluator`` is asked at evaluations where
+        ``metric_for_best_model`` is a metric of the task. With ``merge_adapter`` a plain model replaces the adapter.
         """
-        model, engine = kwargs["model"], kwargs["args"]
-        if engine.use_cpu and engine.keep_freed_memory:
+        if args.use_cpu and args.keep_freed_memory:
             keep_freed_memory()
-        if engine.fused_gelu:
+        if args.fused_gelu:
             fuse_gelu(model)
-        if engine.labelled_head:
+        if args.labelled_head:
             head_on_labels_only(unwrap_peft_model(model))
-        super().__init__(*args, **kwargs)
+        super().__init__(model=model, args=args, **kwargs)
         self.run_config = run_config
         self.evaluator = evaluator
+        self.resumed_from: str | None = None
         self.train_metrics: dict[str, float] = {}
         self.merge_adapter = merge_adapter
-        if merge_adapter and (self.is_fsdp_enabled or self.is_deepspeed_enabled):
-            raise UserError(
-                "--merge_adapter: under FSDP and DeepSpeed the weights lie on several devices; leave it out, and the folder "
-                "holds the adapter"
-            )
+        self._is_sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        if merge_adapter and self._is_sharded:
+            reason = "under FSDP and DeepSpeed the weights lie on several devices"
+            raise UserError(f"--merge_adapter: {reason}; leave it out, and the folder holds the adapter")
         self._loss_only = False
+        self.remove_callback(PrinterCallback if args.disable_tqdm else DEFAULT_PROGRESS_CALLBACK)
+        # In this order: a checkpoint is complete before a signal ends the process, and asked for before a step is logged.
+        self._console = Console()
+        self._throughput = Throughput(self.accelerator)
+        self._divergence = StopOnDivergence(self.accelerator, self.train_dataset)
+        self._checkpoints = Checkpoints(self.accelerator)
+        self._signals = StopOnSignal(self.accelerator)
+        for callback in (self._console, self._throughput, self._divergence, self._checkpoints, self._signals):
+            self.add_callback(callback)
+        self.add_callback(LogEvaluateSave())
         if isinstance(self.train_dataset, TextStream):
             self.add_callback(CountStreamed(self.train_dataset))
-        if self.args.early_stopping_patience is not None:
-            self.add_callback(EarlyStoppingCallback(self.args.early_stopping_patience))
+        if args.early_stopping_patience is not None:
+            self.add_callback(EarlyStopping(args.early_stopping_patience))
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """As the parent's; on CPU with eager attention where the model has dropout, as it was again afterwards.
+    # Training
 
-        An adapter is then added into its base, as it is where it is loaded again: what is measured is what others get.
+    def train(self, resume_from_checkpoint: str | None = None, *args: Any, **kwargs: Any) -> TrainOutput:
+        """On CPU a model that has dropout trains with eager attention.
+
+        An adapter is added into its base at the end, as it is where it is loaded again: what is measured is what others get.
+
+        Raises:
+            UserError: the checkpoint does not belong to these rows or cannot be read, the disk or the
+                memory is full, or the loss is not a finite number. Says what helps and which checkpoint is kept.
         """
+        rows = fingerprint(self.train_dataset, self.eval_dataset)
+        check_rows(resume_from_checkpoint, rows, named=self.args.resume_from_checkpoint is not None)
+        self.resumed_from = resume_from_checkpoint
+        self._checkpoints.start(resume_from_checkpoint, rows)
+        self._snapshot: Snapshot | None = None
         eager = self.args.use_cpu and self.args.eager_on_cpu and has_attention_dropout(self.model)
-        before = self.model.config._attn_implementation
-        if eager:
-            self.model.set_attn_implementation("eager")
-        try:
-            output = super().train(*args, **kwargs)
-        finally:
-            if eager:
-                self.model.set_attn_implementation(before)
-        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):  # their weights lie on several devices
+        with eager_attention(self.model) if eager else nullcontext(), self._explained("training"):
+            try:
+                output = super().train(resume_from_checkpoint, *args, **kwargs)
+            except Exception as error:
+                if problem := self._checkpoints.failure(error, self.args):
+                    raise problem from None
+                raise
+            finally:
+                self._signals.restore_handlers()
+                self._console.close()
+        if not self._is_sharded:  # else the weights lie on several devices
             self.model = merge(self.model, unload=self.merge_adapter)
         self.train_metrics = output.metrics
-        return output
+        return output._replace(training_loss=output.metrics["train_loss"])
+
+    def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> Any:
+        """Called at the start of each attempt of ``--auto_find_batch_size``, and with no epoch left where a run is finished.
+
+        The plain Trainer continues with what a failed attempt left of weights and optimizer.
+        """
+        if args.auto_find_batch_size:
+            if self._snapshot is None:
+                self._snapshot = Snapshot(self.model)
+            else:
+                self._snapshot.restore(self.model)
+                self.optimizer = self.lr_scheduler = None
+        epochs, *others, max_steps = super().set_initial_training_values(args, dataloader)
+        finished = self._checkpoints.is_finished(max_steps, args.early_stopping_patience)
+        return (0 if finished else epochs, *others, max_steps)
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        self._throughput.count(inputs)
+        self._divergence.note(model, loss, inputs)
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds tokens per second to a step's line, and loss and seconds of the whole run to the last one.
+
+        The plain Trainer has those since the last resume, the seconds by a clock that may have been set back.
+        """
+        if "loss" in logs:
+            logs["tokens_per_second"] = self._throughput.per_second()
+        if "train_runtime" in logs:
+            seconds = round(self._checkpoints.seconds(), 4)
+            logs |= {"train_loss": mean_loss(self.state.log_history), "train_runtime": seconds}
+        super().log(logs, start_time)
+
+    # Batches
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches by tokens; those of a stream; where ``tokens_per_batch`` is 0 of rows, the parent's in one process."""
-        args = self.args
-        if isinstance(self.train_dataset, TextStream):
-            return self.train_dataset.loader(args, self._train_batch_size, self.data_collator)
-        seed = args.seed if args.data_seed is None else args.data_seed
-        ranks = {"seed": seed, "rank": args.process_index, "world_size": args.world_size}
-        if args.tokens_per_batch != 0:
-            lengths = [len(ids) for ids in self.train_dataset["input_ids"]]
-            given = args.tokens_per_batch
-            tokens_a_row = given / args.train_batch_size if given else sum(lengths) / len(lengths)
-            padding_free = self._padding_free()
-            batches: Sampler[list[int]] = TokenBudgetSampler(
-                lengths,
-                # The batch size of the moment: --auto_find_batch_size lowers it.
-                math.ceil(self._train_batch_size * tokens_a_row),
-                epochs=math.ceil(args.num_train_epochs),
-                accumulation=args.gradient_accumulation_steps,
-                padding_free=padding_free,
-                **ranks,
-            )
-            collator = PaddingFreeCollator(self.processing_class) if padding_free else self.data_collator
-            return self._dataloader(self.train_dataset, batches, collator, "training")
-        if self._is_shared(self.train_dataset) and args.train_sampling_strategy != "batch_rebalance":  # shares by itself
-            size, drop_last = self._train_batch_size, args.dataloader_drop_last
-            batches = SharedBatchSampler(self._get_train_sampler(), size, drop_last=drop_last, **ranks)
-            return self._dataloader(self.train_dataset, batches, self.data_collator, "training")
-        return super().get_train_dataloader()
+        """Batches by tokens; those of a stream; batches of rows where ``tokens_per_batch`` is 0."""
+        args, rows = self.args, self.train_dataset
+        if isinstance(rows, TextStream):
+            return rows.loader(args, self._train_batch_size, self.data_collator)
+        if args.train_sampling_strategy == "batch_rebalance":  # knows the processes itself
+            return super().get_train_dataloader()
+        if args.tokens_per_batch == 0:
+            batches = row_batches(self._get_train_sampler(), self._train_batch_size, args, args.dataloader_drop_last)
+            return load_batches(rows, batches, self.data_collator, args)
+        padding_free = is_padding_free(unwrap_peft_model(self.model), args.padding_free)
+        batches = token_batches(rows, self._train_batch_size, args, padding_free)
+        collator = PaddingFreeCollator(self.processing_class) if padding_free else self.data_collator
+        return load_batches(rows, batches, collator, args)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
-        """Shared out among several processes, else the parent's."""
-        args, dataset = self.args, self.eval_dataset if eval_dataset is None else eval_dataset
-        if not self._is_shared(dataset):
-            return super().get_eval_dataloader(eval_dataset)
-        rows = self._get_eval_sampler(dataset) or SequentialSampler(dataset)
-        batches = SharedBatchSampler(rows, args.eval_batch_size, rank=args.process_index, world_size=args.world_size)
-        return self._dataloader(dataset, batches, self.data_collator, "evaluation")
+        """Batches of rows in their order, shared by the processes."""
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        batches = row_batches(SequentialSampler(rows), self.args.eval_batch_size, self.args)
+        return load_batches(rows, batches, self.data_collator, self.args)
 
-    def _is_shared(self, dataset: Dataset) -> bool:
-        """Whether several processes share a data set whose rows can be named."""
-        return self.args.world_size > 1 and not isinstance(dataset, IterableDataset)
+    # Evaluation
 
-    def _dataloader(
-        self, dataset: Dataset, batches: Sampler[list[int]], collator: Callable[..., Any], description: str
-    ) -> DataLoader:
-        """A loader of ``batches`` that are this process's own.
-
-        Not through accelerate's ``prepare``: its sharding repeats rows to even out batches, and after a resume in a later
-        epoch its wrapper hides the sampler from ``set_epoch``.
-        """
-        args = self.args
-        return DataLoaderShard(
-            self._remove_unused_columns(dataset, description=description),
-            device=args.device,
-            batch_sampler=batches,
-            collate_fn=collator,
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory,
-            persistent_workers=args.dataloader_persistent_workers,
-            prefetch_factor=args.dataloader_prefetch_factor,
-        )
-
-    def _padding_free(self) -> bool:
-        """Whether batches are without padding: where asked for, else where FlashAttention reads such rows at no cost.
-
-        Other attention makes a mask of tokens x tokens of them.
-        """
-        model = unwrap_peft_model(self.model)
-        takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-        if self.args.padding_free is None:
-            return takes_positions and is_flash_attention_requested(model.config)
-        if self.args.padding_free and not takes_positions:
-            raise UserError(f"--padding_free: {type(model).__name__} takes no positions to tell the rows apart by")
-        return self.args.padding_free
-
-    def _finalize_training(self, *args: Any) -> Any:
-        # What was lost since the last line of the log is this process's own loss. The plain Trainer adds it to the total of
-        # all, so that train_loss of a run shorter than logging_steps is that of the first process's rows.
-        self._tr_loss = self.accelerator.reduce(self._tr_loss, reduction="mean")
-        return super()._finalize_training(*args)
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        with self._explained("measuring the loss"):
+            return super().evaluate(*args, **kwargs)
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
-        """As the parent's, with a token-weighted loss, and the task's metrics where they choose the best checkpoint."""
+        """With a token-weighted loss, and the task's metrics where they choose the best checkpoint."""
         self._eval_losses: list[tuple[float, int]] = []
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         losses = gather_lists(self._eval_losses)
@@ -211,11 +226,7 @@ class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
 
     @torch.no_grad()
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
-        """The loss of a batch, added up by tokens on the way; logits are never kept.
-
-        The parent would divide by the labels of all processes' batches together; this is the mean over this one's.
-        """
-        inputs = self._prepare_inputs(inputs)
+        """The mean loss over the labels of this process's batch, added up by tokens on the way; logits are never kept."""
         tokens = (inputs["labels"][:, 1:] != IGNORE).sum().item()
         with self.compute_loss_context_manager():
             loss = self.compute_loss(model, inputs).mean()
@@ -223,39 +234,46 @@ class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
             self._eval_losses.append((loss.item() * tokens, tokens))
         return loss, None, None
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        check_checkpoint(resume_from_checkpoint, self.is_fsdp_enabled)
-        if not self._restore(resume_from_checkpoint):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+    # Sharded models and memory
 
-    def _load_best_model(self) -> None:
-        self.accelerator.wait_for_everyone()  # the first process may still be writing it
-        if problem := damage(Path(self.state.best_model_checkpoint)):
-            raise UserError(f"{self.state.best_model_checkpoint}: the best checkpoint cannot be loaded: {problem}")
-        if not self._restore(self.state.best_model_checkpoint):
-            super()._load_best_model()
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        self.is_fsdp_enabled = set_up_fsdp(self.accelerator, self.args.fsdp_plugin_args)
 
-    def _restore(self, checkpoint: str) -> bool:
-        """Load a checkpoint's weights by ``from_pretrained``, which knows under which names a model saves them.
+    def whole_model(self) -> AbstractContextManager[None]:
+        """Where ``self.model`` answers each process by itself, sharded or not. All processes enter together."""
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        return whole_model(self.model, reshard_after_forward=plugin is None or plugin.reshard_after_forward)
 
-        The plain Trainer feeds the file to ``load_state_dict(strict=False)``: GPT-NeoX saves its head as ``embed_out``, so a
-        resumed or best model quietly keeps the head of the last step. Sharded engines have loaders of their own: False
-        leaves it to them.
-        """
-        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            return False
-        try:
-            if is_adapter(self.model):
-                restore_adapter(self.model, checkpoint)
-                return True
-            saved = type(self.model).from_pretrained(checkpoint, dtype=self.model.dtype, use_safetensors=True)
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            raise UserError(f"{checkpoint}: the checkpoint cannot be read ({error}); resume from an earlier one") from None
-        self.model.load_state_dict(saved.state_dict())
-        return True
+    def _explained(self, doing: str) -> AbstractContextManager[None]:
+        """Out of memory becomes a UserError with advice, and the checkpoint that is kept."""
+        args, run = self.args, self.run_config
+
+        def advice() -> list[str]:
+            if doing != "training":
+                return evaluation_advice(args, run.max_length)
+            processes = args.world_size if self.is_fsdp_enabled else 1
+            lora = not get_task(run.task).from_scratch
+            return training_advice(args, self.model, run.max_length, processes=processes, lora=lora)
+
+        return explained(doing, advice, lambda: kept_checkpoint(args.output_dir))
+
+    # Saving and loading
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Called first where a checkpoint is written. Under FSDP with sharded checkpoints the last model is saved, too."""
+        if output_dir and Path(output_dir).name == f"checkpoint-{self.state.global_step}":
+            self._checkpoints.begin(Path(output_dir), self.args)
+        if self.is_fsdp_enabled and not _internal_call:
+            self._save(output_dir, self.accelerator.get_state_dict(self.model))
+        else:
+            super().save_model(output_dir, _internal_call)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
+        if state_dict and isinstance(self.model, PreTrainedModel):
+            # Gathered one by one, tied weights are copies, which nobody would take for one matrix any more.
+            state_dict = {name: w for name, w in state_dict.items() if name not in self.model.all_tied_weights_keys}
         if is_adapter(self.model):
             if self.args.should_save:
                 save_adapter(self.model, folder, state_dict)
@@ -272,3 +290,19 @@ class CompletionTrainer(FittingTrainer, ResumableTrainer, FiniteTrainer):
             self.run_config.save(folder)
             # A pickle of the arguments: no part of this project reads it, and a token can hide in it.
             (folder / "training_args.bin").unlink(missing_ok=True)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        check_checkpoint(resume_from_checkpoint, self.is_fsdp_enabled)
+        if self._is_sharded:  # FSDP and DeepSpeed have loaders of their own
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            restore(self.model, resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        self.accelerator.wait_for_everyone()  # the first process may still be writing it
+        if problem := damage(Path(self.state.best_model_checkpoint)):
+            raise UserError(f"{self.state.best_model_checkpoint}: the best checkpoint cannot be loaded: {problem}")
+        if self._is_sharded:
+            super()._load_best_model()
+        else:
+            restore(self.model, self.state.best_model_checkpoint)

@@ -161,8 +161,10 @@ def full_report(task_name: str) -> RunReport:
             "total_flos": 1.5e16, "train_loss": 1.75, "epoch": 2.0, "train_tokens_per_second": 8123.4,
             "counts": {
                 "train": {"rows": 100_000, "skipped": 12, "cut": 3456, "tokens": 30_000_000, "labelled_tokens": 2_500_000},
-                "validation": {"rows": 1096, "cut": 38, "tokens": 330_000, "labelled_tokens": 27_000},
-                "test": {"rows": 512, "tokens": 150_000, "labelled_tokens": 12_500},
+                "validation": {
+                    "rows": 1096, "cut": 38, "tokens": 330_000, "labelled_tokens": 27_000, "shared_with_train": 12,
+                },
+                "test": {"rows": 512, "tokens": 150_000, "labelled_tokens": 12_500, "shared_with_train": 0},
             },
         },
         log=[

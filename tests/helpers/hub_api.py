@@ -55,8 +55,7 @@ class HubApi:
 
     def _read(self, request: Request) -> Repo:
         """The repository of a request. To those who may not see it, it is as if it did not exist."""
-        models = not request.path.startswith(("/api/datasets/", "/api/spaces/"))
-        repo = self.repos.get(request.args["repo"]) if models else None
+        repo = None if request.path.startswith("/api/spaces/") else self.repos.get(request.args["repo"])
         if repo and (not repo.private or (request.token and request.token.may_read(repo.id))):
             return repo
         self._login(request)
@@ -130,7 +129,7 @@ class HubApi:
 
     def _info(self, request: Request) -> Response:
         repo = self._read(request)
-        commit = repo.resolve(request.args.get("revision", "main"))
+        commit, name = repo.resolve(request.args.get("revision", "main")), repo.id.removeprefix("datasets/")
         card = front_matter(commit.files.get("README.md", b"").decode("utf-8", "replace"))[0] or {}
         siblings: list[dict[str, Any]] = [{"rfilename": path} for path in sorted(commit.files)]
         if "blobs" in request.query:
@@ -141,7 +140,7 @@ class HubApi:
                     sibling["lfs"] = {"size": lfs["size"], "sha256": lfs["oid"], "pointerSize": lfs["pointerSize"]}
         return Response(
             {
-                "id": repo.id, "modelId": repo.id, "author": repo.id.partition("/")[0], "sha": commit.id,
+                "id": name, "modelId": name, "author": name.partition("/")[0], "sha": commit.id,
                 "private": repo.private, "gated": repo.gated, "disabled": False, "downloads": 0, "likes": 0,
                 "createdAt": repo.created, "lastModified": commit.date, "tags": card.get("tags") or [],
                 "pipeline_tag": card.get("pipeline_tag"), "library_name": card.get("library_name"), "cardData": card,

@@ -35,6 +35,7 @@ def hub(tmp_path, monkeypatch, hub_naps) -> Iterator[HubServer]:
     ``tests/conftest.py`` has taken huggingface_hub offline before it was imported, and what it read from the environment
     then stands in its constants: they are set here one by one. Children get ``hub_env(hub)``.
     """
+    import datasets
     from huggingface_hub import constants, hf_api
     from huggingface_hub.utils import close_session
 
@@ -57,6 +58,8 @@ def hub(tmp_path, monkeypatch, hub_naps) -> Iterator[HubServer]:
         }
         for name, value in settings.items():
             monkeypatch.setattr(constants, name, value)
+        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", server.url)
+        monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(hf_api.api, "endpoint", server.url)  # the HfApi behind huggingface_hub.create_repo and others
         if "transformers.utils.hub" in sys.modules:
             monkeypatch.setattr(sys.modules["transformers.utils.hub"], "_hf_api", None)

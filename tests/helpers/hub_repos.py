@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
-LFS_SUFFIXES = (".safetensors", ".png", ".bin")
+LFS_SUFFIXES = (".safetensors", ".png", ".bin", ".parquet")
 LFS_SIZE = 10 * 2**20
 GITATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES).encode()
 

@@ -32,7 +32,7 @@ ROUTES = [
     ("discussions", "GET", "/api/models/{repo}/discussions/{number}"),
     ("xet", "GET", "/api/models/{repo}/xet-(?:read|write)-token/{revision}"),
     ("info", "GET", "/api/models/{repo}"),
-    ("info", "GET", "/api/(?:datasets|spaces)/{repo}"),  # there are models alone: not found
+    ("info", "GET", "/api/spaces/{repo}"),  # there are none: not found
     ("batch", "POST", "/{repo}.git/info/lfs/objects/batch"),
     ("verify", "POST", "/{repo}.git/info/lfs/objects/verify"),
     ("put", "PUT", "/lfs-objects/{key}"),
@@ -41,7 +41,7 @@ ROUTES = [
 ]
 ROUTE_NAMES = frozenset(name for name, _, _ in ROUTES)
 
-PARTS = {"{repo}": r"(?P<repo>[^/]+(?:/[^/]+)?)", "{path}": r"(?P<path>.+)"}
+PARTS = {"{repo}": r"(?P<repo>(?:datasets/)?[^/]+(?:/[^/]+)?)", "{path}": r"(?P<path>.+)"}
 PATTERNS = [
     (
         name,
@@ -87,8 +87,9 @@ class Response:
 def parse(method: str, target: str) -> Request:
     """Find the route of a request line. The path is split before it is decoded: ``refs%2Fpr%2F1`` is one part."""
     path, _, query = target.partition("?")
+    place = path.replace("/api/datasets/", "/api/models/datasets/")  # a data set is kept as the repository datasets/<id>
     for name, methods, pattern in PATTERNS:
-        match = pattern.fullmatch(path)
+        match = pattern.fullmatch(place)
         if match and method in methods:
             args = {key: unquote(value) for key, value in match.groupdict().items()}
             return Request(method, name, path, args, parse_qs(query))

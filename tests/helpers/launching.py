@@ -20,7 +20,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 def launch_runs(config: str, *runs: dict) -> str:
     """Run ``run_of(...)``s one after the other, which have to succeed; returns what they printed."""
-    several = str(ROOT / "tests" / "scripts" / "several_runs.py")
+    several = str(ROOT / "tests" / "helpers" / "several_runs.py")
     done = subprocess.run(
         [*LAUNCHER, "--config_file", config, "--main_process_port", "0", several, json.dumps(runs)],
         cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False,

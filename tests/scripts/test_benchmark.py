@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
+import torch
 
-from tasks.benchmarking import machine, quality, running, scaling, variants, worker
+from tasks.benchmarking import results, running, scaling, variants
 from tasks.benchmarking.meter import Meter
 from tasks.errors import UserError
 from tests.conftest import ROOT
 from tests.scripts.conftest import read_json
 
-TRAINED = [name for name, variant in variants.TRAIN.items() if variant.way not in ("trl", "floor")]
+TRAINED = [name for name, variant in variants.TRAIN.items() if variant.method not in ("trl", "floor")]
 FIGURES = {
     "useful_tokens_per_second", "completion_tokens_per_second", "steps_per_second", "peak_memory_mb", "final_loss",
     "seconds", "steps", "rows", "useful_tokens", "completion_tokens", "padding",
@@ -24,10 +28,10 @@ FIGURES = {
 
 @pytest.fixture
 def here(monkeypatch):
-    """Runs take place in this process: importing torch anew would take seconds each."""
+    """Runs take place in this process: importing torch again would take seconds each."""
 
     def start(job, folder):
-        return json.loads(json.dumps(worker.run(json.loads(json.dumps(job | {"floor_seconds": 0.01})))))
+        return json.loads(json.dumps(running.run(json.loads(json.dumps(job | {"floor_seconds": 0.01})))))
 
     monkeypatch.setattr(running, "start", start)
 
@@ -60,7 +64,7 @@ def test_train_runs_every_variant_in_turn_over_the_same_tokens(benchmark, here):
         if run["variant"] != "floor":
             assert run.keys() >= FIGURES
             counts.add(tuple(run[key] for key in ("rows", "useful_tokens", "completion_tokens")))
-    assert len(counts) == 1  # eight rows once, whatever the way
+    assert len(counts) == 1  # eight rows once, whatever the method
     assert next(iter(counts))[0] == 8
     steps = {name: figures["steps"]["median"] for name, figures in found["variants"].items() if name != "floor"}
     assert (steps["notebook"], steps["group_by_length"], steps["ours_rows"]) == (3, 3, 1)
@@ -72,7 +76,7 @@ def test_train_runs_every_variant_in_turn_over_the_same_tokens(benchmark, here):
     table = [line for line in lines if line.startswith("|")]
     assert [line.split("|")[1].strip() for line in table[2:]] == names
     assert len({line.count("|") for line in table}) == 1
-    assert table[-1].rstrip(" |").endswith("100%")  # the floor's share of the floor
+    assert table[-1].rstrip(" |").endswith("100%")  # the floor is all of itself
     assert all(f"- {name}: {variants.TRAIN[name].about}" in lines for name in names)
     assert found["machine"]["versions"].keys() >= {"torch", "transformers"}
 
@@ -180,7 +184,9 @@ def test_an_empty_model_of_a_size_with_anothers_tokenizer(run_script, kogpt2_fol
 def test_a_failed_run_is_named_and_the_others_go_on(benchmark, here, monkeypatch):
     start = running.start
     monkeypatch.setattr(
-        running, "start", lambda job, folder: {"failed": "out of memory"} if job["way"] == "notebook" else start(job, folder)
+        running,
+        "start",
+        lambda job, folder: {"failed": "out of memory"} if job["method"] == "notebook" else start(job, folder),
     )
     result, found = benchmark("train", "nli", "--variants", "notebook,ours", "--warmup_steps", 0, code=2)
     assert [run["variant"] for run in found["runs"]] == ["notebook", "ours", "ours"]  # not tried again
@@ -197,6 +203,27 @@ def test_each_run_is_a_process_that_fails_alone(benchmark, tmp_path):
     result, found = benchmark("prepare", "nli", *flags, "--max_memory_gb", 0.05, code=2)
     assert "1 of the variants failed (bare: " in result.error
     assert found["runs"][0].keys() == {"variant", "repeat", "failed"}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGTERM")
+def test_sigterm_ends_the_run_with_the_benchmark(kogpt2_folder, files, tmp_path):
+    """Also what the run has started: processes that prepare rows."""
+    command = [
+        sys.executable, ROOT / "scripts" / "benchmark.py", "prepare", "--model", kogpt2_folder, "--train_file",
+        files["nli"][0], "--variants", "bare", "--rows", 10**7, "--preprocessing_num_workers", 2, "--output_file",
+        tmp_path / "out.json",
+    ]  # fmt: skip
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 300
+        while len(started := psutil.Process(process.pid).children(recursive=True)) < 2:
+            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+            time.sleep(0.1)
+        process.terminate()
+        error = process.stderr.read()
+        assert process.wait(60) == 143, error
+    assert psutil.wait_procs(started, 10)[1] == []
+    assert "error: ended by SIGTERM" in error
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_a_run_that_is_all_warm_up_says_what_to_change():
@@ -231,11 +258,24 @@ def test_mistakes_end_with_one_line(run_script, kogpt2_folder, flags, said):
     assert said in result.error
 
 
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="the accelerator computes")
+@pytest.mark.parametrize(
+    ("flags", "known"), [("fpu avx2 avx512f", False), ("fpu avx512_bf16", True), ("asimd bf16", True), (None, True)]
+)
+def test_bf16_needs_a_cpu_that_has_it(run_script, kogpt2_folder, monkeypatch, flags, known):
+    monkeypatch.setattr(running, "_linux", lambda file, name: flags)
+    assert running.has_bf16() is known
+    if not known:
+        result = run_script("benchmark", "prepare", "--model", kogpt2_folder, "--bf16")
+        assert result.code == 2
+        assert result.error.startswith("--bf16: this CPU has no bfloat16 instructions")
+
+
 def test_the_peak_of_a_process_is_its_own():
     """``ru_maxrss`` would begin with what this one holds: more than an interpreter without torch needs."""
-    command = [sys.executable, "-c", "from tasks.benchmarking.machine import peak_memory_mb; print(peak_memory_mb())"]
+    command = [sys.executable, "-c", "from tasks.benchmarking.running import peak_memory_mb; print(peak_memory_mb())"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert float(done.stdout) < machine.peak_memory_mb()
+    assert float(done.stdout) < running.peak_memory_mb()
 
 
 CURVE = [{"seconds": 0, "step": 0, "loss": 4}, {"seconds": 10, "step": 1, "loss": 2}, {"seconds": 20, "step": 2, "loss": 3}]
@@ -243,7 +283,7 @@ CURVE = [{"seconds": 0, "step": 0, "loss": 4}, {"seconds": 10, "step": 1, "loss"
 
 @pytest.mark.parametrize(("loss", "seconds"), [(5, 0), (4, 0), (3, 5), (2.5, 7.5), (2, 10), (1.9, None)])
 def test_seconds_to_a_loss_are_read_off_the_curve(loss, seconds):
-    assert quality.seconds_to(CURVE, loss) == seconds
+    assert results.seconds_to(CURVE, loss) == seconds
 
 
 def test_the_target_is_where_the_slowest_peer_ends():
@@ -251,17 +291,17 @@ def test_the_target_is_where_the_slowest_peer_ends():
         curve = [{"seconds": 10.0 * n, "step": n, "loss": loss} for n, loss in enumerate(losses)]
         return {"variant": variant, "curve": curve}
 
-    found = quality.compare([run("ours", 4, 2, 1), run("trl", 4, 3.5, 3), run("notebook", 4, 4, 3.8), run("ours", 4, 1, 1)])
+    found = results.compare([run("ours", 4, 2, 1), run("trl", 4, 3.5, 3), run("notebook", 4, 4, 3.8), run("ours", 4, 1, 1)])
     assert (found["target_of"], found["target_loss"]) == ("notebook", 3.8)
     assert found["variants"]["notebook"]["seconds_to_target"] == 20
     assert found["variants"]["notebook"]["seconds_to_end_of"] == {"trl": None, "notebook": 20}
     assert found["variants"]["ours"]["seconds_to_end_of"]["trl"] == pytest.approx(10 / 3)
-    assert quality.compare([{"variant": "trl", "failed": "no memory"}]) == {}
+    assert results.compare([{"variant": "trl", "failed": "no memory"}]) == {}
 
 
 def test_medians_and_spread():
     runs = [{"variant": "ours", "repeat": n, "seconds": value, "curve": []} for n, value in enumerate([3.0, 1.0, 2.0])]
-    assert running.summarize(runs, ["ours"]) == {"ours": {"runs": 3, "seconds": {"median": 2.0, "min": 1.0, "max": 3.0}}}
+    assert results.summarize(runs) == {"ours": {"runs": 3, "seconds": {"median": 2.0, "min": 1.0, "max": 3.0}}}
 
 
 @pytest.mark.parametrize(("code", "stderr", "said"), [
@@ -273,7 +313,7 @@ def test_medians_and_spread():
     (1, "", "exit code 1"),
 ])  # fmt: skip
 def test_why_a_process_ended(code, stderr, said):
-    assert running._reason(code, stderr).startswith(said)
+    assert running.reason(code, stderr).startswith(said)
 
 
 def test_every_default_is_a_variant():

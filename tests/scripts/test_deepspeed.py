@@ -1,4 +1,4 @@
-"""DeepSpeed on two CPU processes, where it is installed: the files of the README."""
+"""DeepSpeed on two CPU processes, where it is installed: the files of configs/."""
 
 from __future__ import annotations
 

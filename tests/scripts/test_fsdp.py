@@ -1,9 +1,7 @@
-"""FSDP on two processes, as on two GPUs, with gloo in place of nccl: the commands and files of the README."""
+"""FSDP on two processes, as on two GPUs, with gloo in place of nccl: the documented commands and files."""
 
 from __future__ import annotations
 
-import re
-import shlex
 import subprocess
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import ROOT
+from tests.helpers.docs import commands
 from tests.helpers.launching import ENVIRONMENT, LAUNCHER, furthest, launch_runs, run_of, scores
 from tests.scripts.conftest import read_json
 
@@ -90,14 +89,14 @@ def test_a_checkpoint_of_the_other_kind_is_named(
         result = run_script("run_nli", *flags[1:])
         assert (result.code, result.error) == (
             2,
-            f"{runs}/whole/checkpoint-2 was written under FSDP; go on with it in the same way: accelerate launch "
+            f"{runs}/whole/checkpoint-2 was written under FSDP; resume it under FSDP: accelerate launch "
             "--config_file configs/accelerate/fsdp.yaml scripts/...",
         )
     else:
         from tasks.errors import UserError
         from tasks.training.sharding import check_checkpoint
 
-        with pytest.raises(UserError, match=r"checkpoint-\d+ was written without FSDP; go on with it without"):
+        with pytest.raises(UserError, match=r"checkpoint-\d+ was written without FSDP; resume it without"):
             check_checkpoint(str(next(finished("nli").glob("checkpoint-*"))), fsdp=True)
 
 
@@ -125,25 +124,17 @@ def test_sharded_checkpoints_and_half_precision(runs, kogpt2_folder, files, tmp_
     assert loss.to(torch.bfloat16).item() != loss.item()
 
 
-def commands(readme: str) -> list[list[str]]:
-    """The launches of FSDP that a README shows, as words."""
-    text = (ROOT / readme).read_text("utf-8").replace("\\\n", " ")
-    return [
-        shlex.split(line)
-        for line in re.findall(r"^ *accelerate launch .*$", text, re.M)
-        if "configs/accelerate/fsdp" in line
-    ]
+DOCUMENTED = commands(ROOT / "docs" / "gpus.md", "accelerate launch")
 
 
-def test_both_readmes_show_the_same_commands():
-    assert len(commands("README.md")) == 2
-    assert commands("README.md") == commands("README.ko.md")
+def test_there_is_a_command_for_one_machine_and_one_for_several():
+    assert ["--machine_rank" in words for words in DOCUMENTED] == [False, True]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_command_of_the_readme(kogpt2_folder, files, tmp_path, number):
-    words = commands("README.md")[number][2:]
+def test_a_documented_command(kogpt2_folder, files, tmp_path, number):
+    words = DOCUMENTED[number][2:]
     own = ["--num_processes", "2", "--main_process_port", "29571"]
     small = ["--model", kogpt2_folder, "--train_file", files["generate"][0], "--validation_file", files["generate"][1],
              "--output_dir", tmp_path / "run", "--max_new_tokens", "12", "--num_train_epochs", "1"]  # fmt: skip

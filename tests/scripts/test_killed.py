@@ -59,12 +59,12 @@ def test_killed_while_a_checkpoint_is_written(whole, kogpt2_folder, files, tmp_p
     assert run_process("run_summarize", *command, folder=process) == 0
     told = (process / "stderr").read_text("utf-8")
     assert f"{out}/checkpoint-7 is skipped: it has no complete.json" in told
-    assert f"going on from {out}/checkpoint-6: the same run was not finished" in told
+    assert f"resuming from {out}/checkpoint-6: the same run was not finished" in told
     assert_same_run(out, whole[0])
 
 
 #: Moments of a checkpoint: what Python is asked for, and of which file.
-WRITING = [("open", name) for name in ("trainer_state.json", "sums.json", "optimizer.pt", "rng_state.pth")]
+WRITING = [("open", name) for name in ("trainer_state.json", "optimizer.pt", "rng_state.pth")]
 WRITING += [("os.rename", "complete.json")]
 
 
@@ -122,5 +122,5 @@ def test_sigterm_to_torchrun_is_one_step_for_all_processes(kogpt2_folder, files,
     gone_on = start(out)
     told = gone_on.communicate(timeout=500)[1]
     assert gone_on.returncode == 0, told
-    assert f"going on from {last}" in told
+    assert f"resuming from {last}" in told
     assert_same_run(out, tmp_path / "whole")

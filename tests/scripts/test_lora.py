@@ -1,4 +1,4 @@
-"""Adapters through the command line: trained, predicted with, measured, published; and the README's own commands."""
+"""Adapters through the command line: trained, predicted with, measured, published."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import re
-import shlex
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from tests.conftest import ROOT, gpt2, kogpt2_tokenizer_json
+from tests.conftest import gpt2, kogpt2_tokenizer_json
 from tests.scripts.conftest import read_json, read_jsonl
 
 LORA = ("--lora_r", 4, "--learning_rate", 0.05, "--num_train_epochs", 2)
@@ -222,7 +221,7 @@ def test_pushing_an_adapter_of_a_local_model_is_refused_before_training(base, nl
     assert not (tmp_path / "out").exists()
 
 
-# Mistakes, and the README
+# Mistakes
 
 
 @pytest.mark.parametrize("script", ["predict", "evaluate_model"])
@@ -233,42 +232,6 @@ def test_a_base_that_is_gone_is_named(script, tuned, run_script, tmp_path):
     result = run_script(script, folder, *(("--prompt", "비\t비") if script == "predict" else ()))
     assert result.code == 2
     assert result.error.startswith(f"{folder} is an adapter, and its base {tmp_path}/gone is needed too")
-
-
-def commands(readme: str) -> list[list[str]]:
-    """The programs of the section on small GPUs, as words."""
-    section = re.search(
-        r"^## (?:Small GPUs|작은 GPU)$(.*?)^## ", (ROOT / readme).read_text("utf-8"), re.DOTALL | re.MULTILINE
-    )
-    (block,) = re.findall(r"```bash\n(.*?lora_r.*?)```", section[1], re.DOTALL)
-    lines = block.replace("\\\n", "").splitlines()
-    return [words for line in lines if (words := shlex.split(line, comments=True))]
-
-
-def test_both_readmes_show_the_same_commands():
-    assert commands("README.md") == commands("README.ko.md")
-    assert len(commands("README.md")) >= 5
-
-
-def test_the_commands_of_the_readme_work(base, run_once, nli, tmp_path, monkeypatch):
-    # Whatever model they name, on eight rows.
-    four_bits = find_spec("bitsandbytes") is not None
-    monkeypatch.setattr("tasks.publishing.release.check_loads", lambda folder, staged: None)
-    tiny = [*nli, "--num_train_epochs", "1"]
-    for words in commands("README.md"):
-        if words[0] == "pip":
-            assert re.fullmatch(r"\.\[(lora|quantization)\]", words[-1])
-            continue
-        script = Path(words[1]).stem
-        given = [str(base) if words[n - 1] == "--model" else word for n, word in enumerate(words)][2:]
-        given = [re.sub(r"^outputs/", f"{tmp_path}/", word) for word in given]
-        if script == "publish":  # the base is a folder here
-            given += ["--dry_run", "--base_model", "skt/kogpt2-base-v2"]
-        result = run_once(script, *given, *(tiny if script.startswith("run_") else ()))
-        if "--load_in_4bit" in words and not four_bits:
-            assert "needs bitsandbytes" in result.error
-        else:
-            assert result.code == 0, result.stderr
 
 
 @pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="pip install -e '.[quantization]'")

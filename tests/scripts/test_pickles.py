@@ -82,19 +82,12 @@ def test_pickles_in_place_of_the_weights_are_refused(folder, marker, kind):
     for name in NAMES:
         plant(folder / name, marker, kind)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"safetensors"):
+    with pytest.raises(UserError, match=r"would run code \(io\.open\)" if kind == "zip" else "no file of torch"):
         load(folder)
     plant(folder / "model.safetensors", marker, kind)
     with pytest.raises(UserError, match=r"model\.safetensors is damaged or cut off"):
         load(folder)
     assert not marker.exists()
-
-
-def test_weights_that_are_only_there_as_a_pickle_are_refused(folder):
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"safetensors"):
-        load(folder)
 
 
 @pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
@@ -112,7 +105,7 @@ def test_a_config_that_names_a_pickle(folder, marker):
     plant(folder / "adapter_model.bin", marker, "zip")
     config = json.loads((folder / "config.json").read_text("utf-8"))
     (folder / "config.json").write_text(json.dumps(config | {"transformers_weights": "adapter_model.bin"}))
-    with pytest.raises(UserError, match=r"its weights are a pickle, which can run code when it is read"):
+    with pytest.raises(UserError, match=r"its weights are a pickle that would run code \(io\.open\)"):
         load(folder)
     assert not marker.exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -84,6 +85,24 @@ def test_a_base_that_is_named_lends_its_licence_and_the_folder_its_name(run, hub
     assert "by SK Telecom (SKT AI), licensed under [CC BY-NC-SA 4.0]" in card
     assert list(repo.files) == [".gitattributes"]  # main
     assert not repo.private
+
+
+def test_a_copy_that_is_recognised_keeps_its_credit_and_is_named(run, hub, arguments, kogpt2_folder, tmp_path):
+    copy = Path(shutil.copytree(kogpt2_folder, tmp_path / "somewhere" / "my-copy"))
+    config = read_json(copy / "config.json") | {"created_date": "2021-04-28", "license": "CC-BY-NC-SA 4.0"}
+    (copy / "config.json").write_text(json.dumps(config), "utf-8")
+    arguments[1] = str(copy)
+    result = run()
+    assert result.code == 0, result.stderr
+    assert (
+        "my-copy is taken for a copy of skt/kogpt2-base-v2 by its config or vocabulary; if it is another model, name that "
+        "by --base_model\n"
+    ) in result.stderr
+    card = hub.repo("me/x").files["README.md"].decode()
+    assert "license: cc-by-nc-sa-4.0\n" in card and "base_model: skt/kogpt2-base-v2\n" in card
+    assert "by SK Telecom (SKT AI), licensed under [CC BY-NC-SA 4.0]" in card
+    assert "\npython scripts/run_nli.py --model skt/kogpt2-base-v2 --train_file " in card
+    assert "somewhere" not in card
 
 
 def test_what_was_chosen_for_a_run_holds_when_it_is_published_later(run, run_script, hub, arguments, tmp_path):
@@ -186,6 +205,16 @@ def test_a_licence_that_is_not_known_or_does_not_fit(refused, hub):
     assert "skt/kogpt2-base-v2 is under cc-by-nc-sa-4.0, and this drops" in refused(*base, "--license", "mit")
     assert "forbids sharing adaptations" in refused("--base_model", "kakaobrain/kogpt")
     assert "add --allow_nd_dataset" in refused("--license", "mit", "--dataset_license", "cc-by-nd-4.0")
+    assert hub.requests == []
+
+
+def test_a_folder_whose_licence_asks_for_credit(refused, hub, arguments, kogpt2_folder, tmp_path):
+    folder = Path(shutil.copytree(kogpt2_folder, tmp_path / "my-model"))
+    (folder / "README.md").write_text("---\nlicense: cc-by-nc-sa-4.0\n---\n", "utf-8")
+    arguments[1] = str(folder)
+    error = "the base is the local model 'my-model' under cc-by-nc-sa-4.0, which asks for credit to its maker"
+    assert refused().startswith(error)
+    assert refused("--license", "cc-by-nc-sa-4.0").startswith(error)
     assert hub.requests == []
 
 

@@ -1,4 +1,4 @@
-"""Runs ended by Ctrl-C, SIGTERM, a full disk and more: what is kept, and the same weights, bit by bit, when they go on."""
+"""Runs ended by Ctrl-C, SIGTERM, a full disk and more: what is kept, and the same weights, bit by bit, when they resume."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from tasks.training.trainer import CompletionTrainer
 from tests.conftest import ROOT, write_rows
+from tests.helpers.docs import commands as documented
 from tests.scripts.conftest import ROWS
 
 
@@ -64,7 +65,7 @@ def whole(run_once, dropout_folder, files, tmp_path_factory):
 
 def go_on(run_once, message):
     """The arguments of the command that the message ends with."""
-    command = shlex.split(message.rpartition("go on with: ")[2])
+    command = shlex.split(message.rpartition("resume with: ")[2])
     assert command[0] == "python"
     assert command[1].endswith("scripts/run_summarize.py")
     return run_once("run_summarize", *command[2:])
@@ -80,7 +81,7 @@ def test_interrupted_and_gone_on_is_as_if_never_interrupted(
         interrupt_at(patch, step)
         result = run_once("run_summarize", *arguments(dropout_folder, files, folder))
     assert result.code == 130
-    assert result.error.startswith(f"interrupted at step {step}; its state is in {folder}/checkpoint-{step}; go on with: ")
+    assert result.error.startswith(f"interrupted at step {step}; its state is in {folder}/checkpoint-{step}; resume with: ")
     assert result.error.endswith("--resume_from_checkpoint last")
     assert (folder / f"checkpoint-{step}" / "trainer_state.json").is_file()
     assert not (folder / "all_results.json").exists()
@@ -134,8 +135,8 @@ def test_a_start_with_other_settings_does_not_touch_the_interrupted_run(
     result = run_once("run_summarize", *arguments(dropout_folder, files, folder, "--seed", 7))
     assert result.code == 2
     assert result.error.startswith(
-        f"--output_dir {folder} holds an earlier run that was started with another --seed; go on with it by "
-        "--resume_from_checkpoint last, replace it by --overwrite_output_dir, or choose another folder"
+        f"--output_dir {folder} holds an earlier run that was started with another --seed; resume it with "
+        "--resume_from_checkpoint last, replace it with --overwrite_output_dir, or choose another folder"
     )
     assert (folder / "checkpoint-2" / "model.safetensors").read_bytes() == before
 
@@ -189,7 +190,7 @@ def test_ended_by_sigterm_the_same_command_goes_on(run_once, kogpt2_folder, file
         assert ended.error.startswith("ended by SIGTERM at step ")
     finished = run(folder)
     assert finished.code == 0, finished.stderr
-    assert f"going on from {folder}/checkpoint-" in finished.stderr
+    assert f"resuming from {folder}/checkpoint-" in finished.stderr
     expected, found = load_file(tmp_path / "whole" / "model.safetensors"), load_file(folder / "model.safetensors")
     assert expected.keys() == found.keys()
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
@@ -197,7 +198,7 @@ def test_ended_by_sigterm_the_same_command_goes_on(run_once, kogpt2_folder, file
         assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     again = run(folder)
     assert again.code == 2
-    assert again.error.startswith(f"--output_dir {folder} holds an earlier run; go on with it by")
+    assert again.error.startswith(f"--output_dir {folder} holds an earlier run; resume it with")
 
 
 def test_a_checkpoint_that_is_none_is_named(run_once, dropout_folder, files, tmp_path):
@@ -223,7 +224,7 @@ def test_a_damaged_checkpoint_is_named(run_once, dropout_folder, files, tmp_path
         assert result.code == 2
         assert "checkpoint-2" in result.error
         assert "model.safetensors has 100 bytes" in result.error
-        assert "start anew" in result.error
+        assert "restart with --overwrite_output_dir" in result.error
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "rng_state.pth", "trainer_state.json"])
@@ -239,7 +240,7 @@ def test_from_a_damaged_checkpoint_the_run_falls_back_to_the_one_before(
     finished = run_once("run_summarize", *arguments(dropout_folder, files, folder))
     assert finished.code == 0, finished.stderr
     assert f"{folder}/checkpoint-6 is skipped: {name} has " in finished.stderr
-    assert f"going on from {folder}/checkpoint-4" in finished.stderr
+    assert f"resuming from {folder}/checkpoint-4" in finished.stderr
     expected, found = load_file(whole / "model.safetensors"), load_file(folder / "model.safetensors")
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
 
@@ -281,7 +282,7 @@ def test_a_disk_that_fills_up_while_saving(run_once, dropout_folder, files, whol
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert result.code == 2
     assert result.error.startswith(f"{folder}/checkpoint-8 could not be written (")
-    assert f"make room, and the same command goes on from {folder}/checkpoint-4, which is whole" in result.error
+    assert f"make room, and the same command resumes from {folder}/checkpoint-4, which is complete" in result.error
     assert not (folder / "checkpoint-8").exists()
     finished = run_once("run_summarize", *arguments(dropout_folder, files, folder))
     assert finished.code == 0, finished.stderr
@@ -304,10 +305,8 @@ def test_a_folder_that_is_closed_to_us_half_way(run_once, dropout_folder, files,
     assert (folder / "checkpoint-4" / "complete.json").is_file()
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
-def test_the_commands_of_the_readme_do_what_they_are_said_to(run_once, kogpt2_folder, files, tmp_path, monkeypatch, readme):
-    section = re.search(r"^## (?:Resuming|이어서 학습하기)\n(.*?)^## ", (ROOT / readme).read_text("utf-8"), re.M | re.S)[1]
-    commands = [shlex.split(line, comments=True) for line in section.splitlines() if line.startswith("python ")]
+def test_the_documented_commands_do_what_they_are_said_to(run_once, kogpt2_folder, files, tmp_path, monkeypatch):
+    commands = documented(ROOT / "docs" / "training.md", "--resume_from_checkpoint")
     assert [command[:2] for command in commands] == [["python", "scripts/run_nli.py"]] * 3
     train, validation = files["nli"]
 
@@ -321,7 +320,7 @@ def test_the_commands_of_the_readme_do_what_they_are_said_to(run_once, kogpt2_fo
         assert run(commands[0]).code == 143
     gone_on = run(commands[0])
     assert gone_on.code == 0, gone_on.stderr
-    assert "going on from" in gone_on.stderr
+    assert "resuming from" in gone_on.stderr
     for command, steps in zip(commands[1:], (5, 3)):
         assert run(command).code == 0
         assert json.loads((tmp_path / "nli" / "trainer_state.json").read_text("utf-8"))["global_step"] == steps

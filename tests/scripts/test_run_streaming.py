@@ -1,4 +1,4 @@
-"""The commands of README's "Large corpora", on a corpus of a few rows."""
+"""Streaming through the command line, on a corpus of a few rows."""
 
 from __future__ import annotations
 

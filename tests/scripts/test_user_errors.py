@@ -36,7 +36,7 @@ def refused(run_script, kogpt2_folder, files, tmp_path):
         flags = [f"--{name}={value}" for name, value in arguments.items() if value is not None]
         result = run_script(f"run_{task}", *flags)
         assert result.code == 2, result.stderr
-        assert "train_loss" not in result.stdout  # nothing was trained
+        assert "trained" not in result.stdout  # nothing was trained
         if "output_dir" not in changes:
             assert not out.exists() or list(out.iterdir()) == []
         return result.error
@@ -197,7 +197,7 @@ def earlier(finished, tmp_path):
 
 def test_an_earlier_run_is_not_written_over(refused, earlier):
     before = snapshot(earlier)
-    assert refused("nli", output_dir=earlier).startswith(f"--output_dir {earlier} holds an earlier run; go on with it by")
+    assert refused("nli", output_dir=earlier).startswith(f"--output_dir {earlier} holds an earlier run; resume it with")
     assert snapshot(earlier) == before
 
 

@@ -28,7 +28,7 @@ def training(*argv: str) -> TrainingArguments:
 # Defaults
 
 
-def test_the_defaults_are_those_of_the_readme():
+def test_the_defaults_are_those_of_the_documentation():
     args = parse()
     model, data, generation, training = args.model, args.data, args.generation, args.training
     assert model.model == "skt/kogpt2-base-v2" and model.dtype == "float32" and model.trust_remote_code is False

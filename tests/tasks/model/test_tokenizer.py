@@ -220,6 +220,7 @@ def test_saved_tokenizer_loads_in_plain_auto_tokenizer_with_the_same_ids(any_fol
     config = json.loads((tmp_path / "tokenizer_config.json").read_text("utf-8"))
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
     assert not {"is_local", "local_files_only"} & set(config)
+    assert config["model_input_names"] == ["input_ids", "attention_mask"]
     plain = AutoTokenizer.from_pretrained(tmp_path)
     for text in ("서울은 대한민국의 수도이다.<question>언제부터 도서관을 여나요?<answer>", "뷁 ㅠㅠ😂", "</s> <pad>"):
         assert plain(text).input_ids == tokenizer(text).input_ids
@@ -227,6 +228,18 @@ def test_saved_tokenizer_loads_in_plain_auto_tokenizer_with_the_same_ids(any_fol
         assert plain.decode(ids, skip_special_tokens=True) == tokenizer.decode(ids, skip_special_tokens=True)
     for role in ("bos_token_id", "eos_token_id", "pad_token_id", "model_max_length"):
         assert getattr(plain, role) == getattr(tokenizer, role)
+
+
+@pytest.mark.parametrize("names", [None, ["input_ids", "token_type_ids", "attention_mask"], ["input_ids"]])
+def test_a_saved_tokenizer_names_the_inputs_of_a_causal_model(kogpt2_folder, tmp_path, names):
+    """Whatever the base's own tokenizer_config.json says: nothing here is trained on token types."""
+    tokenizer = load(kogpt2_folder)
+    tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | ({"model_input_names": names} if names else {})))
+    make_portable(tmp_path)
+    assert list(AutoTokenizer.from_pretrained(tmp_path)("서울은")) == ["input_ids", "attention_mask"]
+    assert json.loads(path.read_text("utf-8"))["model_input_names"] == ["input_ids", "attention_mask"]
 
 
 def test_our_own_loading_of_a_saved_folder_gives_the_same_tokenizer(any_folder, tmp_path):

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import time
+import unicodedata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ import datasets
 import pyarrow as pa
 import pytest
 
-from tasks import get_task
+from tasks import TASKS, get_task
 from tasks.arguments.data import DataArguments
 from tasks.errors import UserError
 from tasks.model.loading import load_config
@@ -130,6 +131,55 @@ def test_few_items_are_ahead_of_the_one_in_hand():
 def test_a_prompt_that_does_not_fit_is_found_while_preparing(prepare):
     with pytest.raises(UserError, match=r"row validation-0: the prompt has .* tokens that may not be cut"):
         prepare(length=12)
+
+
+def spelled(row, form):
+    return row | {name: unicodedata.normalize(form, row[name]) + " " for name in ("premise", "hypothesis")}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_rows_that_stand_in_training_too_are_counted_and_printed(prepare, tmp_path, capsys, processes):
+    """Whatever their label, their spelling and their place; of a second start as well."""
+    train = rows_of(57)
+    validation = [train[3], spelled(train[31], "NFD"), train[56] | {"label": "참"}, train[56], *rows_of(2, 1000)]
+    validation.append(train[7] | {"hypothesis": "날씨가 맑다."})  # a premise alone is not the input
+    flags = {
+        "train_file": write_rows(tmp_path / "train.jsonl", train),
+        "validation_file": write_rows(tmp_path / "validation.jsonl", validation),
+        "test_file": write_rows(tmp_path / "test.jsonl", rows_of(3, 56)),
+        "preprocessing_num_workers": processes,
+    }
+    for _ in range(2):
+        counts = prepare(**flags)[2]
+        assert [counts[split].get("shared_with_train") for split in ("train", "validation", "test")] == [None, 4, 1]
+        assert capsys.readouterr().out == "rows to measure on that training reads too: 4 of 7 validation, 1 of 3 test\n"
+    assert prepare(**flags, max_train_samples=10)[2]["validation"]["shared_with_train"] == 1  # what is read counts
+    assert "shared_with_train" not in prepare(**flags, splits=("validation", "test"))[2]["validation"]
+    assert capsys.readouterr().out == "rows to measure on that training reads too: 1 of 7 validation, 0 of 3 test\n"
+
+
+def test_a_bad_row_is_neither_measured_nor_trained_on(prepare, tmp_path):
+    rows = rows_of(4)
+    train = write_rows(tmp_path / "train.jsonl", [rows[0] | {"label": "?"}, *rows[1:]])
+    validation = write_rows(tmp_path / "validation.jsonl", [*rows[:2], rows[2] | {"label": "?"}])
+    counts = prepare(train_file=train, validation_file=validation, skip_bad_rows=True)[2]
+    assert (counts["validation"]["rows"], counts["validation"]["shared_with_train"]) == (2, 1)
+
+
+def test_no_row_of_a_share_is_trained_on(prepare, tmp_path):
+    rows = rows_of(40)
+    path = write_rows(tmp_path / "rows.jsonl", [*rows, *(spelled(row, "NFD") for row in rows), *rows])
+    found, examples, counts = prepare(train_file=path, validation_file=None, validation_split=0.2)
+    assert (counts["train"]["rows"], counts["validation"]["rows"]) == (96, 24)
+    assert counts["validation"]["shared_with_train"] == 0
+    assert len(found["train"]) == 96
+    assert len({unicodedata.normalize("NFC", e.source_text).strip() for e in examples["validation"]}) == 8
+
+
+@pytest.mark.parametrize("task", [name for name in TASKS if not get_task(name).sample_texts])
+def test_the_samples_share_no_row(prepare, task):
+    counts = prepare(task=task, train_file=None, validation_file=None, sample_data=True, length=128)[2]
+    assert counts["validation"]["shared_with_train"] == 0
 
 
 def test_a_second_start_reads_no_rows_and_has_the_same(prepare, builds, monkeypatch):

@@ -129,6 +129,7 @@ def assert_tidy(text: str) -> None:
 def test_a_hub_base_and_a_hub_dataset(tmp_path):
     report = full_report("generate")
     report.data = Data("hub", "wikimedia/wikipedia", "20231101.ko", "abc123", "cc-by-sa-3.0", validation_share=0.05)
+    report.results["counts"]["validation"]["shared_with_train"] = 0
     english = sections(card(report, tmp_path))
     assert english["data"].splitlines()[2] == (
         "[`wikimedia/wikipedia`](https://huggingface.co/datasets/wikimedia/wikipedia), configuration `20231101.ko`, "
@@ -173,6 +174,9 @@ BASES = [
     (Base("generate-kogpt2", "skt/kogpt2-base-v2"),
      "(https://huggingface.co/skt/kogpt2-base-v2), by way of the model `generate-kogpt2`. It has",
      "(https://huggingface.co/skt/kogpt2-base-v2) 모델에서 출발해 `generate-kogpt2` 모델을 거쳐 미세 조정했습니다."),
+    (Base("skt/kogpt2-base-v2", "skt/kogpt2-base-v2", copy="내 모델"),
+     "(https://huggingface.co/skt/kogpt2-base-v2) (a local copy, `내 모델`, told by its config or vocabulary). It has",
+     "(https://huggingface.co/skt/kogpt2-base-v2)(로컬 사본 `내 모델`, 설정이나 어휘로 알아봄) 모델을 미세 조정했습니다."),
     (Base(hub_id="a/b"), "(https://huggingface.co/a/b). It has", "(https://huggingface.co/a/b) 모델을 미세 조정했습니다."),
     (Base("my-model"), "It is a fine-tune of `my-model`. It has", " `my-model` 모델을 미세 조정했습니다."),
     (Base(from_scratch=True), "Tokenizer and model were trained from nothing. It has",
@@ -188,6 +192,34 @@ def test_where_the_model_comes_from(base, english, korean, tmp_path):
         text = card(dataclasses.replace(full_report("nli"), base=base), tmp_path, card_language=language)
         assert words in sections(text)["summary"]
         assert_tidy(text)
+
+
+def test_the_command_names_a_copy_as_others_have_it(tmp_path):
+    base = Base("skt/kogpt2-base-v2", "skt/kogpt2-base-v2", license="cc-by-nc-sa-4.0", copy="my-copy")
+    report = dataclasses.replace(full_report("nli"), base=base, command="python scripts/run_nli.py --model my-copy --bf16")
+    for language in LANGUAGES:
+        text = sections(card(report, tmp_path, card_language=language))["environment"]
+        assert "```bash\npython scripts/run_nli.py --model skt/kogpt2-base-v2 --bf16\n```" in text
+
+
+@pytest.mark.parametrize("license", ["cc-by-4.0", "CC-BY-NC-SA-4.0", "llama3"])
+def test_a_licence_that_asks_for_credit_is_not_settled_while_nobody_is_named(license, tmp_path):
+    def settled(base: Base) -> str:
+        return license_for(base, None, PublishArguments())
+
+    with pytest.raises(UserError) as caught:
+        settled(Base("my-model", license=license))
+    assert str(caught.value) == (
+        f"the base is the local model 'my-model' under {license.lower()}, which asks for credit to its maker, and nothing "
+        "there says who that is; name the Hub id that it is a copy of by --base_model, or publish it first and train on "
+        "what was published"
+    )
+    text = card(dataclasses.replace(full_report("nli"), base=Base("my-model", license=license)), tmp_path)
+    assert "license" not in sections(text) and "\nlicense:" not in text
+    for base in (Base("my-model", "a/b"), Base("a/b", "a/b"), Base("my-model", from_scratch=True)):
+        assert settled(dataclasses.replace(base, license=license)) == license.lower()
+    for free in ("mit", "apache-2.0", "cc0-1.0", "gpl-3.0"):
+        assert settled(Base("my-model", license=free)) == free
 
 
 def test_no_better_than_the_baseline_is_said_first(tmp_path):
@@ -217,7 +249,34 @@ def test_infinite_and_missing_figures_leave_no_gap(tmp_path):
     assert "None" not in text
     rows = [line for line in sections(text)["results"].splitlines() if line.startswith("| ")]
     assert rows == ["| metric | value | 95 % interval | baseline |", "| bits per character | **2.000** |  |  |"]
-    assert "On 3 rows that training never saw: **bits per character 2.000**.\n" in text
+    assert "On 3 validation rows: **bits per character 2.000**.\n" in text  # nobody has counted those that training read
+
+
+@pytest.mark.parametrize(
+    ("shared", "english", "korean"),
+    [
+        (0, "On 512 rows that training never saw: **", "학습에 쓰지 않은 512행에서 잰 값: **"),
+        (
+            1234,
+            "On 512 test rows, 1,234 of which training read too: **",
+            "테스트 데이터 512행(이 중 1,234행은 학습에도 쓰임)에서 잰 값: **",
+        ),
+        (None, "On 512 test rows: **", "테스트 데이터 512행에서 잰 값: **"),
+    ],
+)
+def test_what_is_said_of_rows_that_training_read_too(shared, english, korean, tmp_path):
+    report = full_report("qa")
+    report.results["counts"]["test"].pop("shared_with_train")
+    if shared is not None:
+        report.results["counts"]["test"]["shared_with_train"] = shared
+    for language, expected in (("en", english), ("ko", korean)):
+        found = sections(card(report, tmp_path, card_language=language))
+        assert expected in found["summary"]
+        assert ("1,234" in found["results"]) == (shared == 1234)
+        cell = "-" if shared is None else f"{shared:,}"
+        name = {"en": "test", "ko": "테스트"}[language]
+        assert re.search(rf"^\| {name} \| 512 .* \| {cell} \|$", found["data"], re.MULTILINE)
+        assert re.search(r"^\| (train|학습) \| 100,000 .* \| - \|$", found["data"], re.MULTILINE)
 
 
 def test_a_label_is_chosen_and_not_decoded(tmp_path):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import re
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import pytest
 import torch
 
@@ -18,15 +22,26 @@ from tasks.arguments.model import ModelArguments
 from tasks.arguments.publishing import PublishArguments
 from tasks.arguments.scratch import ScratchArguments
 from tasks.arguments.training import TrainingArguments
-from tasks.publishing import facts
+from tasks.errors import UserError
+from tasks.publishing import base_models, facts
 from tasks.publishing.recording import shown_arguments
 from tasks.publishing.report import Base, Data, RunReport
 from tasks.publishing.secrets import find_private, find_secrets
+from tasks.reading.sources import find_source
 from tests.conftest import write_rows
 from tests.helpers.full_report import ALL_TASKS, bare_report, card
+from tests.helpers.tiny_run import edit_json
 
+KOGPT2_CONFIG = {"created_date": "2021-04-28", "license": "CC-BY-NC-SA 4.0"}
 HF = "hf_" + "aB3" * 12
 KOGPT2 = Base("skt/kogpt2-base-v2", "skt/kogpt2-base-v2", license="cc-by-nc-sa-4.0")
+
+
+def words_hash(folder: str) -> str:
+    """The hash of the vocabulary of a model folder, without its tokens in <>."""
+    vocabulary = json.loads(Path(folder, "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
+    words = sorted(word for word in vocabulary if not re.fullmatch("<.*>", word))
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +90,76 @@ class TestBase:
         arguments = ModelArguments(model=str(folder))
         assert facts.base_of(arguments, PublishArguments(base_model="skt/kogpt2-base-v2")) == KOGPT2
 
+    @pytest.fixture
+    def copy(self, kogpt2_folder, tmp_path, monkeypatch) -> Path:
+        """A model folder with a vocabulary that the table knows, and nothing else to tell it by."""
+        monkeypatch.setitem(base_models.FINGERPRINTS, "skt/kogpt2-base-v2", (KOGPT2_CONFIG, words_hash(kogpt2_folder)))
+        return Path(shutil.copytree(kogpt2_folder, tmp_path / "home" / "minsu" / "내 모델"))
+
+    @pytest.mark.parametrize("told_by", ["vocabulary", "config", "card"])
+    def test_a_copy_is_recognised(self, copy, told_by):
+        if told_by == "config":
+            edit_json(copy / "config.json", **KOGPT2_CONFIG, author="Heewon Jeon", vocab_size=7)
+            (copy / "tokenizer.json").write_text("{", "utf-8")
+        if told_by == "card":  # of the copy, as the Hub has it: a licence and no base
+            (copy / "README.md").write_text("---\nlicense: cc-by-nc-sa-4.0\n---\n", "utf-8")
+        found = facts.base_facts(str(copy))
+        assert found == dataclasses.replace(KOGPT2, copy="내 모델")
+        assert facts.base_of(ModelArguments(model=str(copy)), PublishArguments()) == found
+        assert facts.base_facts(str(copy), hub_id="me/own") == Base("me/own", "me/own")  # the user's word counts
+
+    def test_what_is_no_copy(self, copy):
+        edit_json(copy / "config.json", created_date="2021-05-06")  # another model with the same vocabulary
+        assert facts.base_facts(str(copy)) == Base("내 모델")
+        edit_json(copy / "config.json", **KOGPT2_CONFIG)
+        (copy / "README.md").write_text("---\nlicense: mit\nbase_model: a/b\n---\n", "utf-8")
+        assert facts.base_facts(str(copy)) == Base("내 모델", "a/b", license="mit")
+
+    def test_a_model_from_nothing_is_no_copy(self, copy, gpt2_folder):
+        assert facts.base_facts(gpt2_folder) == Base("gpt2")
+        report = dataclasses.replace(bare_report("scratch"), base=Base(from_scratch=True))
+        report.save(copy)
+        report.config.save(copy)
+        assert facts.base_facts(str(copy)) == Base("내 모델", from_scratch=True)
+
+    def test_a_run_and_its_checkpoint_are_no_copies(self, copy, tmp_path):
+        """They have the config of their base, and its vocabulary but for the slots that were given names."""
+        report = dataclasses.replace(bare_report("nli"), base=facts.base_facts(str(copy)))
+        run = Path(shutil.copytree(copy, tmp_path / "run" / "checkpoint-5"))
+        text = (run / "tokenizer.json").read_text("utf-8")
+        (run / "tokenizer.json").write_text(text.replace("<unused0>", "<sep>").replace("<unused1>", "<nli>"), "utf-8")
+        report.config.save(run)
+        assert facts.base_facts(str(run)) == dataclasses.replace(KOGPT2, name="checkpoint-5")
+        report.save(run)
+        assert facts.base_facts(str(run)) == dataclasses.replace(KOGPT2, name="checkpoint-5")
+
+    def test_the_hubs_cache(self, copy):
+        place = copy / "models--EleutherAI--polyglot-ko-1.3b" / "snapshots" / "0123abc"
+        place.mkdir(parents=True)
+        hub_id = "EleutherAI/polyglot-ko-1.3b"
+        assert facts.base_facts(str(place)) == Base(hub_id, hub_id, "0123abc", license="apache-2.0")
+
+    def test_the_licence_in_a_config(self, copy):
+        edit_json(copy / "config.json", license="CC-BY  4.0", created_date="x")
+        assert facts.base_facts(str(copy)) == Base("내 모델", license="cc-by-4.0")
+        (copy / "README.md").write_text("---\nlicense: mit\n---\n", "utf-8")
+        assert facts.base_facts(str(copy)) == Base("내 모델", license="mit")
+        for broken in ("{", "[]", '{"license": ["mit"]}', '{"license": "see the page"}'):
+            (copy / "README.md").unlink(missing_ok=True)
+            (copy / "config.json").write_text(broken, "utf-8")
+            (copy / "tokenizer.json").write_text('{"model": {"vocab": [["a", 0.5]]}}', "utf-8")
+            assert facts.base_facts(str(copy)) == Base("내 모델")
+
+    def test_an_adapter_needs_the_users_word(self, copy):
+        found = facts.base_facts(str(copy))
+        with pytest.raises(UserError) as caught:
+            facts.adapter_base(found)
+        assert str(caught.value) == (
+            "the base of this adapter is the local folder '내 모델', which looks like a copy of skt/kogpt2-base-v2; if it "
+            "is one, say so by --base_model skt/kogpt2-base-v2; if not, train with --merge_adapter"
+        )
+        assert facts.adapter_base(facts.base_facts(str(copy), hub_id="skt/kogpt2-base-v2")) == "skt/kogpt2-base-v2"
+
     def test_a_folder_with_a_card(self, tmp_path):
         folder = tmp_path / "downloaded"
         folder.mkdir()
@@ -114,6 +199,18 @@ class TestBase:
         assert facts.base_facts(str(tmp_path)) == Base(tmp_path.name, from_scratch=True)
 
 
+def data_of(task: str, arguments: DataArguments) -> Data:
+    """What the card of a run with these arguments would say of its rows."""
+    return facts.data_facts(get_task(task), arguments, find_source(get_task(task), arguments, ()))
+
+
+@pytest.fixture
+def any_dataset(monkeypatch):
+    """A Hub that has every dataset, with rows to train and to measure on."""
+    parts = {"train": datasets.Dataset.from_dict({"x": [1]}), "validation": datasets.Dataset.from_dict({"x": [2]})}
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: datasets.DatasetDict(parts))
+
+
 class TestData:
     def test_files(self, tmp_path, monkeypatch):
         folder = tmp_path / "home" / "minsu"
@@ -132,50 +229,50 @@ class TestData:
                  "sha256": "bd11c1e19b82e8495d553c142a6ba622cf4484df0781ed5ce6400fb67cd92d4d"},
             ],
         )  # fmt: skip
-        assert facts.data_facts(get_task("nli"), arguments) == expected
+        assert data_of("nli", arguments) == expected
         monkeypatch.setenv("HOME", str(folder))
-        assert facts.data_facts(get_task("nli"), dataclasses.replace(arguments, train_file="~/*.jsonl")) == expected
+        assert data_of("nli", dataclasses.replace(arguments, train_file="~/*.jsonl")) == expected
 
     def test_a_large_file_is_hashed_whole(self, tmp_path):
         content = bytes(range(256)) * 8192 + b"end"
         (tmp_path / "x.txt").write_bytes(content)
-        data = facts.data_facts(get_task("generate"), DataArguments(train_file=str(tmp_path / "x.txt")))
+        data = data_of("generate", DataArguments(train_file=str(tmp_path / "x.txt")))
         assert data.files[0]["sha256"] == hashlib.sha256(content).hexdigest()
         assert data.files[0]["bytes"] == len(content)
 
-    def test_the_share_that_was_set_aside(self, tmp_path):
+    def test_the_share_that_was_set_aside(self, tmp_path, any_dataset):
         path = write_rows(tmp_path / "x.jsonl", [{"text": "x"}])
 
         def share(**arguments) -> float | None:
-            return facts.data_facts(get_task("generate"), DataArguments(validation_split=0.1, **arguments)).validation_share
+            return data_of("generate", DataArguments(validation_split=0.1, **arguments)).validation_share
 
         assert share(train_file=path) == 0.1
         assert share(train_file=path, test_file=path) == 0.1
         assert share(train_file=path, validation_file=path) is None
         assert share(test_file=path) is None
         assert share() == 0.1  # wikipedia has no validation rows
-        assert facts.data_facts(get_task("nli"), DataArguments()).validation_share is None  # klue has
+        assert data_of("nli", DataArguments()).validation_share is None  # klue has
 
     @pytest.mark.parametrize("task", ALL_TASKS)
-    def test_the_tasks_own_data_set(self, task):
+    def test_the_tasks_own_data_set(self, task, any_dataset):
         own = get_task(task).default_dataset
-        data = facts.data_facts(get_task(task), DataArguments(dataset_revision="abc"))
+        data = data_of(task, DataArguments(dataset_revision="abc"))
         assert (data.source, data.name, data.config, data.revision) == ("hub", own.id, own.config, "abc")
         assert data.license == own.license
 
-    def test_another_data_set(self):
-        known = facts.data_facts(get_task("nli"), DataArguments(dataset="kakaobrain/kor_nli", dataset_config="multi_nli"))
+    def test_another_data_set(self, any_dataset):
+        known = data_of("nli", DataArguments(dataset="kakaobrain/kor_nli", dataset_config="multi_nli"))
         assert known == Data("hub", "kakaobrain/kor_nli", "multi_nli", license="cc-by-sa-4.0")
-        assert facts.data_facts(get_task("nli"), DataArguments(dataset="me/rows")) == Data("hub", "me/rows")
+        assert data_of("nli", DataArguments(dataset="me/rows")) == Data("hub", "me/rows")
 
-    def test_a_folder(self, tmp_path):
+    def test_a_folder(self, tmp_path, any_dataset):
         folder = tmp_path / "minsu" / "rows"
         folder.mkdir(parents=True)
-        assert facts.data_facts(get_task("nli"), DataArguments(dataset=str(folder))) == Data("folder", "rows")
+        assert data_of("nli", DataArguments(dataset=str(folder))) == Data("folder", "rows")
 
     def test_the_sample(self):
         for task in ALL_TASKS:
-            data = facts.data_facts(get_task(task), DataArguments(sample_data=True))
+            data = data_of(task, DataArguments(sample_data=True))
             assert data == Data("sample", f"{task} sample", license="cc0-1.0")
 
     def test_the_licence_before_anything_is_read(self, tmp_path):
@@ -305,6 +402,22 @@ class TestCommand:
         assert facts.command(["scripts/run_qa.py"], 4) == "torchrun --nproc_per_node 4 scripts/run_qa.py"
         assert facts.command(["scripts/run_qa.py"]) == "python scripts/run_qa.py"
 
+    def test_a_copy_is_typed_as_the_model_that_others_have(self):
+        copy = dataclasses.replace(KOGPT2, copy="내 모델")
+        for flag, typed in (
+            ("--model '내 모델'", "--model skt/kogpt2-base-v2"),
+            ("'--model=내 모델'", "--model=skt/kogpt2-base-v2"),
+            ("--model ./models/kogpt2", "--model skt/kogpt2-base-v2"),
+            ("--model skt/kogpt2-base-v2", "--model skt/kogpt2-base-v2"),
+        ):
+            command = "torchrun --nproc_per_node 2 scripts/run_nli.py {} --train_file '*.csv' --run_name '***'"
+            for base in (copy, KOGPT2):
+                assert facts.repeatable(command.format(flag), base) == command.format(typed)
+        command = "python scripts/run_nli.py --model_revision x --base_model a/b --train_file --model"
+        assert facts.repeatable(command, copy) == command
+        for base in (dataclasses.replace(KOGPT2, name="generate-run"), Base("generate-run"), Base(from_scratch=True)):
+            assert facts.repeatable("python x.py --model generate-run", base) == "python x.py --model generate-run"
+
     def test_arguments(self, tmp_path):
         arguments = TrainingArguments(
             output_dir=str(tmp_path), run_name=HF, report_to="none", optim_args=f"x={HF}",
@@ -326,7 +439,7 @@ def test_a_whole_card_of_private_inputs(tmp_path):
     report: RunReport = dataclasses.replace(
         bare_report("qa"),
         base=facts.base_facts(str(folder)),
-        data=facts.data_facts(get_task("qa"), DataArguments(train_file=rows, test_file=rows)),
+        data=data_of("qa", DataArguments(train_file=rows, test_file=rows)),
         arguments=shown_arguments(TrainingArguments(output_dir=str(folder))),
         hardware=facts.hardware(torch.device("cpu"), 1),
         versions=facts.versions(),

@@ -215,6 +215,52 @@ class TestMetadata:
             "pipeline_tag": "other",
         }
 
+    def test_results_of_an_earlier_run_go(self, tmp_path):
+        """Also where the earlier run measured other data, or another metric of the same data."""
+        hub = Data("hub", "klue/klue", "nli", license="cc-by-sa-4.0")
+        ours = card(full_report("nli"), tmp_path, "me/x")
+        for report in (
+            bare_report("nli", rows=3, test_rows=9, test_accuracy=0.25, **METRICS["nli"]),
+            dataclasses.replace(full_report("nli"), data=hub),
+            full_report("qa"),
+        ):
+            merged = metadata(merge_cards(card(report, tmp_path / "another-name", "me/y"), ours))
+            assert {key: merged[key] for key in ("metrics", "model-index")} == {
+                key: metadata(ours)[key] for key in ("metrics", "model-index")
+            }
+
+    def test_what_a_result_of_the_owners_is_told_by(self, tmp_path):
+        ours = metadata(card(full_report("nli"), tmp_path, "me/x"))
+        (model,) = ours["model-index"]
+        of_a_run = model["results"][0]
+        more = {"type": "bleu", "value": 12.5, "name": "BLEU"}
+        added = [
+            of_a_run | {"source": {"name": "a leaderboard", "url": "https://x.example"}},
+            of_a_run | {"dataset": of_a_run["dataset"] | {"args": {"num_few_shot": 25}}},
+            of_a_run | {"dataset": {"name": "KLUE", "type": "klue/klue"}},
+            of_a_run | {"metrics": [more, {"type": "accuracy", "value": 0.5}]},
+        ]
+        beside = of_a_run | {"metrics": [*of_a_run["metrics"], more]}
+        index = [
+            {"name": "another-name", "results": [*model["results"], *added[:-1], beside]},
+            {"name": "the-base", "results": [added[2]]},
+        ]
+        theirs = ours | {"model-index": index, "metrics": ["bleu", "bertscore"]}
+        merged = self.merged(yaml.safe_dump(theirs), yaml.safe_dump(ours, sort_keys=False))
+        assert merged["model-index"] == [
+            {"name": "x", "results": [*model["results"], *added[:-1], of_a_run | {"metrics": [more]}]},
+            {"name": "the-base", "results": [added[2]]},
+        ]
+        assert merged["metrics"] == [*ours["metrics"], "bleu"]
+        alone = self.merged(yaml.safe_dump({"model-index": [{"name": "x", "results": added}]}), "language: ko\n")
+        assert alone == {"language": "ko", "model-index": [{"name": "x", "results": added}]}
+
+    @pytest.mark.parametrize(
+        "index", ["x", "[x]", "[{name: x}]", "[{name: [x], results: [y, {metrics: z}, {metrics: [z]}, {dataset: 1}]}]", "{}"]
+    )
+    def test_results_that_are_none(self, index):
+        assert self.merged(f"model-index: {index}\n", "language: ko\n") == {"language": "ko"}
+
     def test_the_data_set_of_an_earlier_run_goes_and_the_owners_stay(self, tmp_path):
         def of(name: str) -> str:
             return card(dataclasses.replace(full_report("nli"), data=Data("hub", name, license="cc-by-sa-4.0")), tmp_path)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import CodeType, SimpleNamespace
 
 import pytest
+import yaml
 from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 from jinja2 import Environment
 
@@ -27,7 +28,7 @@ from tasks.publishing import refusals, staging
 from tasks.publishing import release as release_module
 from tasks.publishing import run as run_module
 from tasks.publishing.hub import Destination, Hub
-from tasks.publishing.merge import owner_text
+from tasks.publishing.merge import owner_text, split_front
 from tasks.publishing.refusals import PAUSES
 from tasks.publishing.release import Release, dry_run, headline, publish, resume_command
 from tasks.publishing.report import Base, RunReport
@@ -340,6 +341,78 @@ def test_a_newer_run_updates_the_results_and_keeps_the_owners_text(run, hub, kog
     assert json.loads(repo.files["all_results.json"])["accuracy"] == 0.875
     assert (newer / "README.md").read_bytes() == repo.files["README.md"]
     assert hub.count("put") == LARGE  # the weights are those of the first run
+
+
+BY_HAND = """\
+  - task:
+      type: text-classification
+    dataset:
+      name: KLUE NLI
+      type: klue/klue
+    metrics:
+    - type: accuracy
+      value: 0.71
+      name: accuracy
+"""
+
+
+def add_result(where: Path | Repo, result: str = BY_HAND) -> None:
+    """What an owner does: add a result at the end of model-index, here or on the Hub's page."""
+    text = where.joinpath("README.md").read_text("utf-8") if isinstance(where, Path) else card(where)
+    front, rest = text.split("\n---\n", 1)
+    text = f"{front}\n{result}---\n{rest}"
+    if isinstance(where, Path):
+        (where / "README.md").write_text(text, "utf-8")
+    else:
+        where.commit("edit", {"README.md": text.encode()}, author="me")
+
+
+def figures(text: str) -> dict[str, list[float]]:
+    """{data set: values} of the one model in model-index."""
+    (model,) = yaml.safe_load(split_front(text)[0])["model-index"]
+    return {result["dataset"]["type"]: [m["value"] for m in result["metrics"]] for result in model["results"]}
+
+
+@pytest.mark.parametrize("texts", ["none", "hub", "local"])
+def test_a_result_that_the_owner_added_on_the_hub_stays_when_a_newer_run_is_published(
+    run, hub, kogpt2_folder, tmp_path, texts
+):
+    send(run)
+    repo = hub.repo("me/x")
+    add_result(repo)
+    newer = write_run(tmp_path / "newer", kogpt2_folder, accuracy=0.875)
+    if texts != "none":
+        write_into_card("Mine.", newer if texts == "local" else repo)
+    for _ in range(2):
+        send(newer)
+        assert figures(card(repo)) == {"local-files": [1.5, 0.875], "klue/klue": [0.71]}
+        assert (newer / "README.md").read_bytes() == repo.files["README.md"]
+        assert owner_text(card(repo)) == ("" if texts == "none" else "Mine.")
+    assert hub.count("commit") == 2
+
+
+def test_a_result_is_corrected_and_removed_where_the_hub_has_it(run, hub):
+    send(run)
+    repo = hub.repo("me/x")
+    add_result(repo)
+    send(run)  # it comes home
+    assert figures((run / "README.md").read_text("utf-8"))["klue/klue"] == [0.71]
+    repo.commit("edit", {"README.md": card(repo).replace("0.71", "0.61").encode()})
+    send(run)
+    assert figures(card(repo))["klue/klue"] == figures((run / "README.md").read_text("utf-8"))["klue/klue"] == [0.61]
+    repo.commit("edit", {"README.md": card(repo).replace(BY_HAND.replace("0.71", "0.61"), "").encode()})
+    send(run)
+    assert figures(card(repo)) == figures((run / "README.md").read_text("utf-8")) == {"local-files": [1.5, 0.75]}
+
+
+def test_a_result_that_was_added_here_joins_those_of_the_hub(run, hub):
+    send(run)
+    repo = hub.repo("me/x")
+    add_result(repo)
+    add_result(run, BY_HAND.replace("klue/klue", "me/rows").replace("0.71", "0.5"))
+    add_result(run, BY_HAND.replace("0.71", "0.4"))  # of the same data as the Hub's, which counts
+    send(run)
+    assert figures(card(repo)) == {"local-files": [1.5, 0.75], "klue/klue": [0.71], "me/rows": [0.5]}
 
 
 def test_what_was_edited_on_the_hub_comes_home(run, hub):
@@ -752,6 +825,14 @@ def test_the_command_says_all_that_was_said(run, tmp_path, monkeypatch, read_com
         message=args.commit_message or headline(release.report),
     )
     assert (args.dry_run, args.check) == (False, None)
+
+
+def test_the_command_of_a_wheel_names_the_script_beside_the_one_that_runs(run, tmp_path, monkeypatch, read_command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tasks.publishing.release.ROOT", tmp_path)  # site-packages
+    monkeypatch.setattr("sys.argv", [str(ROOT / "scripts" / "run_nli.py")])
+    _, _, folder = read_command(resume_command(release_of(run), Destination("me/x", message="m")))
+    assert Path(folder) == run
 
 
 def test_the_command_names_what_the_hub_was_told(run, hub, read_command):

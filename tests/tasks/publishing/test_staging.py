@@ -181,6 +181,7 @@ def test_the_staged_copy_is_rewritten_and_the_run_stays_as_it_was(run, place):
     assert tokenizer == {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "</s>", "eos_token": "</s>", "mask_token": "<mask>",
         "pad_token": "<pad>", "unk_token": "<unk>", "model_max_length": 128,
+        "model_input_names": ["input_ids", "attention_mask"],
     }  # fmt: skip
     assert (read(place / "task.json")["base_model"], read(place / "all_results.json")["base_model"]) == ("kogpt2", "kogpt2")
     assert "모순" in (place / "task.json").read_text("utf-8")  # and not as \ubaa8\uc21c
@@ -360,6 +361,22 @@ def test_the_cache_of_keys_and_values_has_to_be_on(run, place, in_this_process):
     edit_json(place / "config.json", use_cache=False)
     message = "what would be published cannot be loaded with stock transformers (use_cache is off); nothing was sent"
     assert refused(check_loads, run, place) == f"{run}: {message}"
+
+
+@pytest.mark.parametrize("names", [["input_ids", "token_type_ids", "attention_mask"], ["input_ids", "token_type_ids"]])
+def test_inputs_that_the_model_was_not_trained_on_are_noticed(run, place, in_this_process, names):
+    """transformers 4 hands over token_type_ids where model_input_names is missing, 5 where it names them."""
+    stage(run, place, CARD)
+    check_loads(run, place)
+    edit_json(place / "tokenizer_config.json", model_input_names=names)
+    message = "loaded with stock transformers, the model answers what its tokenizer returns otherwise than the run"
+    assert refused(check_loads, run, place) == f"{run}: {message}; nothing was sent"
+
+
+def test_a_text_that_leaves_no_room_for_an_answer_is_left_out(run, place, in_this_process):
+    edit_json(run / "task.json", max_length=24)
+    stage(run, place, CARD)
+    check_loads(run, place)
 
 
 def test_half_precision_is_compared_in_half_precision(run, place, in_this_process):

@@ -9,7 +9,7 @@ import torch
 
 from tasks.errors import UserError
 from tasks.training.trainer import CompletionTrainer
-from tests.tasks.training.test_trainer import assert_same, make, weights
+from tests.helpers.trainers import assert_same, make, weights
 
 NO_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB."
 

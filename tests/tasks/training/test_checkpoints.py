@@ -1,4 +1,4 @@
-"""Checkpoints that are known to be whole: sealing, every kind of damage, and the newest one without a clock."""
+"""Checkpoints that are known to be complete: the manifest, every kind of damage, and the newest one without a clock."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,12 +14,22 @@ from datasets import Dataset
 from safetensors.torch import save_file
 
 from tasks.model.model_files import unreadable
-from tasks.training.checkpoints import damage, discard, find_checkpoints, fingerprint, newest_whole, read_seal, rotate, seal
+from tasks.training.callbacks import Checkpoints
+from tasks.training.checkpoints import (
+    damage,
+    discard,
+    find_checkpoints,
+    fingerprint,
+    newest_complete,
+    read_manifest,
+    rotate,
+    write_manifest,
+)
 
 FILES = ("model.safetensors", "optimizer.pt", "rng_state.pth", "scheduler.pt", "trainer_state.json")
 
 
-def write(folder: Path, step: int, sealed: bool = True, **facts) -> Path:
+def write(folder: Path, step: int, complete: bool = True, **facts) -> Path:
     """A small checkpoint in the layout of the Trainer."""
     path = folder / f"checkpoint-{step}"
     path.mkdir(parents=True)
@@ -26,8 +37,8 @@ def write(folder: Path, step: int, sealed: bool = True, **facts) -> Path:
     for name in ("optimizer.pt", "rng_state.pth", "scheduler.pt"):
         torch.save({"state": torch.arange(100.0)}, path / name)
     (path / "trainer_state.json").write_text(json.dumps({"global_step": step}))
-    if sealed:
-        seal(path, step=step, **facts)
+    if complete:
+        write_manifest(path, step=step, **facts)
     return path
 
 
@@ -35,20 +46,20 @@ def names(paths) -> list[str]:
     return [path.name for path in paths]
 
 
-def test_a_seal_names_every_file_with_its_size(tmp_path):
+def test_the_manifest_names_every_file_with_its_size(tmp_path):
     path = write(tmp_path, 3, rows="abc")
-    found = read_seal(path)
+    found = read_manifest(path)
     assert sorted(found["files"]) == sorted(FILES)
     assert found["files"]["model.safetensors"]["bytes"] == (path / "model.safetensors").stat().st_size
     assert (found["step"], found["rows"], found["order"]) == (3, "abc", 1)
     assert damage(path) is None
 
 
-@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("complete", [True, False])
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("kind", ["cut", "empty", "flipped", "missing"])
-def test_damage_names_the_file(tmp_path, name, kind, sealed):
-    path = write(tmp_path, 3, sealed)
+def test_damage_names_the_file(tmp_path, name, kind, complete):
+    path = write(tmp_path, 3, complete)
     file = path / name
     content = bytearray(file.read_bytes())
     if kind == "missing":
@@ -60,8 +71,8 @@ def test_damage_names_the_file(tmp_path, name, kind, sealed):
     else:
         file.write_bytes(content[: len(content) // 2 if kind == "cut" else 0])
     found = damage(path)
-    # Without a seal nothing is known of a safetensors file's values, nor which files there were.
-    if not sealed and (kind, name) in [("flipped", "model.safetensors"), *(("missing", other) for other in FILES[:-1])]:
+    # Without a manifest nothing is known of a safetensors file's values, nor which files there were.
+    if not complete and (kind, name) in [("flipped", "model.safetensors"), *(("missing", other) for other in FILES[:-1])]:
         assert found is None
     else:
         assert found.startswith(f"{name} ")
@@ -79,7 +90,7 @@ def test_nothing_is_unpickled_to_look_for_damage(tmp_path):
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "sprung"),))
 
-    path = write(tmp_path, 3, sealed=False)
+    path = write(tmp_path, 3, complete=False)
     torch.save({"state": Trap()}, path / "optimizer.pt")
     assert damage(path) is None
     assert not (tmp_path / "sprung").exists()
@@ -100,26 +111,26 @@ def test_the_newest_is_the_last_that_was_written_whatever_clock_and_step_say(tmp
     write(tmp_path, 8)
     write(tmp_path, 4)  # somebody went back to an earlier one
     os.utime(tmp_path / "checkpoint-4", (1, 1))
-    write(tmp_path, 12, sealed=False)
+    write(tmp_path, 12, complete=False)
     (tmp_path / "checkpoint-x").mkdir()
     (tmp_path / "checkpoint-99").write_text("a file")
     assert names(find_checkpoints(tmp_path)) == ["checkpoint-12", "checkpoint-8", "checkpoint-4"]
-    assert newest_whole(tmp_path)[0].name == "checkpoint-4"
+    assert newest_complete(tmp_path)[0].name == "checkpoint-4"
 
 
-def test_what_cannot_be_gone_on_from_is_passed_over_with_its_reason(tmp_path):
+def test_what_cannot_be_resumed_from_is_passed_over_with_its_reason(tmp_path):
     write(tmp_path, 2)
     write(tmp_path, 4)
     write(tmp_path, 6, resumable=False)
     (write(tmp_path, 8) / "rng_state.pth").unlink()
-    (tmp_path / "checkpoint-4" / "complete.json").write_text("{")  # the seal itself is damaged
-    found, unusable = newest_whole(tmp_path)
+    (tmp_path / "checkpoint-4" / "complete.json").write_text("{")  # the manifest itself is damaged
+    found, unusable = newest_complete(tmp_path)
     assert found.name == "checkpoint-2"
     assert [(path.name, problem) for path, problem in unusable] == [
         ("checkpoint-8", "rng_state.pth is missing"),
         ("checkpoint-6", "it holds the weights alone"),
     ]
-    assert newest_whole(tmp_path / "nowhere") == (None, [])
+    assert newest_complete(tmp_path / "nowhere") == (None, [])
 
 
 def test_rotation_goes_by_order_and_keeps_the_best(tmp_path):
@@ -139,12 +150,19 @@ def test_rotation_goes_by_order_and_keeps_the_best(tmp_path):
     assert names(find_checkpoints(tmp_path)) == ["checkpoint-8"]
 
 
-def test_a_checkpoint_that_is_being_deleted_loses_its_seal_first(tmp_path, monkeypatch):
+def test_a_checkpoint_that_is_being_deleted_loses_its_manifest_first(tmp_path, monkeypatch):
     path = write(tmp_path, 3)
     monkeypatch.setattr("shutil.rmtree", lambda *args, **kwargs: None)  # killed right there
     discard(path)
-    assert read_seal(path) is None
+    assert read_manifest(path) is None
     assert (path / "trainer_state.json").exists()
+
+
+def test_no_process_looks_for_the_folder_of_a_checkpoint_before_it_is_there(tmp_path):
+    folder, seen = tmp_path / "run" / "checkpoint-3", []
+    accelerator = SimpleNamespace(wait_for_everyone=lambda: seen.append(folder.is_dir()))
+    Checkpoints(accelerator).begin(folder, SimpleNamespace(should_save=True, save_total_limit=2))
+    assert seen == [True]
 
 
 def test_a_fingerprint_is_of_ids_labels_and_order():

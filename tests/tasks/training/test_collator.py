@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 from transformers import DataCollatorForLanguageModeling
 
+from tasks.model.speedups import head_on_labels_only
 from tasks.training.collator import CompletionCollator, PaddingFreeCollator
-from tests.conftest import tokenizer_of
+from tests.conftest import gpt2, tokenizer_of
 
 ROWS = [
     {"input_ids": [20, 21, 22, 1], "labels": [-100, -100, 22, 1]},
@@ -70,3 +73,23 @@ def test_padding_free_rows_stand_one_behind_the_other_and_count_from_zero(kogpt2
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 0, 1, 0, 1]]
     assert batch["labels"].tolist() == [[-100, -100, 22, 1, -100, 1, -100, 41]]
     assert rows[2]["labels"] == [40, 41]
+
+
+def test_rows_without_padding_are_not_warned_of(kogpt2_folder, monkeypatch):
+    model = gpt2(50)
+    model.config.pad_token_id = 0
+    logger, messages = logging.getLogger("transformers.modeling_utils"), []
+    monkeypatch.setattr(logger, "filters", [])
+    monkeypatch.setattr(logger, "handle", lambda record: messages.append(record.msg) if logger.filter(record) else None)
+
+    def told(action) -> int:
+        logging.Logger.warning_once.cache_clear()  # it says the same only once
+        messages.clear()
+        action()
+        return len(messages)
+
+    assert told(lambda: head_on_labels_only(model)) == 0  # tries the head on tokens of which one is the pad token
+    ids = torch.tensor([[5, 6, 0]])
+    assert told(lambda: model(input_ids=ids)) == 1
+    PaddingFreeCollator(tokenizer_of(kogpt2_folder))
+    assert told(lambda: model(input_ids=ids)) == 0

@@ -10,9 +10,10 @@ import torch
 from datasets import Dataset
 
 from tasks.errors import UserError
-from tasks.training.checkpoints import newest_whole
-from tasks.training.divergence import row_names
-from tests.tasks.training.test_trainer import assert_same, make, seen_rows, weights
+from tasks.training.batches import row_names
+from tasks.training.callbacks import StopOnDivergence
+from tasks.training.checkpoints import newest_complete
+from tests.helpers.trainers import assert_same, make, seen_rows, weights
 
 SAVED = {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "no", "max_steps": 4}
 
@@ -40,9 +41,9 @@ def test_training_ends_with_the_step_and_the_rows(kogpt2_folder, tmp_path, value
     rows = sorted((ids[row] for row in steps[2]), key=int)
     assert str(caught.value) == (
         f"the loss is not a finite number at step 3 (rows {', '.join(rows)}); nothing of that step was kept, and the last "
-        f"good checkpoint is {tmp_path}/checkpoint-2; look at these rows, or start anew with a lower --learning_rate"
+        f"good checkpoint is {tmp_path}/checkpoint-2; look at these rows, or restart with a lower --learning_rate"
     )
-    assert newest_whole(tmp_path)[0].name == "checkpoint-2"
+    assert newest_complete(tmp_path)[0].name == "checkpoint-2"
     assert all(torch.isfinite(weight).all() for weight in weights(trainer.model).values())
 
 
@@ -65,13 +66,26 @@ def test_a_batch_in_the_middle_of_an_accumulated_step_is_named(kogpt2_folder, tm
     assert f"at step 2 (rows {ids[steps[5][0]]});" in str(caught.value)
 
 
-def test_a_loss_scaler_may_meet_infinite_gradients(kogpt2_folder, tmp_path):
-    trainer = make(kogpt2_folder, tmp_path, max_steps=1)
-    trainer.accelerator.scaler = SimpleNamespace()
-    assert trainer._get_grad_norm(trainer.model, torch.tensor(math.inf)) == math.inf
-    trainer.accelerator.scaler = None
-    with pytest.raises(UserError, match="the gradient is not a finite number"):
-        trainer._get_grad_norm(trainer.model, torch.tensor(math.inf))
+def test_a_loss_scaler_may_meet_infinite_gradients(tmp_path):
+    model, rows = torch.nn.Linear(2, 1), Dataset.from_dict({"input_ids": [[1]]})
+    model.weight.grad = torch.tensor([[1.0, math.inf]])
+    batch = {"input_ids": torch.tensor([[1]]), "attention_mask": torch.tensor([[1]])}
+    accelerator = SimpleNamespace(scaler=SimpleNamespace(), distributed_type="NO", sync_gradients=True)
+    stop, where = StopOnDivergence(accelerator, rows), (SimpleNamespace(output_dir=tmp_path), SimpleNamespace(global_step=6))
+    stop.note(model, torch.tensor(2.0), batch)
+    stop.on_pre_optimizer_step(*where, None)
+    accelerator.scaler = None
+    stop.note(model, torch.tensor(2.0), batch)
+    with pytest.raises(UserError, match=r"the gradient is not a finite number at step 7 \(rows 0\);"):
+        stop.on_pre_optimizer_step(*where, None)
+
+
+def test_a_gradient_whose_norm_overflows_is_none_either(kogpt2_folder, tmp_path):
+    # Clipping would scale it to zero, and training would stand still without a word.
+    trainer = make(kogpt2_folder, tmp_path, max_grad_norm=1.0)
+    trainer.model.get_input_embeddings().weight.register_hook(lambda gradient: gradient + 1e30)
+    with pytest.raises(UserError, match="the gradient is not a finite number at step 1"):
+        trainer.train()
 
 
 def test_rows_are_found_by_their_tokens():

@@ -76,6 +76,22 @@ def test_the_table_shows_the_interval_between_a_figure_and_its_baseline():
     ]
 
 
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({}, "nli on 4 validation rows, beside the baseline (majority label):"),
+        ({"shared_with_train": 0}, "nli on 4 validation rows, beside the baseline (majority label):"),
+        (
+            {"shared_with_train": 3},
+            "nli on 4 validation rows, 3 of which training read too, beside the baseline (majority label):",
+        ),
+    ],
+)
+def test_the_table_says_which_rows_training_read_too(counts, expected):
+    results = {"rows": 4, "baseline": "majority label", "counts": {"validation": counts}}
+    assert format_results(NLI, results).splitlines()[0] == expected
+
+
 def test_the_table_of_a_run_that_measured_nothing_has_its_counts():
     assert format_results(NLI, {"counts": {"train": {"rows": 2}}}) == "  train: 2 rows"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from tasks import get_task
 from tasks.arguments.command_line import settings_of
 from tasks.errors import UserError
 from tasks.run_folder import RunConfig
-from tasks.training.checkpoints import discard, seal
+from tasks.training.checkpoints import discard, write_manifest
 from tasks.training.output_folder import check_output_dir, check_rows, end_run, start_run
 from tests.conftest import ROOT
 
@@ -43,7 +42,7 @@ def checkpoint(folder: Path, step: int) -> Path:
     path.mkdir(parents=True)
     (path / "trainer_state.json").write_text("{}")
     (path / "model.safetensors").write_bytes(b"weights")
-    seal(path, step=step)
+    write_manifest(path, step=step)
     return path
 
 
@@ -80,7 +79,9 @@ def test_the_run_of_another_task_is_refused_even_with_overwrite(finished):
 @pytest.mark.parametrize("left", ["all_results.json", "checkpoint-5"])
 def test_an_earlier_run_is_refused_and_untouched(tmp_path, left):
     checkpoint(tmp_path, 5) if left.startswith("checkpoint") else (tmp_path / left).write_text("{}")
-    with pytest.raises(UserError, match="holds an earlier run; resume it by --resume_from_checkpoint last, replace it by"):
+    with pytest.raises(
+        UserError, match="holds an earlier run; resume it with --resume_from_checkpoint last, replace it with"
+    ):
         check(tmp_path)
     assert (tmp_path / left).exists()
 
@@ -207,7 +208,7 @@ def test_the_same_settings_go_on_from_the_last_whole_checkpoint(killed, capsys):
     assert sorted(path.name for path in killed.glob("checkpoint-*")) == ["checkpoint-10", "checkpoint-5"]
     told = capsys.readouterr().err
     assert f"resuming from {killed}/checkpoint-10: the same run was not finished" in told
-    assert f"{killed}/checkpoint-15 is removed: it was not written to its end" in told
+    assert f"{killed}/checkpoint-15 is removed: it is incomplete" in told
 
 
 def test_a_run_that_had_no_checkpoint_yet_begins_again(tmp_path, capsys):
@@ -219,7 +220,7 @@ def test_a_run_that_had_no_checkpoint_yet_begins_again(tmp_path, capsys):
 
 def test_other_settings_are_refused_and_named(killed):
     changed = {"settings": {"seed": 7, "learning_rate": 3e-5}}
-    with pytest.raises(UserError, match="holds an earlier run that was started with another --seed; resume it by"):
+    with pytest.raises(UserError, match="holds an earlier run that was started with another --seed; resume it with"):
         check(killed, **changed)
     assert check(killed, overwrite_output_dir=True, **changed) is None
     assert check(killed, resume_from_checkpoint="last", **changed) == str(killed / "checkpoint-10")
@@ -229,7 +230,7 @@ def test_a_finished_run_with_the_same_settings_is_refused(killed):
     (killed / "all_results.json").write_text("{}")  # a run may still be killed while it writes its card
     assert check(killed) == str(killed / "checkpoint-10")
     end_run(killed)
-    with pytest.raises(UserError, match="holds an earlier run; resume it by"):
+    with pytest.raises(UserError, match="holds an earlier run; resume it with"):
         check(killed)
     assert check(killed, overwrite_output_dir=True) is None
 
@@ -242,7 +243,7 @@ def test_the_end_of_a_run_that_is_on_no_record_is_none(tmp_path):
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
 def test_a_run_without_a_record_is_refused(killed, content):
     (killed / "run.json").unlink() if content is None else (killed / "run.json").write_text(content)
-    with pytest.raises(UserError, match="holds an earlier run; resume it by"):
+    with pytest.raises(UserError, match="holds an earlier run; resume it with"):
         check(killed)
 
 
@@ -270,7 +271,7 @@ def test_where_all_are_damaged_nothing_is_begun_anew_unasked(killed):
     for step in (5, 10):
         (killed / f"checkpoint-{step}" / "trainer_state.json").unlink()
     for given in ({}, {"resume_from_checkpoint": "last"}):
-        with pytest.raises(UserError, match=r"no checkpoint that is whole .*; start anew with --overwrite_output_dir"):
+        with pytest.raises(UserError, match=r"no complete checkpoint .*; restart with --overwrite_output_dir"):
             check(killed, **given)
     assert (killed / "checkpoint-10").exists()
 
@@ -288,7 +289,7 @@ def test_a_named_checkpoint_that_is_damaged_names_the_file_and_another_one(kille
 
 def test_other_rows_are_never_mixed_in(killed, capsys):
     discard(killed / "checkpoint-10")
-    seal(killed / "checkpoint-5", step=5, rows="rows")
+    write_manifest(killed / "checkpoint-5", step=5, rows="rows")
     newest = str(killed / "checkpoint-5")
     check_rows(newest, "rows", named=False)
     check_rows(newest, None, named=False)  # a stream: nobody knows
@@ -310,8 +311,8 @@ def test_a_checkpoint_of_another_program_is_not_removed(tmp_path):
 
 def test_weights_alone_are_nothing_to_go_on_from(tmp_path):
     begin(tmp_path)
-    seal(checkpoint(tmp_path, 5), step=5, resumable=False)
-    with pytest.raises(UserError, match=r"no checkpoint that is whole \(it holds the weights alone\)"):
+    write_manifest(checkpoint(tmp_path, 5), step=5, resumable=False)
+    with pytest.raises(UserError, match=r"no complete checkpoint \(it holds the weights alone\)"):
         check(tmp_path)
 
 
@@ -370,7 +371,7 @@ def test_a_second_run_is_refused_until_the_first_is_gone(holder, tmp_path):
     holder.wait()
     assert check(folder) is None
     begin(folder)
-    assert json.loads((folder / ".lock").read_text())["pid"] == os.getpid()
+    assert (folder / ".lock").read_text() == f"process {os.getpid()} on {os.uname().nodename}\n"
 
 
 def test_a_lock_file_without_a_name_is_a_lock_all_the_same(holder, tmp_path):

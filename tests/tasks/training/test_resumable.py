@@ -1,8 +1,9 @@
-"""Runs that are stopped at every step and gone on with: the same weights, log and choices as without a stop."""
+"""Runs that are stopped at every step and resumed: the same weights, losses and choices as without a stop."""
 
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -14,8 +15,8 @@ import torch
 from transformers import TrainerCallback
 
 from tasks.errors import Interrupted, UserError
-from tasks.training.checkpoints import newest_whole, read_seal
-from tests.tasks.training.test_trainer import At, assert_same, make, weights
+from tasks.training.checkpoints import newest_complete, read_manifest
+from tests.helpers.trainers import At, assert_same, make, weights
 
 #: Eight rows in batches of two: four steps an epoch, two epochs; each with dropout, evaluated and saved once an epoch.
 RUN = {
@@ -50,7 +51,7 @@ def run_on(folder: str, out: Path, **settings):
         torch.manual_seed(len(saved))  # what the random state was before the checkpoint is loaded must not matter
         trainer = make(folder, out, **RUN, **settings)
         trainer.add_callback(At(saved[-1] if saved else 0, terminate, "on_step_begin"))
-        checkpoint, _ = newest_whole(out)
+        checkpoint, _ = newest_complete(out)
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except Interrupted as stop:
@@ -60,20 +61,34 @@ def run_on(folder: str, out: Path, **settings):
             return trainer, saved
 
 
-def figures(log_history: list[dict]) -> list[dict]:
-    """The log without what a clock measured."""
-    clock = ("runtime", "per_second")
-    return [{name: value for name, value in entry.items() if not name.endswith(clock)} for entry in log_history]
+def evaluations(log_history: list[dict]) -> list[dict]:
+    """What was measured at each evaluation, without what a clock measured."""
+    clock = ("runtime", "per_second", "preparation_time")
+    entries = [entry for entry in log_history if "eval_loss" in entry]
+    return [{name: value for name, value in entry.items() if not name.endswith(clock)} for entry in entries]
+
+
+def losses(log_history: list[dict], until: list[int]) -> list[float]:
+    """The mean loss of all steps up to each of ``until``, at which there has to be a line."""
+    lines = [(0, 0.0), *((entry["step"], entry["loss"]) for entry in log_history if "loss" in entry)]
+    sums = itertools.accumulate((step - before) * loss for (before, _), (step, loss) in itertools.pairwise(lines))
+    total = dict(zip((step for step, _ in lines[1:]), sums))
+    return [total[step] / step for step in until]
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_stopped_in_every_step_the_weights_and_the_log_are_the_same(kogpt2_folder, tmp_path, order):
+def test_stopped_in_every_step_the_weights_and_the_losses_are_the_same(kogpt2_folder, tmp_path, order):
     whole = make(kogpt2_folder, tmp_path / "whole", **RUN, **ORDERS[order])
     whole.train()
     stopped, saved = run_on(kogpt2_folder, tmp_path / "stopped", **ORDERS[order])
     assert saved == list(range(1, whole.state.global_step + 1))
     assert_same(weights(stopped.model), weights(whole.model))
-    assert figures(stopped.state.log_history) == figures(whole.state.log_history)
+    log, expected = stopped.state.log_history, whole.state.log_history
+    assert evaluations(log) == evaluations(expected)
+    # A checkpoint adds a line, so that the loss of no step is lost between two parts of a run.
+    steps = [entry["step"] for entry in expected if "loss" in entry]
+    assert losses(log, steps) == pytest.approx(losses(expected, steps), abs=1e-6)
+    assert log[-1]["train_loss"] == pytest.approx(expected[-1]["train_loss"], abs=1e-6)
     assert stopped.state.best_metric == whole.state.best_metric
     assert stopped.state.best_model_checkpoint.endswith(Path(whole.state.best_model_checkpoint).name)
 
@@ -109,7 +124,7 @@ def test_early_stopping_remembers_how_long_it_has_waited(kogpt2_folder, tmp_path
         trainer.train()
     for _ in range(2):  # the second time from the very checkpoint that training ended at: no step more
         trainer = worse(tmp_path / "stopped")
-        trainer.train(resume_from_checkpoint=str(newest_whole(tmp_path / "stopped")[0]))
+        trainer.train(resume_from_checkpoint=str(newest_complete(tmp_path / "stopped")[0]))
         assert trainer.state.global_step == 16
         assert_same(weights(trainer.model), weights(whole.model))
 
@@ -162,7 +177,7 @@ def test_a_clock_that_is_set_back_changes_nothing(kogpt2_folder, tmp_path, monke
     assert 0 < metrics["train_runtime"] < 600
     best = Path(trainer.state.best_model_checkpoint).name
     assert {path.name for path in tmp_path.glob("checkpoint-*")} >= {"checkpoint-8", best}
-    assert newest_whole(tmp_path)[0].name == "checkpoint-8"
+    assert newest_complete(tmp_path)[0].name == "checkpoint-8"
     assert len(list(tmp_path.glob("checkpoint-*"))) == 2
 
 
@@ -195,10 +210,10 @@ def test_sigterm_has_an_exit_code_of_its_own_and_is_given_back(kogpt2_folder, tm
     with pytest.raises(Interrupted) as caught:
         trainer.train()
     assert caught.value.exit_code == 143
-    assert str(caught.value).startswith(f"ended by SIGTERM at step 2; its state is in {tmp_path}/checkpoint-2; go on with:")
+    assert str(caught.value).startswith(f"ended by SIGTERM at step 2; its state is in {tmp_path}/checkpoint-2; resume with:")
     assert capsys.readouterr().err.count("stopping after this step, to save it\n") == 1
     assert signal.getsignal(signal.SIGTERM) is before
-    assert read_seal(tmp_path / "checkpoint-2")["step"] == 2
+    assert read_manifest(tmp_path / "checkpoint-2")["step"] == 2
 
 
 def test_ctrl_c_that_torchrun_hands_on_is_no_second_one(kogpt2_folder, tmp_path, monkeypatch):
@@ -223,7 +238,7 @@ def test_a_signal_after_the_last_step_is_not_swallowed(kogpt2_folder, tmp_path):
 # A disk that refuses
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json", "sums.json", "complete.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json", "complete.json"])
 def test_a_full_disk_while_saving_keeps_the_checkpoint_before(kogpt2_folder, tmp_path, monkeypatch, name):
     settings = RUN | {"save_strategy": "steps", "save_steps": 1, "eval_strategy": "no", "save_total_limit": 1}
     trainer = make(kogpt2_folder, tmp_path, **settings)
@@ -247,6 +262,6 @@ def test_a_full_disk_while_saving_keeps_the_checkpoint_before(kogpt2_folder, tmp
         trainer.train()
     monkeypatch.undo()
     assert str(caught.value).startswith(f"{tmp_path}/checkpoint-2 could not be written ({tmp_path}/checkpoint-2/{name}: No ")
-    assert f"make room, and the same command goes on from {tmp_path}/checkpoint-1, which is whole" in str(caught.value)
+    assert f"make room, and the same command resumes from {tmp_path}/checkpoint-1, which is complete" in str(caught.value)
     assert not (tmp_path / "checkpoint-2").exists()
-    assert newest_whole(tmp_path)[0] == tmp_path / "checkpoint-1"
+    assert newest_complete(tmp_path)[0] == tmp_path / "checkpoint-1"

@@ -6,8 +6,6 @@ import json
 import math
 import os
 import signal
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,33 +13,10 @@ from datasets import Dataset
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
-from tasks import get_task
-from tasks.arguments.training import TrainingArguments
 from tasks.errors import Interrupted, UserError
-from tasks.model.loading import load_config, load_model
-from tasks.model.tokenizer import add_separators, load_tokenizer
-from tasks.preparing.encoding import IGNORE, Encoder
+from tasks.preparing.encoding import IGNORE
 from tasks.run_folder import RunConfig
-from tasks.training.collator import CompletionCollator
-from tasks.training.trainer import CompletionTrainer
-from tests.conftest import model_args
-
-TASK = get_task("summarize")
-
-# Of very different lengths, so that a mean of means is not the mean.
-SUMMARIES = [
-    "참",
-    "비가 온다.",
-    "서울은 대한민국의 수도이다. 부산은 바다에 접한 도시이다.",
-    "책",
-    "과일을",
-    "도서관에서 책을",
-    "시청은 다음 달부터 주말에도 도서관을 연다고 밝혔다.",
-    "날씨가 맑다.",
-]
-ROWS = [
-    {"id": str(i), "document": "민준이는 책을 빌렸다." + " 누가" * (i % 3), "summary": s} for i, s in enumerate(SUMMARIES)
-]
+from tests.helpers.trainers import At, assert_same, head, make, seen_rows, weights
 
 
 @pytest.fixture(autouse=True)
@@ -50,57 +25,6 @@ def _sigint_as_it_was():
     before = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, before)
-
-
-def make(folder: str, output_dir: Path, score_task=None, dropout: float = 0.0, **overrides) -> CompletionTrainer:
-    arguments = model_args(folder)
-    tokenizer, appended = add_separators(load_tokenizer(arguments, load_config(arguments)), TASK.separators)
-    encoder = Encoder(tokenizer, 128, 16)
-    model = load_model(arguments, tokenizer, appended)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = dropout
-    settings = {
-        "output_dir": str(output_dir), "per_device_train_batch_size": 2, "per_device_eval_batch_size": 2, "max_steps": 4,
-        "learning_rate": 1e-2, "eval_strategy": "no", "save_strategy": "no", "report_to": "none", "use_cpu": True,
-        "disable_tqdm": True, "logging_strategy": "no", "tokens_per_batch": 0,
-    }  # fmt: skip
-    rows = Dataset.from_list(encoder.training_rows([TASK.format(row) for row in ROWS]))
-    config = RunConfig(
-        TASK.name, 1, folder, "document <summarize> summary <eos>",
-        {str(s): encoder.separator_id(s) for s in TASK.separators}, {}, 128, 16,
-    )  # fmt: skip
-    return CompletionTrainer(
-        model=model, args=TrainingArguments(**(settings | overrides)), train_dataset=rows, eval_dataset=rows,
-        data_collator=CompletionCollator(tokenizer), processing_class=tokenizer, run_config=config,
-        evaluator=SimpleNamespace(score=score_task or dict),
-    )  # fmt: skip
-
-
-def weights(model) -> dict[str, torch.Tensor]:
-    return {name: weight.detach().clone() for name, weight in model.named_parameters()}
-
-
-def head(model) -> torch.Tensor:
-    return model.get_output_embeddings().weight.detach().clone()
-
-
-def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = 0.0) -> None:
-    assert found.keys() == expected.keys()
-    for name, weight in expected.items():
-        difference = (found[name] - weight).abs().max().item()
-        assert difference <= tolerance, f"{name} is off by {difference}"
-
-
-class At(TrainerCallback):
-    """Do something at the beginning or the end of one step."""
-
-    def __init__(self, step: int, action, event: str = "on_step_end") -> None:
-        def call(args, state, control, **kwargs):
-            if state.global_step == step:
-                action()
-
-        setattr(self, event, call)
 
 
 # Loss
@@ -313,7 +237,7 @@ def test_ctrl_c_saves_after_the_step_and_says_how_to_go_on(kogpt2_folder, tmp_pa
     with pytest.raises(Interrupted) as caught:
         trainer.train()
     assert str(caught.value) == (
-        f"interrupted at step 2; its state is in {tmp_path}/run/checkpoint-2; go on with: python scripts/run_summarize.py "
+        f"interrupted at step 2; its state is in {tmp_path}/run/checkpoint-2; resume with: python scripts/run_summarize.py "
         "--output_dir 'my runs' --resume_from_checkpoint last"
     )
     assert "stopping after this step" in capsys.readouterr().err
@@ -353,20 +277,6 @@ def test_ctrl_c_is_given_back_after_training(kogpt2_folder, tmp_path):
 
 
 # Batches by tokens
-
-
-def seen_rows(trainer: CompletionTrainer) -> list[list[tuple[int, ...]]]:
-    """The rows of every step that follows, as their ids without padding."""
-    steps: list[list[tuple[int, ...]]] = []
-    plain = trainer.training_step
-
-    def step(model, inputs, *rest):
-        rows = zip(inputs["input_ids"].tolist(), inputs["attention_mask"].tolist())
-        steps.append([tuple(token for token, real in zip(ids, mask) if real) for ids, mask in rows])
-        return plain(model, inputs, *rest)
-
-    trainer.training_step = step
-    return steps
 
 
 def test_batches_by_tokens_see_every_row_once_an_epoch(kogpt2_folder, tmp_path):
