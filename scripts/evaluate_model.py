@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tasks import TASKS
+from tasks.arguments.checks import at_least
 from tasks.arguments.command_line import parse_dataclasses
 from tasks.arguments.data import DataArguments
 from tasks.arguments.generation import GenerationArguments
@@ -35,8 +36,7 @@ class EvaluateArguments:
 
     def __post_init__(self) -> None:
         """Raises UserError on a batch of nothing."""
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UserError(f"--batch_size is {self.batch_size}; it must be 1 or more")
+        at_least(self, 1, "batch_size")
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     # Slow to import, so --help and mistakes in the flags are answered first.
     from tasks.inference.loading import load_predictor
     from tasks.inference.measuring import format_results, measure
-    from tasks.preparing.examples import load_examples
+    from tasks.preparing.splits import load_examples
     from tasks.run_folder import RESULTS_FILE, TASK_FILE, make_writable, write_json
 
     predictor = load_predictor(

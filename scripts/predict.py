@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from tasks.arguments.checks import at_least
 from tasks.arguments.command_line import parse_dataclasses
 from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
@@ -45,10 +46,7 @@ class PredictArguments:
         """Raises UserError on flags that do not go together, and where several processes would read one standard input."""
         if self.prompt is None and self.input_file is None and world_size() > 1:
             raise UserError("several processes cannot share standard input; give --input_file")
-        for name in ("num_return_sequences", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name} is {value}; it must be 1 or more")
+        at_least(self, 1, "num_return_sequences", "batch_size")
         if self.prompt is not None and self.input_file:
             raise UserError("--prompt and --input_file cannot go together; leave one out")
         if self.output_file and (Path(self.output_file).is_dir() or not Path(self.output_file).parent.is_dir()):

@@ -43,7 +43,7 @@ def main() -> None:
     )  # the loss on the whole text; a text that is too long becomes several sequences
     model = open_model(task, args.model, encoder)  # with --lora_r under an adapter
 
-    recorder = RunRecorder(task, args, encoder)  # for the model card
+    recorder = RunRecorder(task, args, encoder, data.source)  # for the model card
     trainer = CompletionTrainer(
         model=model,
         args=args.training,

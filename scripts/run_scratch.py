@@ -11,7 +11,8 @@ handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 
 from tasks import get_task
 from tasks.arguments.command_line import parse_arguments
-from tasks.arguments.scratch import ScratchArguments, ScratchTrainingArguments
+from tasks.arguments.model import ScratchArguments
+from tasks.arguments.training import ScratchTrainingArguments
 
 
 def main() -> None:
@@ -44,7 +45,7 @@ def main() -> None:
     )  # the loss on the whole text; a text that is too long becomes several sequences
     model = new_model(args.model, encoder)  # an empty GPT-2
 
-    recorder = RunRecorder(task, args, encoder)  # for the model card
+    recorder = RunRecorder(task, args, encoder, data.source)  # for the model card
     trainer = CompletionTrainer(
         model=model,
         args=args.training,

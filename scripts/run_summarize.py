@@ -41,7 +41,7 @@ def main() -> None:
     datasets, examples = data.encode(encoder)  # the loss on summary and eos alone
     model = open_model(task, args.model, encoder)  # with --lora_r under an adapter
 
-    recorder = RunRecorder(task, args, encoder)  # for the model card
+    recorder = RunRecorder(task, args, encoder, data.source)  # for the model card
     trainer = CompletionTrainer(
         model=model,
         args=args.training,

@@ -14,6 +14,7 @@ from tasks.summarize import Summarize
 
 distributed.silence_all_but_first()  # here, before any library is imported that reads its switches then
 progress.quiet_bars()
+progress.set_up_logging()
 
 #: A new task comes last: their order is that of the separators in a tokenizer from scratch.
 OTHERS = (Generate(), Summarize(), NLI(), QA())

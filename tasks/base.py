@@ -41,6 +41,8 @@ class Example:
 
     ``references`` are the right answers for the metric: texts, or the name of a label. ``completion`` is None where a row is
     only to be predicted. One that is ``divisible`` becomes several sequences where it is too long for one.
+
+    ``prompt_ids`` are the token ids of the prompt, one list a window, where the run's Encoder has made them already.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Example:
     completion: str | None = None
     references: tuple[str, ...] = ()
     divisible: bool = False
+    prompt_ids: list[list[int]] | None = field(default=None, compare=False)
 
     @property
     def prompt_text(self) -> str:

@@ -1,13 +1,19 @@
-"""How far a long job is: a bar on a terminal, a line every half minute anywhere else (a file, CI, a scheduler's log)."""
+"""What a run says while it works: notices, and how far a long job is.
+
+Progress is a bar on a terminal, and a line every half minute anywhere else (a file, CI, a scheduler's log).
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 from typing import Any
 
 from tasks.distributed import is_first
+
+logger = logging.getLogger(__name__)
 
 #: Seconds between two lines where no bar is drawn.
 INTERVAL = 30.0
@@ -21,6 +27,25 @@ def quiet_bars() -> None:
     os.environ.setdefault("TQDM_DELAY", DELAY)
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+class Notices(logging.Handler):
+    """Writes bare messages to whatever ``sys.stderr`` is at the time, clear of any bar, in the first process only."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As ``logging`` asks of a handler."""
+        if is_first():
+            from tqdm import tqdm
+
+            tqdm.write(self.format(record), file=sys.stderr)
+
+
+def set_up_logging() -> None:
+    """Show what the loggers of this package say from INFO on; ``parse_arguments`` applies ``--log_level``."""
+    package = logging.getLogger("tasks")
+    package.setLevel(logging.INFO)
+    package.addHandler(Notices())
+    package.propagate = False  # a library that configures the root logger would print everything a second time
 
 
 class Lines:
@@ -43,7 +68,7 @@ class Lines:
         self._printed = now
         left = (now - self._started) / max(1, self.n - self._initial) * (self.total - self.n)
         place = f"{self.description}: {self.n:,} of {self.total:,} {self.unit}s"
-        print(f"{place}, about {tqdm.format_interval(left)} left", file=sys.stderr, flush=True)
+        logger.info("%s, about %s left", place, tqdm.format_interval(left))
 
     def close(self) -> None:
         """Nothing is left open."""

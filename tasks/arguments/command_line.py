@@ -1,4 +1,4 @@
-"""Reading a command line into dataclasses: --config files, errors in one line, no abbreviations."""
+"""Parse a command line into dataclasses: --config files, errors in one line, no abbreviated flags."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import contextlib
 import dataclasses
 import difflib
 import json
+import logging
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,19 +20,18 @@ from transformers import HfArgumentParser
 from tasks import distributed
 from tasks.arguments.data import DataArguments
 from tasks.arguments.generation import GenerationArguments
-from tasks.arguments.model import FineTuningArguments
+from tasks.arguments.model import FineTuningArguments, ScratchArguments
 from tasks.arguments.publishing import PublishArguments
-from tasks.arguments.scratch import ScratchArguments
 from tasks.arguments.training import TrainingArguments
 from tasks.base import Task, unusable_character
 from tasks.errors import UserError
 
-#: Bytes of a --config file: ten times what all flags there are would take.
+#: Largest --config file in bytes: ten times what all flags together would take.
 CONFIG_LIMIT = 1 << 16
 
 
 class _Parser(HfArgumentParser):
-    """HfArgumentParser whose errors are UserErrors, and which never takes an abbreviation for a flag."""
+    """HfArgumentParser that raises UserError instead of printing its usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see --help")
@@ -43,9 +44,9 @@ def parse_dataclasses(
     positional: str | None = None,
     required: bool = True,
 ) -> tuple[Any, ...]:
-    """Read the command line into one object of each dataclass, and the value of ``positional`` last, where one is named.
+    """Parse the command line into one object per dataclass, followed by the value of ``positional`` if one is named.
 
-    Without ``required`` the positional may be missing, and is None then.
+    A positional that is not ``required`` is None when missing.
 
     Raises:
         UserError: as ``parse_arguments``.
@@ -61,7 +62,7 @@ def parse_dataclasses(
         *parsed, rest, unknown = parser.parse_args_into_dataclasses(
             _with_config(argv), return_remaining_strings=True, look_for_args_file=False
         )
-    except (ValueError, ImportError, RuntimeError) as error:  # TrainingArguments checks combinations of flags
+    except (ValueError, ImportError, RuntimeError) as error:  # from the __post_init__ of TrainingArguments
         raise UserError(" ".join(str(error).split())) from None
     if unknown:
         known = [flag for action in parser._actions for flag in action.option_strings]
@@ -72,11 +73,12 @@ def parse_dataclasses(
 
 
 def _with_config(argv: list[str]) -> list[str]:
-    """``argv`` with the arguments of its ``--config`` file in front, where those of the command line override them."""
-    places = [i for i, argument in enumerate(argv) if argument == "--config" or argument.startswith("--config=")]
+    """Put the arguments of the ``--config`` files before those of ``argv``, which override them."""
     arguments: list[str] = []
-    for i in places:
-        value = argv[i].partition("=")[2] or (argv[i + 1] if i + 1 < len(argv) else "")
+    for i, argument in enumerate(argv):
+        if argument != "--config" and not argument.startswith("--config="):
+            continue
+        value = argument.partition("=")[2] or "".join(argv[i + 1 : i + 2])
         path = Path(value)
         if not path.is_file():
             raise UserError(f"--config {value}: no such file")
@@ -92,7 +94,7 @@ def _with_config(argv: list[str]) -> list[str]:
 
 
 def _text_of(content: bytes) -> str:
-    """UTF-8, or CP949 where a Korean Windows wrote the file. Raises ValueError where it is neither."""
+    """Decode UTF-8, or the CP949 of Korean Windows. Raises ValueError if it is neither."""
     for encoding in ("utf-8-sig", "cp949"):
         with contextlib.suppress(UnicodeDecodeError):
             return content.decode(encoding)
@@ -100,16 +102,16 @@ def _text_of(content: bytes) -> str:
 
 
 def _arguments_of(path: Path, text: str) -> list[str]:
-    """The command line that the ``text`` of a config file stands for. Raises ValueError where it stands for none."""
-    if path.suffix in (".yaml", ".yml", ".json"):
-        try:
-            arguments = _flags(json.loads(text, object_pairs_hook=_once) if path.suffix == ".json" else _load_yaml(text))
-        except RecursionError:
-            raise ValueError("nested too deeply; it must hold `name: value` lines") from None
-    else:
-        import shlex
-
-        arguments = shlex.split(text, comments=True)
+    """The arguments in the ``text`` of a config file. Raises ValueError where it is broken or unusable."""
+    try:
+        if path.suffix == ".json":
+            arguments = _flags(json.loads(text, object_pairs_hook=_once))
+        elif path.suffix in (".yaml", ".yml"):
+            arguments = _flags(_load_yaml(text))
+        else:
+            arguments = shlex.split(text, comments=True)
+    except RecursionError:
+        raise ValueError("nested too deeply; it must hold `name: value` lines") from None
     for argument in arguments:
         found = unusable_character(argument)
         if found:
@@ -118,7 +120,7 @@ def _arguments_of(path: Path, text: str) -> list[str]:
 
 
 def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """The mapping of ``pairs``. Raises ValueError on a name that is there twice, of which parsers silently take the last."""
+    """``dict(pairs)``. Raises ValueError on a duplicate name, of which parsers silently keep the last value."""
     found: dict[Any, Any] = {}
     for name, value in pairs:
         if name in found:
@@ -128,7 +130,7 @@ def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 def _load_yaml(text: str) -> Any:
-    """The value of a YAML text without aliases, of which a few lines can stand for gigabytes."""
+    """Parse YAML, refusing aliases: a few lines of them can expand to gigabytes."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -150,7 +152,7 @@ def _load_yaml(text: str) -> Any:
 
 
 def _flags(settings: Any) -> list[str]:
-    """The command line of a mapping."""
+    """The command-line arguments that a mapping of names to values stands for."""
     if not isinstance(settings, dict):
         raise ValueError("it must hold `name: value` lines")
     flags: list[str] = []
@@ -162,7 +164,7 @@ def _flags(settings: Any) -> list[str]:
     return flags
 
 
-#: Arguments that two starts of one run may differ in: where and how it is watched and published, and where it goes on.
+#: Arguments that may change when a run is resumed: where it is written, how it is monitored and published.
 FREE = (
     "output_dir", "resume_from_checkpoint", "run_name", "project", "trackio", "hub_", "push_to_hub", "report_to",
     "log_level", "log_on", "disable_tqdm", "local_rank", "ddp_timeout", "preprocessing_num_workers", "overwrite_cache",
@@ -170,10 +172,7 @@ FREE = (
 
 
 def settings_of(*arguments: Any) -> dict[str, Any]:
-    """The arguments that decide what is learned, as plain values, and the number of processes.
-
-    Two starts with the same settings are the same run. Called before anything is loaded, which fills some of them in.
-    """
+    """The arguments that determine the result of training, as JSON values, and the number of processes."""
     settings: dict[str, Any] = {"processes": distributed.world_size()}
     for group in arguments:
         for each in dataclasses.fields(group):
@@ -184,10 +183,10 @@ def settings_of(*arguments: Any) -> dict[str, Any]:
 
 @dataclass
 class RunArguments:
-    """All that a run was told, one object for each group of flags.
+    """A run's command line, one object per group of flags.
 
-    ``settings`` are the arguments that decide what is learned, as plain values: two starts with the same ones are the same
-    run. They are taken before anything is loaded, which fills some arguments in.
+    ``settings`` determine the result of training: a run is resumed only with the same ones. They are recorded here because
+    loading the model or the data fills in some arguments.
     """
 
     model: FineTuningArguments | ScratchArguments
@@ -209,21 +208,21 @@ def parse_arguments(
     model_type: type = FineTuningArguments,
     training_type: type = TrainingArguments,
 ) -> RunArguments:
-    """Read the command line of a run.
-
-    ``--config FILE`` (yaml, json, or a text file of flags) holds the same arguments; the command line wins.
+    """Parse the command line of a run, and the ``--config`` files (yaml, json, or flags as text) that it names.
 
     Raises:
-        UserError: an unknown flag (the nearest known one is named), a value of the wrong type, a broken config file.
+        UserError: an unknown flag (the message names the nearest one), a value of the wrong type, a damaged config file.
     """
     types = (model_type, DataArguments, GenerationArguments, training_type, PublishArguments)
     model_args, data_args, generation_args, training_args, publish_args = parse_dataclasses(types, description, argv)
+    passive = training_args.log_level == "passive"
+    logging.getLogger("tasks").setLevel(logging.INFO if passive else training_args.get_process_log_level())
     wanted = (training_args.metric_for_best_model or "loss").removeprefix("eval_")
     if wanted != "loss":
         higher = {name: metric.higher for name, metric in task.metrics.items() if metric.higher is not None}
         if wanted not in higher:
             raise UserError(f"--metric_for_best_model {wanted}: {task.name} measures loss, {', '.join(higher)}")
-        training_args.greater_is_better = higher[wanted]  # transformers takes all but a loss for better when greater
-    if training_args.output_dir in (None, "trainer_output"):  # what transformers has for "not given"
+        training_args.greater_is_better = higher[wanted]  # transformers assumes that greater is better, except for a loss
+    if training_args.output_dir in (None, "trainer_output"):  # transformers' default
         training_args.output_dir = str(Path("outputs") / f"{task.name}-{model_args.short_name}")
     return RunArguments(model_args, data_args, generation_args, training_args, publish_args)

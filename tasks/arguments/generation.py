@@ -1,15 +1,18 @@
-"""How text is written: the flags, and the settings that they complete."""
+"""Flags of decoding, and the decoding settings that follow from them, the trained model and the task."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from transformers.hf_argparser import HfArg
+
+from tasks.arguments.checks import at_least
 from tasks.base import Task
 from tasks.errors import UserError
 
-#: One beam: on short summaries and answers more beams cost their multiple in time and change little. top_k and top_p are
-#: what the field samples with. A look at samples needs dozens, not thousands.
+#: One beam: on short summaries and answers, N beams take N times as long and change little. top_k and top_p are the usual
+#: values for sampling. A few dozen samples are enough to look at.
 DECODING_DEFAULTS = {
     "num_beams": 1,
     "top_k": 50,
@@ -24,43 +27,35 @@ DECODING_DEFAULTS = {
 
 @dataclass
 class GenerationArguments:
-    """How text is written. What is not given is what the model was measured with, or the task's default."""
+    """Decoding. A flag that is not given has the value that the model was evaluated with, else the task's default."""
 
-    max_new_tokens: int | None = field(default=None, metadata={"help": "Longest completion in tokens, eos included."})
-    num_beams: int | None = field(default=None, metadata={"help": "Beam search over N beams; 1, the default, is greedy."})
-    do_sample: bool | None = field(
-        default=None, metadata={"help": "Sample instead of taking the best token.", "nargs": "?", "const": True}
+    max_new_tokens: int | None = HfArg(default=None, help="Longest completion in tokens, eos included.")
+    num_beams: int | None = HfArg(default=None, help="Beam search over N beams; 1, the default, is greedy.")
+    do_sample: bool | None = HfArg(
+        default=None, help="Sample instead of taking the best token.", metadata={"nargs": "?", "const": True}
     )
-    top_k: int | None = field(default=None, metadata={"help": "Sample from the K best tokens (50); 0 is off."})
-    top_p: float | None = field(
-        default=None, metadata={"help": "Sample from the best tokens that hold this probability (0.95)."}
+    top_k: int | None = HfArg(default=None, help="Sample from the K best tokens (50); 0 is off.")
+    top_p: float | None = HfArg(default=None, help="Sample from the best tokens that hold this probability (0.95).")
+    temperature: float | None = HfArg(default=None, help="Below 1 sharper, above 1 wilder, when sampling.")
+    repetition_penalty: float | None = HfArg(
+        default=None, help="Above 1: avoid tokens written before. The prompt does not count."
     )
-    temperature: float | None = field(default=None, metadata={"help": "Below 1 sharper, above 1 wilder, when sampling."})
-    repetition_penalty: float | None = field(
-        default=None, metadata={"help": "Above 1: avoid tokens written before. The prompt does not count."}
+    no_repeat_ngram_size: int | None = HfArg(
+        default=None, help="Never write N tokens in a row twice; 0 is off. The prompt does not count."
     )
-    no_repeat_ngram_size: int | None = field(
-        default=None, metadata={"help": "Never write N tokens in a row twice; 0 is off. The prompt does not count."}
-    )
-    extractive: bool | None = field(
+    extractive: bool | None = HfArg(
         default=None,
-        metadata={
-            "help": "qa: answers that stand in the context; measured beside free ones as free_f1, free_exact_match.",
-            "nargs": "?",
-            "const": True,
-        },
+        help="qa: answers that stand in the context; measured beside free ones as free_f1, free_exact_match.",
+        metadata={"nargs": "?", "const": True},
     )
-    num_samples: int | None = field(
-        default=None, metadata={"help": "generate, scratch: validation rows that are continued by a sample (64)."}
+    num_samples: int | None = HfArg(
+        default=None, help="generate, scratch: validation rows that are continued by a sample (64)."
     )
 
     def __post_init__(self) -> None:
-        """Raises UserError on values that no decoder takes."""
-        lowest = {"max_new_tokens": 1, "num_beams": 1, "top_k": 0, "no_repeat_ngram_size": 0, "num_samples": 0}
-        for name, low in lowest.items():
-            value = getattr(self, name)
-            if value is not None and value < low:
-                raise UserError(f"--{name} is {value}; it must be {low} or more")
+        """Raises UserError on values out of range."""
+        at_least(self, 1, "max_new_tokens", "num_beams")
+        at_least(self, 0, "top_k", "no_repeat_ngram_size", "num_samples")
         for name, high in {"top_p": 1.0, "temperature": float("inf"), "repetition_penalty": float("inf")}.items():
             value = getattr(self, name)
             if value is not None and not 0 < value <= high:
@@ -70,10 +65,10 @@ class GenerationArguments:
 def generation_settings(
     task: Task, arguments: GenerationArguments, measured_with: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The decoding settings: those given, else those that the model was measured with, else the task's defaults.
+    """The decoding settings: those given, else those that the model was evaluated with, else the task's defaults.
 
     Raises:
-        UserError: answers are to stand in their context, and the task has none, or the decoder cannot do that.
+        UserError: task.json holds an invalid value; ``--extractive`` does not suit the task or another setting.
     """
     given = {name: value for name, value in vars(arguments).items() if value is not None}
     defaults = DECODING_DEFAULTS | {"max_new_tokens": task.max_new_tokens, "do_sample": task.do_sample}
@@ -82,7 +77,7 @@ def generation_settings(
         kinds = (float, int) if isinstance(defaults[name], float) else (type(defaults[name]),)
         if type(value) not in kinds:
             raise UserError(f"task.json: the decoding setting {name} is {value!r:.40}; train again, or mend the file")
-    type(arguments)(**measured)  # sees whether a decoder takes these values
+    type(arguments)(**measured)  # checks that they are in range
     settings = defaults | measured | given
     if settings["extractive"] and not task.extractive:
         raise UserError(f"--extractive: {task.name} does not take its answers from a text; leave it out")

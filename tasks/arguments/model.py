@@ -1,23 +1,24 @@
-"""Which model, how it is loaded, and whether all of it is trained or an adapter."""
+"""Flags of the model: which one, how it is loaded, whether all of it or an adapter is trained, or a new one's size."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from transformers.hf_argparser import HfArg
 
+from tasks.arguments.checks import at_least, dropout_rate
 from tasks.errors import UserError
 
-#: PEFT's word for every linear layer but the head.
+#: PEFT's name for every linear layer except the head.
 ALL_LINEAR = "all-linear"
 
 
 def check_four_bit() -> None:
-    """Raises UserError where bitsandbytes is missing or too old, or has nothing for this machine."""
+    """Raises UserError if bitsandbytes is missing, too old, or does not support this machine."""
     import torch
     from transformers.utils.import_utils import BITSANDBYTES_MIN_VERSION, is_bitsandbytes_available
 
@@ -34,73 +35,61 @@ def check_four_bit() -> None:
 class ModelArguments:
     """Which model, and how it is loaded."""
 
-    # KoGPT2: the home model of these scripts.
     model: str = HfArg(
         default="skt/kogpt2-base-v2",
         aliases=["--model_name_or_path"],
         help="Hub id or folder of a causal language model.",
     )
-    model_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the model on the Hub."})
-    # Weights saved in half precision cannot be trained as they are: small updates are rounded away. --bf16 and --fp16
-    # compute in half precision while the weights stay in float32.
-    dtype: Literal["float32", "bfloat16", "float16"] = field(
-        default="float32", metadata={"help": "Type of the weights; use --bf16 for fast mixed precision."}
+    model_revision: str | None = HfArg(default=None, help="Branch, tag or commit of the model on the Hub.")
+    # Half-precision weights cannot be trained as they are: small updates are rounded away. --bf16 and --fp16 compute in half
+    # precision and keep the weights in float32.
+    dtype: Literal["float32", "bfloat16", "float16"] = HfArg(
+        default="float32", help="Type of the weights; use --bf16 for fast mixed precision."
     )
-    attn_implementation: str | None = field(
-        default=None,
-        metadata={"help": "eager, sdpa or flash_attention_2; transformers chooses by default (see --eager_on_cpu)."},
+    attn_implementation: str | None = HfArg(
+        default=None, help="eager, sdpa or flash_attention_2; transformers chooses by default (see --eager_on_cpu)."
     )
-    dropout: float | None = field(
-        default=None, metadata={"help": "Dropout while training; what the model's config says by default."}
-    )
-    trust_remote_code: bool = field(
-        default=False, metadata={"help": "Run the Python code that the model's repository ships."}
-    )
-    load_in_4bit: bool = field(
-        default=False, metadata={"help": "Keep the linear layers in 4 bits (NF4); to train, with --lora_r (QLoRA)."}
+    dropout: float | None = HfArg(default=None, help="Dropout while training; what the model's config says by default.")
+    trust_remote_code: bool = HfArg(default=False, help="Run the Python code that the model's repository ships.")
+    load_in_4bit: bool = HfArg(
+        default=False, help="Keep the linear layers in 4 bits (NF4); to train, with --lora_r (QLoRA)."
     )
 
     def __post_init__(self) -> None:
-        """Raises UserError on a dropout that is no probability, and on 4 bits where there is no engine for them."""
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise UserError(f"--dropout is {self.dropout}; it must be from 0 to below 1")
+        """Raises UserError on a dropout out of range, and on 4 bits if bitsandbytes cannot be used."""
+        dropout_rate(self, "dropout")
         if self.load_in_4bit:
             check_four_bit()
 
     @property
     def base_model(self) -> str:
-        """What a run says that its model was made from."""
+        """The base model as reports and cards name it."""
         return self.model
 
     @property
     def short_name(self) -> str:
-        """The model's part of a folder's name."""
+        """The model in the name of an output folder."""
         return Path(self.model).name
 
 
 @dataclass
 class FineTuningArguments(ModelArguments):
-    """Which model, how it is loaded, and whether all of it is trained or an adapter (LoRA, Hu et al. 2021)."""
+    """The model to fine-tune, either all of its weights or a LoRA adapter (Hu et al. 2021)."""
 
-    lora_r: int | None = field(
-        default=None,
-        metadata={"help": "Train a LoRA adapter of rank N (8 or 16) instead of all weights; with --learning_rate 2e-4."},
+    lora_r: int | None = HfArg(
+        default=None, help="Train a LoRA adapter of rank N (8 or 16) instead of all weights; with --learning_rate 2e-4."
     )
-    # What an update counts is alpha / r: a fixed share keeps the learning rate right when r is changed. 2 is what TRL and
-    # alpaca-lora have.
-    lora_alpha: int | None = field(default=None, metadata={"help": "Scale of the adapter, divided by r; 2 * r."})
-    lora_dropout: float = field(default=0.05, metadata={"help": "Dropout in front of the adapter's layers."})
-    # QLoRA (Dettmers et al. 2023, section 4): adapters on all linear layers are what it takes to match full fine-tuning.
-    lora_target_modules: str = field(
-        default=ALL_LINEAR,
-        metadata={"help": "Names of the layers that get an adapter, with commas: c_attn or q_proj,v_proj; all-linear."},
+    # Updates are scaled by alpha / r: with a fixed ratio the learning rate stays right for any r. TRL and alpaca-lora use 2.
+    lora_alpha: int | None = HfArg(default=None, help="Scale of the adapter, divided by r; 2 * r.")
+    lora_dropout: float = HfArg(default=0.05, help="Dropout in front of the adapter's layers.")
+    # QLoRA (Dettmers et al. 2023, section 4): only adapters on all linear layers match full fine-tuning.
+    lora_target_modules: str = HfArg(
+        default=ALL_LINEAR, help="Names of the layers that get an adapter, with commas: c_attn or q_proj,v_proj; all-linear."
     )
-    merge_adapter: bool = field(
-        default=False, metadata={"help": "Leave a whole model with the adapter added into its weights."}
-    )
+    merge_adapter: bool = HfArg(default=False, help="Leave a whole model with the adapter added into its weights.")
 
     def __post_init__(self) -> None:
-        """Fill in alpha. Raises UserError on flags that do not go together, and where PEFT is not installed."""
+        """Set the default alpha. Raises UserError on flags that conflict, or if PEFT is not installed."""
         super().__post_init__()
         if self.lora_r is None:
             if self.load_in_4bit:
@@ -111,12 +100,8 @@ class FineTuningArguments(ModelArguments):
             if given:
                 raise UserError(f"--{given} belongs to an adapter; give its rank too: --lora_r 8")
             return
-        for name in ("lora_r", "lora_alpha"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"--{name} is {value}; it must be 1 or more")
-        if not 0 <= self.lora_dropout < 1:
-            raise UserError(f"--lora_dropout is {self.lora_dropout}; it must be from 0 to below 1")
+        at_least(self, 1, "lora_r", "lora_alpha")
+        dropout_rate(self, "lora_dropout")
         if not all(name.strip() for name in self.lora_target_modules.split(",")):
             raise UserError(f"--lora_target_modules {self.lora_target_modules!r}: an empty name; write q_proj,v_proj")
         if self.merge_adapter and self.load_in_4bit:
@@ -128,3 +113,31 @@ class FineTuningArguments(ModelArguments):
             raise UserError("--lora_r needs PEFT; install it with: pip install -e '.[lora]'")
         if self.lora_alpha is None:
             self.lora_alpha = 2 * self.lora_r
+
+
+@dataclass
+class ScratchArguments:
+    """The sizes of a new tokenizer and a new GPT-2."""
+
+    vocab_size: int = HfArg(default=52_000, help="Tokens of the tokenizer; a small corpus gives fewer.")
+    model_size: Literal["mini", "small", "medium", "large", "xl"] = HfArg(
+        default="small", help="GPT-2's published sizes (124 M, 355 M, 774 M, 1.5 B), or a mini for two cores."
+    )
+    n_positions: int = HfArg(default=1024, help="Longest sequence that the model can read, in tokens.")
+    # GPT-2's own. Many epochs over a corpus need dropout; a small model that has to learn to copy is better without.
+    dropout: float = HfArg(default=0.1, help="Dropout of the new model; its fine-tunes inherit it.")
+
+    def __post_init__(self) -> None:
+        """Raises UserError on sizes out of range."""
+        at_least(self, 16, "n_positions")
+        dropout_rate(self, "dropout")
+
+    @property
+    def base_model(self) -> str:
+        """The base model as reports and cards name it."""
+        return f"GPT-2 {self.model_size} from scratch"
+
+    @property
+    def short_name(self) -> str:
+        """The model in the name of an output folder."""
+        return self.model_size

@@ -1,11 +1,14 @@
-"""What a model card says, and who may see the model on the Hub."""
+"""Flags of the model card and of publishing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from transformers.hf_argparser import HfArg
+
+from tasks.arguments.checks import at_least
 from tasks.errors import UserError
 
 
@@ -13,44 +16,30 @@ from tasks.errors import UserError
 class PublishArguments:
     """The model card that every run gets, and who may see the model on the Hub."""
 
-    card_language: Literal["en", "ko"] | None = field(default=None, metadata={"help": "Language of the model card; en."})
-    card_template: str | None = field(
-        default=None, metadata={"help": "Your own template of the card; model_cards/en.md shows what it can use."}
+    card_language: Literal["en", "ko"] | None = HfArg(default=None, help="Language of the model card; en.")
+    card_template: str | None = HfArg(
+        default=None, help="Your own template of the card; model_cards/en.md shows what it can use."
     )
-    # The rows are the user's data: a card is no place for them unless asked for.
-    card_examples: int | None = field(
-        default=None, metadata={"help": "Show the first N validation rows and what the model made of them; 0."}
+    # The rows are the user's data, so a card shows none by default.
+    card_examples: int | None = HfArg(
+        default=None, help="Show the first N validation rows and what the model made of them; 0."
     )
-    license: str | None = field(
-        default=None, metadata={"help": "Hub id of the model's licence; the base model's by default."}
+    license: str | None = HfArg(default=None, help="Hub id of the model's licence; the base model's by default.")
+    dataset_license: str | None = HfArg(
+        default=None, help="Hub id of the data's licence; the stricter of base and data wins."
     )
-    dataset_license: str | None = field(
-        default=None, metadata={"help": "Hub id of the data's licence; the stricter of base and data wins."}
+    allow_nd_dataset: bool = HfArg(
+        default=False, help="Publish though the data is under a no-derivatives licence; the card says so."
     )
-    allow_nd_dataset: bool = field(
-        default=False, metadata={"help": "Publish though the data is under a no-derivatives licence; the card says so."}
-    )
-    base_model: str | None = field(
-        default=None, metadata={"help": "Hub id of the base model, where --model is a local copy of it."}
-    )
-    hub_public: bool = field(default=False, metadata={"help": "Let everyone see it; private by default."})
+    base_model: str | None = HfArg(default=None, help="Hub id of the base model, where --model is a local copy of it.")
+    hub_public: bool = HfArg(default=False, help="Let everyone see it; private by default.")
 
     def __post_init__(self) -> None:
-        """Raises UserError on a template that is not there, and fewer than no examples."""
+        """Raises UserError on a missing template or a negative number of examples."""
         if self.card_template and not Path(self.card_template).is_file():
             raise UserError(f"--card_template {self.card_template}: no such file")
-        if self.card_examples is not None and self.card_examples < 0:
-            raise UserError(f"--card_examples is {self.card_examples}; it must be 0 or more")
+        at_least(self, 0, "card_examples")
 
     def choices(self) -> dict[str, Any]:
-        """What was chosen for the card and the licence, to be chosen again when the run is published later."""
-        names = (
-            "card_language",
-            "card_template",
-            "card_examples",
-            "license",
-            "dataset_license",
-            "allow_nd_dataset",
-            "base_model",
-        )
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
+        """The options given for card and licence, which a report keeps for publishing the run later."""
+        return {name: value for name, value in vars(self).items() if value and name != "hub_public"}

@@ -1,4 +1,4 @@
-"""What FSDP, DeepSpeed and half precision cannot do together, found in the flags and the environment."""
+"""Checks of what FSDP, DeepSpeed and half precision do not support, from the flags and the environment."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ FSDP_COMMAND = "accelerate launch --config_file configs/accelerate/fsdp.yaml"
 
 
 def check_engine(args: TrainingArguments) -> None:
-    """Refuse what accelerate, FSDP or DeepSpeed would do otherwise than asked, or fail at when the data is read.
+    """Refuse what accelerate, FSDP or DeepSpeed would ignore, or fail at only after the data is prepared.
 
-    Looks at the flags, and at what ``accelerate launch`` puts into the environment.
+    The options are those of the flags, and those that ``accelerate launch`` passes in environment variables.
 
     Raises:
-        UserError: a missing package or file, a process on its own, or flags that do not go together.
+        UserError: a missing package or file, FSDP in a single process, or flags that conflict.
     """
-    if args.fp16 and args.use_cpu:  # accelerate would train in float32 without a word
+    if args.fp16 and args.use_cpu:  # accelerate would silently train in float32
         raise UserError("--fp16 needs a GPU; on a CPU take --bf16, or neither of them for float32")
     if args.auto_find_batch_size and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # One process would start anew and the others wait for it in the middle of a step.
+        # A process that runs out of memory would restart alone while the others wait for it in the middle of a step.
         raise UserError("--auto_find_batch_size looks for what fits one process; find the size with one, then start several")
-    deepspeed = args.deepspeed or _launched_with("DEEPSPEED")
-    fsdp = args.fsdp or _launched_with("FSDP")
+    deepspeed = args.deepspeed or launched_with("DEEPSPEED")
+    fsdp = args.fsdp or launched_with("FSDP")
     if deepspeed and fsdp:
         raise UserError("--fsdp and --deepspeed both shard the model: leave one out")
     if deepspeed:
-        _check_file("--deepspeed", args.deepspeed)
+        _read_json("--deepspeed", args.deepspeed)
         if importlib.util.find_spec("deepspeed") is None:
             raise UserError(
                 "--deepspeed: the package deepspeed is not installed; pip install deepspeed, or shard the model without it "
@@ -50,27 +50,26 @@ def check_engine(args: TrainingArguments) -> None:
     if int(options["version"]) != 2:
         raise UserError("FSDP version 1 is not supported; set fsdp_version: 2, as configs/accelerate/fsdp.yaml does")
     if options["cpu_ram_efficient_loading"]:
-        # The other processes would have weights without values, which the separators' rows are computed from.
+        # The other processes would have weights without values, and the rows of separators are computed from them.
         raise UserError("fsdp_cpu_ram_efficient_loading is not supported; set it to false")
     if options["activation_checkpointing"]:
-        # accelerate recomputes with `preserve_rng_state=False`, so under another dropout than the one whose loss it was.
+        # accelerate recomputes with `preserve_rng_state=False`, so with other dropout masks than the forward pass.
         raise UserError("fsdp_activation_checkpointing forgets the dropout; use --gradient_checkpointing instead")
     if not args.do_train:
         raise UserError("--no_do_train: FSDP shards what is trained; leave it out to measure, each process holds the model")
 
 
-def _launched_with(engine: str) -> bool:
-    """Whether ``accelerate launch`` was told to use ``engine``."""
+def launched_with(engine: str) -> bool:
+    """Whether ``accelerate launch`` was configured to use ``engine``."""
     return os.environ.get(f"ACCELERATE_USE_{engine}", "false").lower() == "true"
 
 
-def _check_file(flag: str, value: Any) -> dict[str, Any]:
-    """What a flag that takes a JSON file, or JSON itself, holds. Raises UserError where it cannot be read."""
+def _read_json(flag: str, value: Any) -> dict[str, Any]:
+    """The value of a flag that takes JSON or a file of it. Raises UserError if it cannot be read."""
     if not isinstance(value, str):
         return value or {}
     try:
-        text = value if value.startswith("{") else Path(value).read_text("utf-8")
-        return json.loads(text)
+        return json.loads(value if value.startswith("{") else Path(value).read_text("utf-8"))
     except OSError as error:
         raise UserError(f"{flag} {value}: {error.strerror}") from None
     except ValueError as error:
@@ -78,10 +77,10 @@ def _check_file(flag: str, value: Any) -> dict[str, Any]:
 
 
 def _fsdp_options(args: TrainingArguments) -> dict[str, Any]:
-    """The options that are checked, from ``--fsdp_config`` or else from the file of ``accelerate launch``."""
+    """The FSDP options to check, from ``--fsdp_config``, else from ``accelerate launch``."""
     names = ("cpu_ram_efficient_loading", "activation_checkpointing")
     if args.fsdp:
-        given = {name.removeprefix("fsdp_"): value for name, value in _check_file("--fsdp_config", args.fsdp_config).items()}
+        given = {name.removeprefix("fsdp_"): value for name, value in _read_json("--fsdp_config", args.fsdp_config).items()}
         values = {"version": given.get("version", 2)} | {name: given.get(name, False) for name in names}
     else:
         values = {"version": os.environ.get("FSDP_VERSION", "1")}
@@ -90,11 +89,11 @@ def _fsdp_options(args: TrainingArguments) -> dict[str, Any]:
 
 
 def load_whole_models(args: TrainingArguments) -> None:
-    """Let ``from_pretrained`` load whole weights under DeepSpeed ZeRO-3, too; they are shared out when training begins.
+    """Make ``from_pretrained`` load whole weights under DeepSpeed ZeRO-3, too; they are sharded when training begins.
 
-    transformers would share them out while loading, and every matrix would look empty to what computes new rows.
+    transformers would shard them while loading, and the rows of separators could not be computed from empty matrices.
     """
-    if args.deepspeed or _launched_with("DEEPSPEED"):
+    if args.deepspeed or launched_with("DEEPSPEED"):
         from transformers.integrations import unset_hf_deepspeed_config
 
         unset_hf_deepspeed_config()

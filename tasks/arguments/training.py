@@ -1,4 +1,4 @@
-"""The command line: its dataclasses, their defaults and the reason of each default."""
+"""Flags of training: transformers' TrainingArguments with other defaults, and flags of this project."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 import torch
 from transformers import TrainingArguments as HfTrainingArguments
+from transformers.hf_argparser import HfArg
 
+from tasks.arguments.checks import at_least
 from tasks.arguments.sharding import check_engine, load_whole_models
 from tasks.distributed import processes, world_size
 from tasks.errors import UserError
@@ -14,77 +16,70 @@ from tasks.errors import UserError
 
 @dataclass
 class TrainingArguments(HfTrainingArguments):
-    """transformers' TrainingArguments with the defaults of fine-tuning KoGPT2; every flag of theirs works."""
+    """transformers' TrainingArguments with defaults for fine-tuning KoGPT2; all of its flags work."""
 
-    do_train: bool = field(default=True, metadata={"help": "Train; --no_do_train only measures."})
-    do_eval: bool = field(default=True, metadata={"help": "Measure the task's metric on the validation rows at the end."})
-    do_predict: bool = field(default=True, metadata={"help": "Write predictions.jsonl, and measure --test_file if given."})
-    learning_rate: float = field(default=3e-5, metadata={"help": "Peak learning rate of AdamW."})
-    warmup_steps: float = field(default=0.1, metadata={"help": "Steps of warm-up; below 1 a share of all steps."})
-    num_train_epochs: float = field(default=3.0, metadata={"help": "Passes over the training rows."})
-    per_device_train_batch_size: int = field(default=16, metadata={"help": "Rows a device and step."})
-    per_device_eval_batch_size: int = field(default=16, metadata={"help": "Rows a device when measuring the loss."})
-    generation_batch_size: int | None = field(
-        default=None, metadata={"help": "Rows a device when predicting; as many as memory allows by default."}
+    do_train: bool = HfArg(default=True, help="Train; --no_do_train only measures.")
+    do_eval: bool = HfArg(default=True, help="Measure the task's metric on the validation rows at the end.")
+    do_predict: bool = HfArg(default=True, help="Write predictions.jsonl, and measure --test_file if given.")
+    learning_rate: float = HfArg(default=3e-5, help="Peak learning rate of AdamW.")
+    warmup_steps: float = HfArg(default=0.1, help="Steps of warm-up; below 1 a share of all steps.")
+    num_train_epochs: float = HfArg(default=3.0, help="Passes over the training rows.")
+    per_device_train_batch_size: int = HfArg(default=16, help="Rows a device and step.")
+    per_device_eval_batch_size: int = HfArg(default=16, help="Rows a device when measuring the loss.")
+    generation_batch_size: int | None = HfArg(
+        default=None, help="Rows a device when predicting; as many as memory allows by default."
     )
-    # Measured, saved and compared once an epoch: over two or three epochs more would cost more than it tells.
-    eval_strategy: str = field(default="epoch", metadata={"help": "When to measure: no, steps, epoch."})
-    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint: no, steps, epoch, best."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best checkpoint, not the last one."})
-    metric_for_best_model: str | None = field(
-        default="loss",
-        metadata={"help": "loss, or a metric of the task (rougeL, accuracy, f1), measured at each evaluation."},
+    # Once an epoch is enough for the two or three epochs of fine-tuning.
+    eval_strategy: str = HfArg(default="epoch", help="When to measure: no, steps, epoch.")
+    save_strategy: str = HfArg(default="epoch", help="When to save a checkpoint: no, steps, epoch, best.")
+    load_best_model_at_end: bool = HfArg(default=True, help="Keep the best checkpoint, not the last one.")
+    metric_for_best_model: str | None = HfArg(
+        default="loss", help="loss, or a metric of the task (rougeL, accuracy, f1), measured at each evaluation."
     )
-    greater_is_better: bool | None = field(default=None, metadata={"help": "Set by the metric."})
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept: the best and the last."})
-    # As many steps an epoch as with batches of rows, on as many labels, with next to no padding and no batch of long rows
-    # alone: measured 1.3 to 1.5 times as fast, see docs/benchmark.md.
-    tokens_per_batch: int | None = field(
+    greater_is_better: bool | None = HfArg(default=None, help="Set by the metric.")
+    save_total_limit: int | None = HfArg(default=2, help="Checkpoints kept: the best and the last.")
+    # The same number of steps and labels an epoch as with fixed batches, and almost no padding: 1.3 to 1.5 times as fast,
+    # see docs/benchmark.md.
+    tokens_per_batch: int | None = HfArg(
         default=None,
-        metadata={
-            "help": "Batches of as many rows as fit into N tokens; as many as --per_device_train_batch_size rows have on "
+        help=(
+            "Batches of as many rows as fit into N tokens; as many as --per_device_train_batch_size rows have on "
             "average by default. 0: batches of that many rows, whatever their length."
-        },
+        ),
     )
-    padding_free: bool | None = field(
+    padding_free: bool | None = HfArg(
         default=None,
-        metadata={
-            "help": "The rows of a batch one behind the other, without padding; by default with FlashAttention.",
-            "nargs": "?",
-            "const": True,
-        },
+        help="The rows of a batch one behind the other, without padding; by default with FlashAttention.",
+        metadata={"nargs": "?", "const": True},
     )
-    labelled_head: bool = field(
-        default=True, metadata={"help": "Compute logits only where there is a label; the same loss, less work and memory."}
+    labelled_head: bool = HfArg(
+        default=True, help="Compute logits only where there is a label; the same loss, less work and memory."
     )
-    fused_gelu: bool = field(default=True, metadata={"help": "GPT-2's GELU in one operation; equal up to rounding."})
-    # Without dropout sdpa is the faster one there, too: it then has a fused kernel.
-    eager_on_cpu: bool = field(
-        default=True, metadata={"help": "On CPU, train a model that has dropout with eager attention."}
+    fused_gelu: bool = HfArg(default=True, help="GPT-2's GELU in one operation; equal up to rounding.")
+    # Without dropout sdpa is faster on CPU, too, because it has a fused kernel.
+    eager_on_cpu: bool = HfArg(default=True, help="On CPU, train a model that has dropout with eager attention.")
+    keep_freed_memory: bool = HfArg(
+        default=True, help="On CPU: let the C library keep memory for the next step instead of giving it back."
     )
-    keep_freed_memory: bool = field(
-        default=True, metadata={"help": "On CPU: let the C library keep memory for the next step instead of giving it back."}
+    logging_steps: float = HfArg(default=10, help="Steps between lines of the training log.")
+    early_stopping_patience: int | None = HfArg(
+        default=None, help="Stop after N evaluations without a better --metric_for_best_model."
     )
-    logging_steps: float = field(default=10, metadata={"help": "Steps between lines of the training log."})
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Stop after N evaluations without a better --metric_for_best_model."}
+    overwrite_output_dir: bool = HfArg(
+        default=False, help="Delete an earlier run of this task in --output_dir and start anew."
     )
-    overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Delete an earlier run of this task in --output_dir and start anew."}
+    resume_from_checkpoint: str | None = HfArg(
+        default=None, help="`last`, or a checkpoint folder: go on from there. A run that was not finished does by itself."
     )
-    resume_from_checkpoint: str | None = field(
-        default=None,
-        metadata={"help": "`last`, or a checkpoint folder: go on from there. A run that was not finished does by itself."},
+    # A resumed run keeps the patience that early stopping has used up.
+    restore_callback_states_from_checkpoint: bool = HfArg(
+        default=True, help="A resumed run goes on with what its callbacks knew, such as early stopping."
     )
-    # Early stopping is to remember, after a resume, how long it has waited.
-    restore_callback_states_from_checkpoint: bool = field(
-        default=True, metadata={"help": "A resumed run goes on with what its callbacks knew, such as early stopping."}
-    )
-    # transformers' own flag is switched off here: its Trainer is not to push by itself.
+    # What --push_to_hub asks for. transformers' own flag is reset, because its Trainer would push checkpoints.
     publish: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        """Without evaluations or checkpoints there is no best one to load; without a GPU there is no memory to pin."""
+        """Set what follows from other flags or the machine. Raises UserError on flags that conflict."""
         if "no" in (str(self.eval_strategy), str(self.save_strategy)):
             self.load_best_model_at_end = False
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
@@ -92,8 +87,7 @@ class TrainingArguments(HfTrainingArguments):
                 "--early_stopping_patience needs evaluations and checkpoints; leave --eval_strategy, --save_strategy and "
                 "--load_best_model_at_end as they are"
             )
-        if self.generation_batch_size is not None and self.generation_batch_size < 1:
-            raise UserError(f"--generation_batch_size is {self.generation_batch_size}; it must be 1 or more")
+        at_least(self, 1, "generation_batch_size")
         if self.tokens_per_batch is not None and self.tokens_per_batch < 0:
             raise UserError(f"--tokens_per_batch is {self.tokens_per_batch}; it must be 0 (batches of rows) or more")
         if self.train_sampling_strategy != "random":
@@ -116,12 +110,28 @@ class TrainingArguments(HfTrainingArguments):
             raise UserError("--hub_strategy, --hub_always_push: a run is published once, at its end, when it is measured")
         self.publish, self.push_to_hub = self.push_to_hub, False
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
-        # Said aloud, since torchrun without a GPU otherwise gives processes that train side by side, each for itself.
+        # Explicit: without it processes of torchrun on a machine without a GPU would each train a model of their own.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         check_engine(self)
         if self.ddp_find_unused_parameters is None:
-            self.ddp_find_unused_parameters = False  # every weight of a causal LM takes part: no need to search each step
+            self.ddp_find_unused_parameters = False  # all weights of a causal LM are used: no search in each step
         if self.use_cpu and world_size() > 1:
-            processes(self.ddp_timeout)  # on CPU transformers leaves the time-out at gloo's own
+            processes(self.ddp_timeout)  # transformers ignores the time-out on CPU
         super().__post_init__()
         load_whole_models(self)
+
+
+@dataclass
+class ScratchTrainingArguments(TrainingArguments):
+    """The same with defaults for training from scratch (GPT-3 paper, table 2.1, small; nanoGPT uses the same)."""
+
+    learning_rate: float = HfArg(default=6e-4, help="Peak learning rate; go down to 2e-4 for large, xl.")
+    lr_scheduler_type: str = HfArg(default="cosine", help="Shape of the learning rate after warm-up.")
+    weight_decay: float = HfArg(default=0.1, help="Weight decay of AdamW.")
+    adam_beta2: float = HfArg(default=0.95, help="Shorter memory than 0.999: early gradients change fast.")
+
+    def __post_init__(self) -> None:
+        """Raises UserError without training: there is no model to evaluate yet."""
+        if not self.do_train:
+            raise UserError("--no_do_train: there is no model yet that could be measured; leave it out")
+        super().__post_init__()

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from tasks.base import Example, Separator
 from tasks.benchmarking.running import row_figures
 from tasks.benchmarking.workspace import Workspace
-from tasks.preparing.encoding import encode
 from tasks.preparing.parallel import ordered_map
+from tasks.preparing.tables import encode
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +26,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _encode(work: Workspace, rows: Sequence[Example]) -> None:
-    encode(work.encoder, rows, "train", defaultdict(dict), processes=work.job["processes"])
+    encode(work.encoder, rows, "train", processes=work.job["processes"])
 
 
 def _tokenize(work: Workspace, rows: Sequence[Example]) -> None:

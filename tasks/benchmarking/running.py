@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import platform
 import re
@@ -23,6 +24,8 @@ import psutil
 
 from tasks.errors import OUT_OF_MEMORY, Interrupted, user_errors
 from tasks.run_folder import write_json
+
+logger = logging.getLogger(__name__)
 
 #: The module of each command, with a function ``run`` from job to figures.
 MODULES = {"train": "training", "infer": "inferring", "prepare": "preparing", "scale": "scaling"}
@@ -51,7 +54,7 @@ def run_all(jobs: dict[str, dict[str, Any]], repeats: int, folder: Path) -> list
             runs.append({"variant": name, "repeat": repeat, **figures})
             if "failed" in figures:
                 failed.add(name)
-            print(f"run {repeat + 1}/{repeats} {name}: {_in_short(figures)}", file=sys.stderr, flush=True)
+            logger.info("run %d/%d %s: %s", repeat + 1, repeats, name, _in_short(figures))
     return runs
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from tasks.benchmarking.variants import NOTEBOOK_LENGTH
 from tasks.benchmarking.workspace import Workspace
 from tasks.distributed import processes
 from tasks.inference.scoring import token_logprobs
-from tasks.preparing.encoding import IGNORE, encode
+from tasks.preparing.encoding import IGNORE
+from tasks.preparing.tables import encode
 from tasks.training.collator import CompletionCollator
 from tasks.training.trainer import CompletionTrainer
 
@@ -70,7 +71,7 @@ def completion_loss(model: Any, rows: Dataset, pad_token_id: int, bf16: bool) ->
 
 
 def _rows(work: Workspace, split: str) -> Dataset:
-    return encode(work.encoder, work.examples[split], split, defaultdict(dict))
+    return encode(work.encoder, work.examples[split], split).rows
 
 
 def _trainer(work: Workspace, model: Any, folder: str) -> Trainer:

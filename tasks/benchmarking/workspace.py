@@ -36,7 +36,7 @@ def make_workspace(
     """
     from tasks.model.model_files import make_portable
     from tasks.preparing.encoding import Encoder, sequence_length
-    from tasks.preparing.examples import load_examples
+    from tasks.preparing.splits import load_examples
 
     if model_args.load_in_4bit:
         raise UserError("--load_in_4bit: the benchmark trains and runs whole weights; leave it out")

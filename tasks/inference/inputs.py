@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,6 +14,8 @@ from tasks.reading.columns import load_rows, parse_column_map
 from tasks.reading.files import read_rows
 from tasks.reading.json_rows import parse
 from tasks.reading.rows import Row, checked
+
+logger = logging.getLogger(__name__)
 
 
 def read_inputs(task: Task, rows: Iterable[Row], origin: str, column_map: str | None = None) -> list[dict[str, Any]]:
@@ -83,7 +85,7 @@ def typed_rows(task: Task) -> Iterator[dict[str, Any]]:
     """Rows typed at a terminal, column by column, until an empty line or Ctrl-D."""
     import readline  # noqa: F401 - gives input() arrow keys and history
 
-    print(f"{task.name}: an empty line or Ctrl-D ends", file=sys.stderr)
+    logger.info("%s: an empty line or Ctrl-D ends", task.name)
     while True:
         row = {"id": "typed", "where": "what you typed"}
         for column in task.input_columns:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
     from tasks.arguments.command_line import RunArguments
-    from tasks.arguments.scratch import ScratchArguments
+    from tasks.arguments.model import ScratchArguments
     from tasks.preparing.run_data import RunData
 
 SPECIAL_TOKENS = {

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from functools import partial
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.base import BOS, Example, Separator, Source
 from tasks.errors import UserError
-from tasks.preparing.overlap import keys_of
-from tasks.preparing.parallel import ordered_map
-from tasks.preparing.spelling import spell_out, spellings
-from tasks.progress import progress
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import numpy as np
-    import pyarrow as pa
-    from datasets import Dataset
     from transformers import PreTrainedTokenizerFast
 
 #: Labels that the loss skips (the ignore_index of torch's cross entropy).
 IGNORE = -100
-
-#: Examples that are encoded at a time, and what is counted of them, in the order that people read.
-SLICE = 1000
-COUNTS = ("rows", "skipped", "dropped", "cut", "read_in_windows", "split", "tokens", "labelled_tokens")
 
 
 class Tokens(NamedTuple):
@@ -135,10 +119,14 @@ class Encoder:
     def prompts(self, examples: Sequence[Example]) -> list[list[list[int]]]:
         """The prompts of each example, as inference reads them: one, or one a window of a long context.
 
+        Examples that already have ``prompt_ids`` are not tokenised again.
+
         Raises:
             UserError: what may not be cut (a question, a typed beginning) does not fit.
         """
-        return [self._prompts(example, parts) for example, parts in zip(examples, self.parts(examples))]
+        new = [example for example in examples if example.prompt_ids is None]
+        made = (self._prompts(example, parts) for example, parts in zip(new, self.parts(new)))
+        return [next(made) if example.prompt_ids is None else example.prompt_ids for example in examples]
 
     def _prompts(self, example: Example, parts: list[Tokens]) -> list[list[int]]:
         budget = self.max_length - self.max_new_tokens
@@ -151,20 +139,25 @@ class Encoder:
             )
         return prompts
 
-    def training_rows(self, examples: Sequence[Example], prompts_too: bool = False) -> list[dict[str, Any]]:
+    def training_rows(
+        self, examples: Sequence[Example], prompts: list[list[list[int]]] | None = None
+    ) -> list[dict[str, Any]]:
         """``{"id", "input_ids", "labels"}`` of each example that has something to learn; the prompt's labels are -100.
 
         A ``divisible`` completion that is too long becomes several sequences, so that nothing of it is lost; any other is
         kept whole and the source is cut.
 
+        The list ``prompts``, if given, is extended by what ``self.prompts`` returns for the examples; each prompt is
+        tokenised once for both.
+
         Raises:
-            UserError: with ``prompts_too``, as ``prompts``, though nothing is tokenised twice.
+            UserError: with ``prompts``, the same as ``self.prompts``.
         """
         completions, _ = self.tokenize([example.completion or "" for example in examples])
         rows: list[dict[str, Any]] = []
         for example, parts, completion in zip(examples, self.parts(examples), completions):
-            if prompts_too:
-                self._prompts(example, parts)
+            if prompts is not None:
+                prompts.append(self._prompts(example, parts))
             if not completion:
                 self.counts["dropped"] += 1
                 continue
@@ -243,81 +236,28 @@ def sequence_length(requested: int | None, tokenizer: PreTrainedTokenizerFast) -
     return requested
 
 
-def encode(
-    encoder: Encoder,
-    examples: Sequence[Example],
-    split: str,
-    counts: dict[str, dict[str, int]],
-    *,
-    processes: int = 1,
-    path: Path | None = None,
-    prompts_too: bool = False,
-    keys: dict[str, np.ndarray] | None = None,
-) -> Dataset:
-    """The training rows of all ``examples``; what was used, skipped, cut, split and dropped is added to ``counts[split]``.
+def spellings(tokenizer: PreTrainedTokenizerFast) -> dict[int, list[int]]:
+    """The ids that text must not become: those of special tokens -> the ids of the characters they are written with.
 
-    ``keys[split]`` becomes what ``keys_of`` says of the examples.
-
-    The rows are the same whatever the number of ``processes``. With ``path`` they are written to that Arrow file and read
-    from there as they are needed, instead of held in memory. A slice of ``examples`` may be shorter than asked for, by rows
-    that were skipped. ``prompts_too``: the rows will be predicted as well, so their prompts have to fit.
-
-    The column ``id`` says which example a row came from; no model sees it.
-
-    Raises:
-        UserError: nothing is left to learn from, or a prompt does not fit.
+    ``encode_special_tokens`` keeps the list of added tokens away from a text, but the model may still build one of them: a
+    Unigram model has ``</s>`` among its pieces, and BPE merges learnt from a corpus with ``</s>`` in it lead there. The
+    unknown token is left out: it is what a character becomes that the vocabulary lacks.
     """
-    import numpy as np
-    import pyarrow as pa
-    from datasets import Dataset
-    from datasets.fingerprint import generate_random_fingerprint
-
-    totals: Counter[str] = Counter()
-    tables: list[pa.Table] = []
-    inputs: list[np.ndarray] = []
-    work = partial(_encode_slice, encoder, examples, prompts_too)
-    numbers = pa.list_(pa.int32())
-    schema = pa.schema({"id": pa.string(), "input_ids": numbers, "labels": numbers})
-    writer = pa.ipc.new_stream(str(path), schema) if path else None
-    bar = progress(len(examples), f"encode {split}")
-    with writer or nullcontext(), bar:
-        for table, found, slice_keys in ordered_map(work, range(0, len(examples), SLICE), processes):
-            totals.update(found)
-            inputs.append(slice_keys)
-            if writer:
-                writer.write_table(table)
-            else:
-                tables.append(table)
-            bar.update(min(SLICE, len(examples) - bar.n))
-        if not totals["tokens"]:
-            raise UserError(
-                f"none of the {len(examples)} {split} rows has anything to learn within max_length {encoder.max_length}; "
-                "raise --max_length, or look at the rows"
-            )
-    counts[split] |= {name: totals[name] for name in COUNTS if totals[name]}
-    if keys is not None:
-        keys[split] = np.concatenate(inputs)
-    if path:
-        return Dataset.from_file(str(path))
-    # Without a fingerprint the whole table would be pickled to get one.
-    return Dataset(pa.concat_tables(tables), fingerprint=generate_random_fingerprint())
+    vocabulary, unknown = tokenizer.get_vocab(), tokenizer.unk_token_id
+    if tokenizer.unk_token in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token):
+        unknown = None  # as in GPT-2, whose bytes leave nothing unknown
+    listed = tokenizer.backend_tokenizer.get_added_tokens_decoder()
+    special = {index for index, token in listed.items() if token.special}
+    result = {}
+    for index in special - {unknown}:
+        ids = [vocabulary.get(character, unknown) for character in listed[index].content]
+        result[index] = [piece for piece in ids if piece is not None and piece not in special - {unknown}]
+    return result
 
 
-def _encode_slice(
-    encoder: Encoder, examples: Sequence[Example], prompts_too: bool, start: int
-) -> tuple[pa.Table, Counter[str], np.ndarray]:
-    """The training rows of ``SLICE`` examples as a table of int32 lists, their counts, and the examples' keys."""
-    import numpy as np
-    import pyarrow as pa
-
-    part = examples[start : start + SLICE]
-    encoder.counts.clear()
-    rows = encoder.training_rows(part, prompts_too)
-    offsets = np.concatenate([[0], np.cumsum([len(row["labels"]) for row in rows])]).astype(np.int32)
-    columns = {"id": pa.array([row["id"] for row in rows], pa.string())}
-    for name in ("input_ids", "labels"):  # flat, since pyarrow reads nested lists a number at a time
-        flat = np.fromiter(chain.from_iterable(row[name] for row in rows), np.int32, count=offsets[-1])
-        columns[name] = pa.ListArray.from_arrays(offsets, flat)
-    skipped = min(SLICE, len(examples) - start) - len(part)
-    found = {"rows": len(part), "skipped": skipped, "tokens": len(flat), "labelled_tokens": int((flat != IGNORE).sum())}
-    return pa.table(columns), encoder.counts + Counter(found), keys_of(part)
+def spell_out(
+    ids: Sequence[int], spelled: Mapping[int, list[int]], offsets: Sequence[tuple[int, int]] | None
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """``ids`` with the keys of ``spelled`` replaced by their values, and the offsets: a piece has those of its whole."""
+    places = [(i, piece) for i, index in enumerate(ids) for piece in spelled.get(index, (index,))]
+    return [piece for _, piece in places], [offsets[i] for i, _ in places] if offsets else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -28,32 +27,29 @@ def ordered_map(function: Callable[[Any], Any], items: Iterable[Any], processes:
     if processes <= 1:
         yield from map(function, items)
         return
+    from accelerate.utils import patch_environment
+
     # A forked process has the rows already; where there is no fork, function and rows are pickled once a process.
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
     context = multiprocessing.get_context(method)
-    # The tokenizers library must hear of it before the fork: its threads do not live on in a child.
-    threads = os.environ.get("TOKENIZERS_PARALLELISM")
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(function,))
     waiting: deque[Any] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(_call, item))
-            if len(waiting) > AHEAD * processes:
+    # The tokenizers library has to be told before the fork: its threads do not survive in a child.
+    with patch_environment(TOKENIZERS_PARALLELISM="false"):
+        try:
+            for item in items:
+                waiting.append(pool.submit(_call, item))
+                if len(waiting) > AHEAD * processes:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    except BrokenProcessPool:
-        raise UserError(
-            f"one of the {processes} processes that prepare the rows was ended from outside, most likely for want of "
-            "memory; lower --preprocessing_num_workers"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-        if threads is None:
-            del os.environ["TOKENIZERS_PARALLELISM"]
-        else:
-            os.environ["TOKENIZERS_PARALLELISM"] = threads
+        except BrokenProcessPool:
+            raise UserError(
+                f"one of the {processes} processes that prepare the rows was ended from outside, most likely for want of "
+                "memory; lower --preprocessing_num_workers"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _begin(function: Callable[[Any], Any]) -> None:

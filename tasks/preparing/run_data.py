@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from importlib import metadata
@@ -14,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 from tasks.base import Example, Task
 from tasks.errors import UserError
 from tasks.preparing.cache import cached, key_of
-from tasks.preparing.encoding import SLICE, Encoder, encode
+from tasks.preparing.encoding import Encoder
 from tasks.preparing.overlap import SHARED, count_shared, print_shared
-from tasks.preparing.splits import FormattedRows, format_examples, load_raw_datasets
+from tasks.preparing.splits import FormattedRows, format_examples, load_raw_datasets, read_examples, write_examples
 from tasks.preparing.streaming import Stream
-from tasks.reading.sources import SPLITS, find_readers
+from tasks.preparing.tables import SLICE, Encoded, encode
+from tasks.reading.sources import SPLITS, find_source
 from tasks.run_folder import file_sha256
 
 if TYPE_CHECKING:
-    import numpy as np
     from datasets import Dataset, DatasetDict
 
     from tasks.arguments.data import DataArguments
@@ -65,13 +64,13 @@ class RunData:
         self._stream: Stream | None = None
         if data_args.streaming:
             self._stream = Stream(task, data_args, training_args, splits)
-            self._readers = self._stream.readers
+            self.source = self._stream.source
         else:
-            self._readers = find_readers(task, data_args, splits)
+            self.source = find_source(task, data_args, splits)
 
     @cached_property
     def _raw(self) -> DatasetDict:
-        return load_raw_datasets(self.task, self.data_args, seed=self.seed, splits=self.splits, readers=self._readers)
+        return load_raw_datasets(self.task, self.data_args, seed=self.seed, splits=self.splits, source=self.source)
 
     @cached_property
     def _identity(self) -> Any:
@@ -85,7 +84,7 @@ class RunData:
         return self._look()
 
     def _look(self) -> dict[str, Any]:
-        return {split: reader.identity() for split, reader in self._readers.items()}
+        return {split: self.source.identity(split) for split in self.source.splits}
 
     def texts(self) -> Iterator[str]:
         """The training texts, to train a tokenizer on."""
@@ -102,7 +101,7 @@ class RunData:
 
         None where it cannot be kept: what the Hub streams is not known before it is read.
         """
-        if not self._readers:
+        if None in self._content.values():
             return None
         return cached(key_of([self._identity, what]), build, overwrite=self.data_args.overwrite_cache)
 
@@ -121,11 +120,14 @@ class RunData:
     def _encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, list[Example]], dict[str, dict[str, int]]]:
         from datasets import Dataset
 
-        counts: dict[str, dict[str, int]] = defaultdict(dict)
-
         def build(folder: Path) -> None:
-            self._encode_all(encoder, counts, folder)
-            (folder / COUNTS_FILE).write_text(json.dumps(counts), "utf-8")
+            found = self._encode_all(encoder, folder)
+            for split, part in found.items():
+                if split != "train":
+                    write_examples(folder / f"{split}-examples.jsonl", part.examples)
+            (folder / COUNTS_FILE).write_text(json.dumps({split: part.counts for split, part in found.items()}), "utf-8")
+            if self._look() != self._content:
+                raise UserError("the data files changed while they were read; start again when they are complete")
 
         tokenizer = encoder.tokenizer
         what = [
@@ -133,48 +135,33 @@ class RunData:
             encoder.max_length, encoder.max_new_tokens,
         ]  # fmt: skip
         folder = self.keep(what, build)
-        if folder is None:
-            counts.clear()
-            datasets = self._encode_all(encoder, counts)
-            rows = {split: data for split, data in self._raw.items() if split != "train"}
-        else:
+        if folder:
             counts = json.loads((folder / COUNTS_FILE).read_text("utf-8"))
             datasets = {split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in counts}
-            rows = {split: Dataset.from_file(str(folder / f"{split}-rows.arrow")) for split in counts if split != "train"}
-        examples = {split: format_examples(self.task, data, self.data_args.skip_bad_rows)[0] for split, data in rows.items()}
+            examples = {split: read_examples(folder / f"{split}-examples.jsonl") for split in counts if split != "train"}
+        else:
+            found = self._encode_all(encoder)
+            counts = {split: part.counts for split, part in found.items()}
+            datasets = {split: part.rows for split, part in found.items()}
+            examples = {split: part.examples for split, part in found.items() if split != "train"}
         self.__dict__.pop("_raw", None)  # they have served, and may be large
         return datasets, examples, counts
 
-    def _encode_all(
-        self, encoder: Encoder, counts: dict[str, dict[str, int]], folder: Path | None = None
-    ) -> dict[str, Dataset]:
-        """Encode every split; into Arrow files where a ``folder`` is given, beside the rows of all splits but train."""
-        import pyarrow as pa
-
+    def _encode_all(self, encoder: Encoder, folder: Path | None = None) -> dict[str, Encoded]:
+        """Encode every split, the training rows into Arrow files where a ``folder`` is given."""
         skip, processes = self.data_args.skip_bad_rows, self.data_args.preprocessing_num_workers or 1
-        counts |= {split: {} for split in self._raw}
-        datasets: dict[str, Dataset] = {}
-        keys: dict[str, np.ndarray] = {}
+        found: dict[str, Encoded] = {}
         for split in sorted(self._raw, key=lambda split: split == "train"):  # the few first: a mistake there is told at once
-            rows, measured = self._raw[split], split != "train"
-            path = folder / f"{split}.arrow" if folder else None
+            rows, path = self._raw[split], folder / f"{split}.arrow" if folder else None
             examples = FormattedRows(self.task, rows, skip)
             try:
-                datasets[split] = encode(
-                    encoder, examples, split, counts, processes=processes, path=path, prompts_too=measured, keys=keys
-                )
+                found[split] = encode(encoder, examples, split, processes=processes, path=path, measured=split != "train")
             except UserError:
                 format_examples(self.task, rows, skip)  # says more, where there is no row that can be used
                 raise
-            if folder and measured:
-                table = rows.with_format("arrow")[:]
-                with pa.ipc.new_stream(str(folder / f"{split}-rows.arrow"), table.schema) as writer:
-                    writer.write_table(table)
-        for split, shared in count_shared(keys).items():
-            counts[split][SHARED] = shared
-        if folder and self._look() != self._content:
-            raise UserError("the data files changed while they were read; start again when they are complete")
-        return datasets
+        for split, shared in count_shared({split: part.keys for split, part in found.items()}).items():
+            found[split].counts[SHARED] = shared
+        return {split: found[split] for split in self._raw}
 
 
 def _programs() -> list[Any]:

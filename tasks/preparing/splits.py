@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tasks.base import Example, RowError, Task
+from tasks.base import Example, RowError, Separator, Source, Task
 from tasks.errors import UserError
 from tasks.preparing.overlap import digest_of
 from tasks.reading.columns import Loaded, columns_of
-from tasks.reading.sources import Reader, find_readers
+from tasks.reading.sources import DataSource, find_source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import datasets
+
+    from tasks.arguments.data import DataArguments
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +27,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def load_raw_datasets(
-    task: Task, data_args: Any, *, seed: int, splits: tuple[str, ...], readers: dict[str, Reader] | None = None
+    task: Task, data_args: DataArguments, *, seed: int, splits: tuple[str, ...], source: DataSource | None = None
 ) -> datasets.DatasetDict:
     """Read the ``splits`` (of train, validation, test) that the caller needs.
 
@@ -33,19 +38,18 @@ def load_raw_datasets(
     Where the source has no validation split, a random share of train becomes it, if the caller needs one. The share
     depends on ``seed`` and the rows alone, and rows with the same first column (a premise or context with several
     hypotheses or questions) stay together, so that no row of it stands in train again, in NFC or not. The caps take the
-    first rows of what is left. ``readers`` are those of
-    ``find_readers``, where they have been found already.
+    first rows of what is left. ``source`` is that of ``find_source``, where it has been found already.
 
     Raises:
         UserError: two sources at once, a source that cannot be read, too few rows, or data that does not fit the task.
     """
     import datasets
 
-    readers = readers or find_readers(task, data_args, splits)
-    loaded = {split: readers[split].load() for split in splits if split in readers}
+    source = source or find_source(task, data_args, splits)
+    loaded = {split: source.load(split) for split in splits if split in source.splits}
     rows: dict[str, Sequence[int]] = {split: range(len(part.data)) for split, part in loaded.items()}
-    if "validation" in splits and "validation" not in readers and "train" in readers:
-        loaded["validation"] = loaded["train"] if "train" in loaded else readers["train"].load()
+    if "validation" in splits and "validation" not in source.splits and "train" in source.splits:
+        loaded["validation"] = loaded["train"] if "train" in loaded else source.load("train")
         shares = _share(task, loaded["validation"].data, data_args.validation_split, seed)
         rows |= {split: share for split, share in shares.items() if split in loaded}
     caps = {"train": data_args.max_train_samples}
@@ -115,6 +119,22 @@ def _finish(task: Task, loaded: Loaded, split: str, rows: Sequence[int], limit: 
     return data.select_columns(["id", "where", *(column.name for column in columns_of(task))])
 
 
+def load_examples(
+    task: Task, data_args: DataArguments, *, seed: int, splits: tuple[str, ...]
+) -> tuple[dict[str, list[Example]], dict[str, dict[str, int]]]:
+    """The examples of each split that is there, and counts of rows used and skipped.
+
+    Raises:
+        UserError: whatever is wrong with files, columns or rows, with file and row.
+    """
+    examples: dict[str, list[Example]] = {}
+    counts: dict[str, dict[str, int]] = {}
+    for split, rows in load_raw_datasets(task, data_args, seed=seed, splits=splits).items():
+        examples[split], skipped = format_examples(task, rows, data_args.skip_bad_rows)
+        counts[split] = {"rows": len(examples[split])} | ({"skipped": skipped} if skipped else {})
+    return examples, counts
+
+
 def row_error(row: dict[str, Any], error: RowError) -> UserError:
     """The error of a row with the place of the row in front: ``train.csv line 12: column 'text' is empty``."""
     return UserError(f"{row['where']}: {error}")
@@ -166,3 +186,26 @@ class FormattedRows(Sequence[Example]):
         columns = self.rows[place]
         rows = (dict(zip(columns, values)) for values in zip(*columns.values()))
         return [row for row in format_rows(self.task, rows, self.skip_bad_rows) if isinstance(row, Example)]
+
+
+def write_examples(path: Path, examples: Iterable[Example]) -> None:
+    """Write one JSON object a line, for ``read_examples``."""
+    with open(path, "w", encoding="utf-8") as file:
+        for example in examples:
+            prompt = [vars(part) if isinstance(part, Source) else [type(part).__name__, part] for part in example.prompt]
+            file.write(json.dumps(vars(example) | {"prompt": prompt}) + "\n")
+
+
+def read_examples(path: Path) -> list[Example]:
+    """The examples of ``write_examples``."""
+
+    def part(value: Any) -> str | Separator | Source:
+        if isinstance(value, dict):
+            return Source(value["text"], value["keep"] and tuple(value["keep"]), value["windows"])
+        return Separator(value[1]) if value[0] == "Separator" else value[1]
+
+    with open(path, encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    return [
+        Example(**row | {"prompt": tuple(map(part, row["prompt"])), "references": tuple(row["references"])}) for row in rows
+    ]

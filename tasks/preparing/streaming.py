@@ -16,13 +16,11 @@ from transformers import TrainerCallback
 
 from tasks.base import Example, Task
 from tasks.errors import UserError
-from tasks.preparing.encoding import COUNTS, Encoder, encode
+from tasks.preparing.encoding import Encoder
 from tasks.preparing.overlap import SHARED, digest_of
 from tasks.preparing.splits import format_examples, format_rows, load_raw_datasets
-from tasks.reading.columns import parse_column_map, resolve_columns
-from tasks.reading.files import find_files, read_rows, suffix_of
-from tasks.reading.hub_data import explain, find_split, load_hub
-from tasks.reading.sources import Reader, find_readers
+from tasks.preparing.tables import COUNTS, encode
+from tasks.reading.sources import find_source
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -49,70 +47,37 @@ class Stream:
         self.data_args = data_args
         self.args = training_args
         self.splits = splits
-        self.readers: dict[str, Reader] = {}
-        self.hub_name: str | None = None
-        self._validation: IterableDataset | None = None
+        self.source = find_source(task, data_args, splits, streaming=True)
         if training_args.include_num_input_tokens_seen == "no":
             training_args.include_num_input_tokens_seen = "non_padding"  # nobody else knows how many there were
-        column_map = parse_column_map(data_args.column_map, task)
-        if data_args.train_file:
-            self.readers = find_readers(task, data_args, splits)
-            self._train = _file_rows(task, find_files(data_args.train_file), column_map)
-        else:
-            self._open_hub(column_map)
+        self._train = self.source.stream("train") if "train" in self.source.splits else None
         if self._draws and data_args.max_eval_samples is None:
             raise UserError(
                 "--streaming does not know how many rows there are, so that a share of them has no end: give "
                 "--validation_file, or --max_eval_samples"
             )
 
-    def _open_hub(self, column_map: dict[str, str]) -> None:
-        args = self.data_args
-        name, parts = load_hub(self.task, args.dataset, args.dataset_config, args.dataset_revision, streaming=True)
-        self.hub_name = name
-        names = {split: find_split(self.task, name, parts, split) for split in ("train", "validation")}
-        if names["train"] is None:
-            raise UserError(f"the dataset {name} has no split 'train'; it has {', '.join(parts)}")
-        found = {}
-        for split, theirs in names.items():
-            if theirs is None:
-                continue
-            origin = f"{name} {theirs}"
-            available = parts[theirs].column_names or list(next(self._read(parts[theirs]), {}))
-            columns = resolve_columns(self.task, available, column_map, origin)
-            found[split] = parts[theirs].map(
-                _named, remove_columns=available, fn_kwargs={"columns": columns, "where": origin}
-            )
-        self._train, self._validation = found["train"], found.get("validation")
-
-    def _read(self, rows: IterableDataset) -> Rows:
-        """The rows, a failure of the Hub in one line."""
-        try:
-            yield from rows
-        except UserError:
-            raise
-        except Exception as error:
-            message = self.hub_name and explain(error, self.hub_name, None, self.data_args.dataset_revision)
-            if not message:
-                raise
-            raise UserError(message) from None
-
     @property
     def _draws(self) -> bool:
         """Whether validation is drawn from the training rows."""
-        return self._validation is None and not self.data_args.validation_file
+        return "validation" not in self.source.splits
+
+    def _read(self, rows: IterableDataset) -> Rows:
+        """The rows, a failure of the Hub in one line."""
+        with self.source.explained():
+            yield from rows
 
     @cached_property
     def _measured(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of validation and test."""
         args = self.data_args
-        files = [split for split in ("validation", "test") if getattr(args, f"{split}_file")]
-        raw = load_raw_datasets(self.task, args, seed=self.args.seed, splits=tuple(files)) if files else {}
+        files = tuple(split for split in ("validation", "test") if getattr(args, f"{split}_file"))
+        raw = load_raw_datasets(self.task, args, seed=self.args.seed, splits=files, source=self.source)
         found = {split: list(rows) for split, rows in raw.items()}
         if "validation" not in found:
-            own = self._validation
-            rows = self._drawn() if own is None else itertools.islice(self._read(own), args.max_eval_samples)
-            found["validation"] = [row | {"id": f"validation-{number}"} for number, row in enumerate(rows)]
+            rows = self._drawn() if self._draws else self._read(self.source.stream("validation"))
+            rows = enumerate(itertools.islice(rows, args.max_eval_samples))
+            found["validation"] = [row | {"id": f"validation-{number}"} for number, row in rows]
             if not found["validation"]:
                 raise UserError("there is no row to measure on; give --validation_file, or raise --validation_split")
         return {split: found[split] for split in ("validation", "test") if split in found}
@@ -160,9 +125,8 @@ class Stream:
         examples: dict[str, list[Example]] = {}
         counts: dict[str, dict[str, int]] = {"train": {}} if "train" in self.splits else {}
         for split, rows in self._measured.items():
-            examples[split], skipped = format_examples(self.task, rows, self.data_args.skip_bad_rows)
-            counts[split] = {}
-            datasets[split] = encode(encoder, examples[split], split, counts, prompts_too=True)
+            formatted, skipped = format_examples(self.task, rows, self.data_args.skip_bad_rows)
+            datasets[split], counts[split], _, examples[split] = encode(encoder, formatted, split, measured=True)
             counts[split] |= {"skipped": skipped} if skipped else {}
         if "train" in self.splits:
             counts["validation"] |= {SHARED: 0} if self._draws else {}
@@ -252,26 +216,3 @@ def _check(task: Task, data_args: DataArguments, training_args: TrainingArgument
     for name, reason in refused.items():
         if getattr(data_args, name, None) or getattr(training_args, name, None):
             raise UserError(f"--{name} does not go with --streaming: {reason}; leave it out")
-
-
-def _file_rows(task: Task, paths: list[str], column_map: dict[str, str]) -> IterableDataset:
-    """The rows of files; each is a shard that a process can have to itself."""
-    from datasets import IterableDataset
-
-    whole = next((path for path in paths if suffix_of(path) == ".json"), None)
-    if whole:
-        raise UserError(f"{whole}: a json file can only be read as a whole; with --streaming use jsonl, txt, csv or parquet")
-    return IterableDataset.from_generator(_read_files, gen_kwargs={"paths": paths, "task": task, "column_map": column_map})
-
-
-def _read_files(paths: list[str], task: Task, column_map: dict[str, str]) -> Rows:
-    for path in paths:
-        columns: dict[str, str] = {}
-        for row in read_rows(path):
-            columns = columns or resolve_columns(task, list(row.values), column_map, path)
-            yield _named(row.values, columns, row.where)
-
-
-def _named(row: dict[str, Any], columns: dict[str, str], where: str) -> dict[str, Any]:
-    """A row with the task's columns under their own names."""
-    return {"id": where, "where": where} | {ours: row.get(theirs) for ours, theirs in columns.items()}

@@ -20,12 +20,12 @@ from tasks.publishing.license import FINGERPRINTS, LICENSES, base_license, datas
 from tasks.publishing.merge import read_front
 from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport
 from tasks.publishing.secrets import find_private, find_secrets
-from tasks.reading.files import find_files
-from tasks.run_folder import TASK_FILE, file_sha256, without_folders
+from tasks.run_folder import TASK_FILE, without_folders
 
 if TYPE_CHECKING:
     from tasks.arguments.data import DataArguments
     from tasks.arguments.publishing import PublishArguments
+    from tasks.reading.sources import DataSource
 
 #: Packages that results depend on.
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "rouge-score", "kiwipiepy", "peft")
@@ -164,35 +164,11 @@ def data_license(task: Task, data_args: DataArguments) -> str | None:
     return default.license if data_args.dataset in (None, default.id) else dataset_license(data_args.dataset)
 
 
-def data_facts(task: Task, data_args: DataArguments) -> Data:
-    """Where the rows of a run came from; files by the hash of their bytes.
-
-    Call it when the rows are loaded: ``data_args.dataset_revision`` is the commit that was read from then on.
-    """
-    if data_args.sample_data:
-        return Data(source="sample", name=f"{task.name} sample", license=data_license(task, data_args))
-    patterns = {split: getattr(data_args, f"{split}_file") for split in ("train", "validation", "test")}
-    files = [
-        {"split": split, "name": Path(path).name, "sha256": file_sha256(path), "bytes": os.path.getsize(path)}
-        for split, pattern in patterns.items()
-        if pattern
-        for path in find_files(pattern)
-    ]
-    shared = patterns["train"] and not patterns["validation"]
-    if files:
-        return Data(source="files", files=files, validation_share=data_args.validation_split if shared else None)
-    name = data_args.dataset or task.default_dataset.id
-    if Path(name).is_dir():
-        return Data(source="folder", name=Path(name).resolve().name)
-    own = task.default_dataset if name == task.default_dataset.id else None
-    return Data(
-        source="hub",
-        name=name,
-        config=data_args.dataset_config or (own.config if own else None),
-        revision=data_args.dataset_revision,
-        license=data_license(task, data_args),
-        validation_share=data_args.validation_split if own and own.validation_split is None else None,
-    )
+def data_facts(task: Task, data_args: DataArguments, source: DataSource) -> Data:
+    """Where the rows of a run came from: what was read of the Hub, files by the hash of their bytes."""
+    shared = "train" in source.splits and "validation" not in source.splits
+    share = data_args.validation_split if shared else None
+    return Data(**source.describe(), license=data_license(task, data_args), validation_share=share)
 
 
 def versions() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from tasks.arguments.command_line import RunArguments
     from tasks.arguments.training import TrainingArguments
     from tasks.preparing.encoding import Encoder
+    from tasks.reading.sources import DataSource
+
+logger = logging.getLogger(__name__)
 
 #: Arguments that say where and how a run is watched, not how the model is trained.
 NOT_SHOWN = (
@@ -30,13 +34,13 @@ NOT_SHOWN = (
 class RunRecorder(TrainerCallback):
     """Notes what a run begins with. The results, task.json and the log join it from the folder, in ``RunReport.load``."""
 
-    def __init__(self, task: Task, args: RunArguments, encoder: Encoder) -> None:
-        """The rows are loaded already: what was read of the Hub is known then."""
+    def __init__(self, task: Task, args: RunArguments, encoder: Encoder, source: DataSource) -> None:
+        """``source`` is where the rows come from, ``RunData.source``."""
         self.model_args = args.model
         self.report = RunReport(
             config=RunConfig.of(task, args.model.base_model, args.data.column_map, encoder),
             base=facts.base_of(args.model, args.publishing),
-            data=facts.data_facts(task, args.data),
+            data=facts.data_facts(task, args.data, source),
             versions=facts.versions(),
             git_commit=facts.git_commit(),
             choices=args.publishing.choices(),
@@ -49,10 +53,10 @@ class RunRecorder(TrainerCallback):
         own = {f.name: f.default for f in dataclasses.fields(self.model_args) if f.name not in ("model", "model_revision")}
         report = self.report
         if report.base.copy and state.is_world_process_zero:
-            print(
-                f"{report.base.copy} is taken for a copy of {report.base.hub_id} by its config or vocabulary; if it is "
-                "another model, name that by --base_model",
-                file=sys.stderr,
+            logger.warning(
+                "%s is taken for a copy of %s by its config or vocabulary; if it is another model, name it by --base_model",
+                report.base.copy,
+                report.base.hub_id,
             )
         report.arguments = shown_arguments(args) | {name: getattr(self.model_args, name) for name in own}
         # Not from a second TrainingArguments: making one resets the state of accelerate under the Trainer's feet.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from tasks.errors import UserError
 from tasks.network import causes, is_named, is_network, status_of
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -48,7 +50,7 @@ def retried(what: str, request: Callable[[], T], pauses: Sequence[float] = PAUSE
             if pause is None or not is_transient(error):
                 raise UserError(f"{what}: {message}") from None
             seconds = min(max(pause, retry_after(error)), LONGEST_PAUSE)
-            print(f"{what}: {message}; trying again in {seconds:.0f} s", file=sys.stderr, flush=True)
+            logger.warning("%s: %s; trying again in %.0f s", what, message, seconds)
             time.sleep(seconds)
     raise UserError(f"{what}: the Hub does not answer")
 

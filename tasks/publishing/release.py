@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import sys
@@ -28,6 +29,8 @@ from tasks.run_folder import make_writable, write_json, write_lines
 if TYPE_CHECKING:
     from tasks.arguments.publishing import PublishArguments
     from tasks.publishing.hub import Destination, Hub, Remote
+
+logger = logging.getLogger(__name__)
 
 #: Remembers, beside the model, which card was published where: whose edits are newer follows from it.
 PUBLISHED_FILE = ".published.json"
@@ -131,7 +134,7 @@ def publish(release: Release, destination: Destination, hub: Hub | None = None) 
             try:
                 return _send(release, destination, hub, remote)
             except Conflict:
-                print(f"{destination.repo_id} has changed in the meantime; reading it again", file=sys.stderr)
+                logger.warning("%s has changed in the meantime; reading it again", destination.repo_id)
                 destination, remote = hub.preflight(destination, release.report.config.task)
         raise UserError(f"{destination.repo_id} is changed by others all the time; try again later")
     except UserError as error:
@@ -267,7 +270,7 @@ def _remember(folder: Path, repo_id: str, card: str) -> None:
     try:
         make_writable(folder)
     except UserError:  # published all the same
-        print(f"{folder} cannot be written to: the published card was not kept there", file=sys.stderr)
+        logger.warning("%s cannot be written to: the published card was not kept there", folder)
         return
     write_lines(folder / CARD_FILE, [card])
     known = {repo_id: _digest(owner_text(card)), f"{repo_id} results": _digest(str(owner_results(card)))}

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import datasets
+import pyarrow
+from datasets.fingerprint import generate_random_fingerprint
 
 from tasks.base import Column, Task
 from tasks.errors import UserError
 from tasks.reading.rows import Row, listed
 
-if TYPE_CHECKING:
-    import datasets
-    import pyarrow
-
 #: Columns that name a row, by preference. The first that exists becomes ``id``.
 ID_COLUMNS = ("id", "guid")
 
-#: Keys, by their place, in the objects of one column. A table holds all of them in every row: a new key a row would fill
-#: the memory with a small file.
-KEY_LIMIT = 1000
-
 #: Types as a message calls them. 3 and 3.5 go together, "3" and 3 do not.
-KINDS = {
-    str: "text",
-    int: "a number",
-    float: "a number",
-    bool: "true/false",
-    list: "a list",
-    dict: "an object",
-}
+KINDS = {str: "text", int: "a number", float: "a number", bool: "true/false", list: "a list", dict: "an object"}
 
 
 @dataclass
@@ -49,8 +39,7 @@ def columns_of(task: Task) -> tuple[Column, ...]:
 def parse_column_map(text: str | None, task: Task) -> dict[str, str]:
     """``"document=body,summary=title"`` as {our name: their name}.
 
-    Raises:
-        UserError: a piece is not ``ours=theirs``, ours is not a column of the task, or a name is given twice.
+    Raises UserError where a piece is not ``ours=theirs``, ours is not a column of the task, or a name is given twice.
     """
     known = [column.name for column in columns_of(task)]
     mapping: dict[str, str] = {}
@@ -59,10 +48,8 @@ def parse_column_map(text: str | None, task: Task) -> dict[str, str]:
         if not (ours and equals and theirs):
             raise UserError(f"--column_map {text}: {piece!r} is not of the form {known[0]}=NAME_IN_THE_DATA")
         if ours not in known:
-            raise UserError(
-                f"--column_map {text}: the task {task.name} has no column {ours!r}; its columns are {', '.join(known)}"
-                ", and stand before the ="
-            )
+            reason = f"the task {task.name} has no column {ours!r}; its columns are {', '.join(known)}"
+            raise UserError(f"--column_map {text}: {reason}, and stand before the =")
         if ours in mapping or theirs in mapping.values():
             twice = ours if ours in mapping else theirs
             raise UserError(f"--column_map {text}: {twice!r} stands there twice; name each column once")
@@ -81,32 +68,24 @@ def resolve_columns(
     """{our name: their name} for the columns of ``origin`` (a file or split, for the message).
 
     ``column_map`` wins, then our own name, then the first alias that exists. No column of the data is used twice.
-    Without ``targets`` a target column may be missing, and is then missing in the result.
-
-    Raises:
-        UserError: a column is missing; names those that are there.
+    Raises UserError where a column is missing; without ``targets`` a target column may be, and is not in the result.
     """
-    there = listed(available)
+    there = f"the columns there are {listed(available)}"
+    taken = set(column_map.values())
     result: dict[str, str] = {}
-    for ours, theirs in column_map.items():
-        if theirs in available:
-            result[ours] = theirs
-        elif targets or any(ours == column.name for column in task.input_columns):
-            raise UserError(
-                f"{origin}: no column {theirs!r}, which --column_map gives for {ours!r}; the columns there are "
-                f"{there}; correct --column_map {ours}=NAME"
-            )
     for column in columns_of(task):
-        if column.name in column_map:
-            continue
-        names = [name for name in _names(task, column) if name in available and name not in result.values()]
-        if names:
-            result[column.name] = names[0]
+        ours, mapped = column.name, column_map.get(column.name)
+        names = [mapped] if mapped else [name for name in _names(task, column) if name not in taken]
+        theirs = next((name for name in names if name in available), None)
+        if theirs:
+            taken.add(theirs)
+            result[ours] = theirs
         elif targets or column in task.input_columns:
-            raise UserError(
-                f"{origin}: no column {column.name!r} ({column.help}); the columns there are {there}; "
-                f"if one of them is meant, add --column_map {column.name}=NAME"
-            )
+            if mapped:
+                reason = f"no column {mapped!r}, which --column_map gives for {ours!r}"
+                raise UserError(f"{origin}: {reason}; {there}; correct --column_map {ours}=NAME")
+            reason = f"no column {ours!r} ({column.help})"
+            raise UserError(f"{origin}: {reason}; {there}; if one of them is meant, add --column_map {ours}=NAME")
     return result
 
 
@@ -114,38 +93,31 @@ def load_rows(rows: Iterable[Row], task: Task, column_map: dict[str, str], origi
     """The rows as an in-memory dataset with the task's columns, everything else dropped.
 
     A value that a row lacks, and NaN, which is how pandas writes a missing one, becomes None. A target column that is
-    allowed to be missing is None in every row.
-
-    Raises:
-        UserError: a column is missing, or mixes types; names the first row that differs.
+    allowed to be missing is None in every row. Raises UserError where a column is missing or mixes types.
     """
-    import datasets
-    import pyarrow
-    from datasets.fingerprint import generate_random_fingerprint
-
-    wanted = {*column_map.values(), *ID_COLUMNS}
-    wanted.update(name for column in columns_of(task) for name in _names(task, column))
-    values: dict[str, list[Any]] = {}
+    names = (name for column in columns_of(task) for name in _names(task, column))
+    values: dict[str, list[Any]] = {name: [] for name in (*column_map.values(), *ID_COLUMNS, *names)}
     seen: dict[str, None] = {}
     where: list[str] = []
     for row in rows:
         seen.update(dict.fromkeys(row.values))
-        for name in row.values.keys() & wanted:
-            column = values.setdefault(name, [])
-            column.extend([None] * (len(where) - len(column)))
-            column.append(row.values[name])
+        for name, column in values.items():
+            column.append(row.values.get(name))
         where.append(row.where)
-    for column in values.values():
-        column.extend([None] * (len(where) - len(column)))
-    names = resolve_columns(task, list(seen), column_map, origin, targets=targets)
-    ids = next(([row_id(value) for value in values[name]] for name in ID_COLUMNS if name in values), None)
+    found = resolve_columns(task, list(seen), column_map, origin, targets=targets)
+    ids = next(([row_id(value) for value in values[name]] for name in ID_COLUMNS if name in seen), None)
     table = {"where": pyarrow.array(where)}
     for column in columns_of(task):
-        theirs = names.get(column.name)
+        theirs = found.get(column.name)
         table[column.name] = pyarrow.nulls(len(where)) if theirs is None else _array(values[theirs], theirs, where)
     # Without a fingerprint the whole table would be pickled to get one, which fails where a column exceeds 2 GiB.
     data = datasets.Dataset(pyarrow.table(table), fingerprint=generate_random_fingerprint())
     return Loaded(data, ids or [None] * len(where))
+
+
+def named(row: dict[str, Any], columns: dict[str, str], where: str) -> dict[str, Any]:
+    """A row of a stream: the task's columns under their own names, and ``where``, which is its ``id`` too."""
+    return {"id": where, "where": where} | {ours: row.get(theirs) for ours, theirs in columns.items()}
 
 
 def row_id(value: Any) -> str | None:
@@ -159,8 +131,6 @@ def _is_nan(value: Any) -> bool:
 
 def _array(values: list[Any], name: str, where: list[str]) -> pyarrow.Array:
     """A column of one type."""
-    import pyarrow
-
     values = [None if _is_nan(value) else value for value in values]
     kinds: dict[str, int] = {}  # kind -> the first row that has it
     for number, value in enumerate(values):
@@ -168,44 +138,22 @@ def _array(values: list[Any], name: str, where: list[str]) -> pyarrow.Array:
             kinds.setdefault(KINDS.get(type(value)) or type(value).__name__, number)
             if len(kinds) > 1:
                 (kind, place), (other, _) = kinds.items()
-                raise UserError(
-                    f"{where[number]}: column {name!r} holds {other} ({str(value)[:40]!r}), but {kind} in "
-                    f"{where[place]}; write the column in one type"
-                )
-    if kinds.keys() & {"a list", "an object"}:
-        _check_keys(values, name, where)
+                holds = f"column {name!r} holds {other} ({str(value)[:40]!r}), but {kind} in {where[place]}"
+                raise UserError(f"{where[number]}: {holds}; write the column in one type")
     errors = (pyarrow.ArrowException, TypeError, ValueError, OverflowError)
     try:
         return pyarrow.array(values)
     except errors as error:
         reason = " ".join(str(error).split())[:200]
-    # Something nested differs. The rows before the culprit convert, those up to it do not: search by halves.
-    good, bad = 0, len(values)
-    while bad - good > 1:
-        middle = (good + bad) // 2
+
+    def fails(number: int) -> bool:
         try:
-            pyarrow.array(values[:middle])
-            good = middle
+            pyarrow.array(values[: number + 1])
         except errors:
-            bad = middle
-    raise UserError(
-        f"{where[bad - 1]}: column {name!r} is not of the type that it has in the rows before ({reason}); write the "
-        "column in one type"
-    )
+            return True
+        return False
 
-
-def _check_keys(values: list[Any], name: str, where: list[str]) -> None:
-    """Raises UserError where the objects of a column have more than KEY_LIMIT keys between them."""
-    keys: set[tuple[Any, ...]] = set()
-
-    def collect(value: Any, place: tuple[Any, ...]) -> None:
-        for key, item in value.items() if isinstance(value, dict) else [(None, item) for item in value]:
-            keys.add(inner := (place, key))
-            if isinstance(item, (dict, list)):
-                collect(item, inner)
-
-    for value, row in zip(values, where):
-        if value is not None:
-            collect(value, ())
-        if len(keys) > KEY_LIMIT:
-            raise UserError(f"{row}: the objects of column {name!r} have over {KEY_LIMIT:,} different keys; make them alike")
+    # Something nested differs. The rows before the culprit convert, those up to it do not.
+    culprit = bisect.bisect_left(range(len(values)), True, key=fails)
+    problem = f"column {name!r} is not of the type that it has in the rows before ({reason})"
+    raise UserError(f"{where[culprit]}: {problem}; write the column in one type")

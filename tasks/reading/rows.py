@@ -23,21 +23,15 @@ class Row:
 
 
 def checked(row: Row) -> Row:
-    """``row`` itself, where all of its text can be written again and nothing is nested deeper than ``DEPTH_LIMIT``.
-
-    Raises:
-        UserError: text holds a NUL or half of a surrogate pair, however deep it is nested, or the nesting has no end.
-    """
+    """``row`` itself. Raises UserError where text holds a NUL or half of a surrogate pair, or the nesting is too deep."""
     for name, value in row.values.items():
-        _check(name, name, row.where, 0)
-        _check(value, name, row.where, 0)
+        _check([name, value], name, row.where, -1)
     return row
 
 
 def _check(value: Any, column: str, where: str, depth: int) -> None:
     if isinstance(value, str):
-        found = unusable_character(value)
-        if found:
+        if found := unusable_character(value):
             raise UserError(f"{where}: column {shown(column)} holds {found}; remove it")
     elif isinstance(value, (dict, list)):
         if depth == DEPTH_LIMIT:
@@ -54,6 +48,5 @@ def shown(name: str) -> str:
 
 def listed(names: Iterable[str]) -> str:
     """Names of columns for a message: the first twenty, each without what cannot be printed."""
-    first = list(islice(names, 21))
-    parts = [name if name.isprintable() and len(name) <= 60 else shown(name) for name in first[:20]]
-    return ", ".join(parts) + (", ..." if len(first) > 20 else "")
+    first = [name if name.isprintable() and len(name) <= 60 else shown(name) for name in islice(names, 21)]
+    return ", ".join(first[:20]) + (", ..." if len(first) > 20 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shlex
@@ -19,6 +20,8 @@ from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
 from tasks.errors import Interrupted, UserError, write_failure
 from tasks.training.batches import row_names
 from tasks.training.checkpoints import STATE, discard, find_checkpoints, read_manifest, rotate, write_manifest
+
+logger = logging.getLogger(__name__)
 
 #: Exit codes: what a shell reports of a process that the signal ended, so schedulers and scripts read them as that.
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -64,10 +67,13 @@ class Checkpoints(TrainerCallback):
 
     def begin(self, folder: Path, args: Any) -> None:
         """Called before the first byte is written. The Trainer may delete nothing until the checkpoint is complete."""
+        self._writing, self._limit, args.save_total_limit = folder, args.save_total_limit, None
         if args.should_save:
             discard(folder)  # of an earlier start, which was resumed from a checkpoint before it
+            # The Trainer accepts a best checkpoint only if its folder exists, which each process checks. Sharded FSDP makes
+            # the folder after that, too late for some processes: those would not load it, and the others wait for them.
+            folder.mkdir(parents=True, exist_ok=True)
         self._accelerator.wait_for_everyone()
-        self._writing, self._limit, args.save_total_limit = folder, args.save_total_limit, None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the manifest once every process has written its files; only then delete older checkpoints."""
@@ -215,7 +221,7 @@ class StopOnSignal(TrainerCallback):
         if self._signal is None:
             self._signal, self._received_at = signal.Signals(number), time.monotonic()
             more = "; press Ctrl-C again to stop at once" if number == signal.SIGINT else ""
-            print(f"\nstopping after this step, to save it{more}", file=sys.stderr, flush=True)
+            logger.warning("stopping after this step, to save it%s", more)
 
     def _agreed(self) -> bool:
         """Whether any process received a signal. Called by all of them at the same place."""

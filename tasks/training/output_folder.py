@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,8 @@ from tasks.training.run_lock import lock
 
 if TYPE_CHECKING:
     from tasks.arguments.command_line import RunArguments
+
+logger = logging.getLogger(__name__)
 
 #: A model or code of someone else's, which a run would overwrite.
 FOREIGN = ("config.json", "model.safetensors", "adapter_config.json", "setup.cfg", ".git")
@@ -81,7 +83,7 @@ def _checkpoint(task: Task, args: RunArguments) -> str | None:
     if run and not finished and args.training.do_train and run["settings"] == args.settings:
         make_writable(folder)
         newest = _newest(folder) if any(read_manifest(path) for path in checkpoints) else None
-        print(f"resuming from {newest or 'the beginning'}: the same run was not finished", file=sys.stderr)
+        logger.info("resuming from %s: the same run was not finished", newest or "the beginning")
         return newest
     if (checkpoints or (folder / RESULTS_FILE).exists()) and not args.training.overwrite_output_dir:
         raise UserError(
@@ -110,7 +112,7 @@ def _newest(folder: Path) -> str:
         )
     for path, problem in unusable:
         aside = f"; it is now {set_aside(path)}" if read_manifest(path) else ""
-        print(f"{path} is skipped: {problem}{aside}", file=sys.stderr)
+        logger.warning("%s is skipped: %s%s", path, problem, aside)
     return str(checkpoint)
 
 
@@ -160,9 +162,9 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
         if read_manifest(path) is not None or str(path) == checkpoint:
             continue
         if (path / STATE).exists():  # this run's, killed at its last byte, or complete and another program's
-            print(f"{path} is skipped: it has no {MANIFEST}", file=sys.stderr)
+            logger.warning("%s is skipped: it has no %s", path, MANIFEST)
         else:
-            print(f"{path} is removed: it is incomplete", file=sys.stderr)
+            logger.warning("%s is removed: it is incomplete", path)
             discard(path)
     write_json(folder / RUN_FILE, {"task": task.name, "settings": args.settings, "finished": False})
 
@@ -182,7 +184,7 @@ def check_rows(checkpoint: str | None, rows: str | None, *, named: bool) -> None
             f"{message}; give the same again, name the checkpoint with --resume_from_checkpoint to resume all the same, or "
             "restart with --overwrite_output_dir"
         )
-    print(message, file=sys.stderr)
+    logger.warning(message)
 
 
 def end_run(folder: str | Path) -> None:

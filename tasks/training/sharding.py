@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.arguments.sharding import _launched_with
+from tasks.arguments.sharding import launched_with
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def set_up_fsdp(accelerator: Accelerator, plugin_args: dict[str, Any] | None) ->
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
     state = accelerator.state
-    if not (plugin_args or _launched_with("FSDP")):
+    if not (plugin_args or launched_with("FSDP")):
         return False
     if state.distributed_type == DistributedType.MULTI_CPU:
         # accelerate keeps the type in both states; set one, and the next AcceleratorState() restores it from the other.

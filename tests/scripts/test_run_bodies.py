@@ -15,7 +15,8 @@ OWN = (
     "new_encoder",
     "new_model",
     "parse_arguments",
-    "tasks.arguments.scratch",
+    "ScratchArguments",
+    "ScratchTrainingArguments",
     "merge_adapter",
 )
 

@@ -51,7 +51,7 @@ def test_two_processes_train_one_model_and_speak_with_one_voice(kogpt2_folder, t
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("everything is in") == done.stdout.count("trained 3 steps in ") == 1
     assert len(re.findall(r"^step \d/3  loss \S+  learning rate \S+  \S+ tokens/s$", done.stdout, re.M)) == 3
-    assert len(re.findall(r"^step 3/3  eval_loss \S+  eval_accuracy \S+$", done.stdout, re.M)) == 1
+    assert len(re.findall(r"^step 3/3  eval_loss \S+  eval_accuracy .+$", done.stdout, re.M)) == 1
     assert "%|" not in done.stderr  # no terminal, no bar
     rows = read_jsonl(tmp_path / "run" / "predictions.jsonl")
     assert [row["id"] for row in rows] == [f"validation-{n}" for n in range(5)]

@@ -31,7 +31,8 @@ def predictions_of(task: Task) -> list[Prediction]:
         return LIKELIHOODS
     if task.output_type == "generate_until":
         return TEXTS
-    first, second, *_, last = task.label_words
+    labels = list(task.label_words)
+    first, second, last = labels[0], labels[1], labels[-1]
     pairs = [(first, first), (second, first), (second, second), (last, second), (second, last)]
     return [Prediction(str(n), "", given, (right,)) for n, (given, right) in enumerate(pairs)]
 

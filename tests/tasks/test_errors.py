@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 
 import pytest
 
 from tasks.errors import Interrupted, UserError, user_errors
+from tests.conftest import ROOT
+from tests.helpers.launching import ENVIRONMENT
+
+#: Run a script as a user does, and press Ctrl-C in the middle of ``import torch``.
+CTRL_C = f"""
+import os, runpy, signal, sys
+
+class Finder:
+    def find_spec(name, *_):
+        if name == "torch.nn":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Finder)
+sys.argv = ["run_nli.py", "--sample_data"]
+runpy.run_path({str(ROOT / "scripts" / "run_nli.py")!r}, run_name="__main__")
+"""
 
 
 def ends(capsys, error):
@@ -69,3 +88,24 @@ def test_without_an_error_nothing_happens(capsys):
     with user_errors():
         pass
     assert capsys.readouterr().err == ""
+
+
+def run(code, folder):
+    """Run ``code`` as the main module of a new process in ``folder``."""
+    options = {"cwd": folder, "env": ENVIRONMENT, "capture_output": True, "text": True, "timeout": 300}
+    return subprocess.run([sys.executable, "-c", code], check=False, **options)
+
+
+def test_ctrl_c_while_torch_is_imported_is_one_line_and_exit_code_130(tmp_path):
+    done = run(CTRL_C, tmp_path)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "error: interrupted; nothing more was written, and what was there before is as it was\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_defect_of_a_script_keeps_its_traceback_and_exit_code_1(tmp_path):
+    code = "from tasks.errors import handle_errors\nhandle_errors(__name__)\nraise ZeroDivisionError('a defect')"
+    done = run(code, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last):\n")
+    assert done.stderr.endswith("ZeroDivisionError: a defect\n")

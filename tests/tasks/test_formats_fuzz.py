@@ -147,7 +147,10 @@ def test_bytes_that_are_not_utf_8_on_standard_input():
 def test_json_on_standard_input_is_read_as_strictly_as_in_files():
     for name in ("nli", "generate"):
         for line, expected in (
-            ('{"text": "a", "text": "b"}', "the key 'text' stands twice in one object; only one of them can be meant"),
+            (
+                '{"text": "a", "text": "b"}',
+                "the key 'text' stands twice in one object; only one of them can be meant: 'a' or 'b'",
+            ),
             ('{"text": ' * 100_000, "the JSON is nested too deeply; flatten it"),
             (
                 '{"text": "\\ud83d"}',

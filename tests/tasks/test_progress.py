@@ -1,8 +1,10 @@
-"""How far a long job is: a bar on a terminal alone, a line every half minute elsewhere, and quiet libraries."""
+"""Notices; how far a long job is: a bar on a terminal alone, a line every half minute elsewhere; and quiet libraries."""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 import subprocess
 import sys
 
@@ -70,6 +72,32 @@ def test_a_terminal_gets_a_bar(monkeypatch):
         bar.delay = 0
         bar.refresh()
     assert "score: 100%" in out.getvalue()
+
+
+def test_a_notice_is_its_bare_message_on_the_stderr_of_the_moment_and_said_once(monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [logging.StreamHandler(everything := io.StringIO())])
+    with contextlib.redirect_stderr(io.StringIO()) as out:
+        logging.getLogger("tasks.preparing.splits").info("%s: the first %d of %d rows", "train", 3, 9)
+        logging.getLogger("tasks.preparing.splits").debug("not shown")
+    assert out.getvalue() == "train: the first 3 of 9 rows\n"
+    assert everything.getvalue() == ""
+
+
+def test_of_several_processes_the_first_gives_notice(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("RANK", "1")
+    with contextlib.redirect_stderr(io.StringIO()) as out:
+        logging.getLogger("tasks.training").warning("said by the first")
+    assert out.getvalue() == ""
+
+
+def test_a_notice_stands_on_a_line_of_its_own_beside_a_bar(monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(sys, "stderr", out := Terminal())
+    with progress(10, "score") as bar:
+        bar.refresh()
+        logging.getLogger("tasks.training").warning("a notice")
+    assert "\ra notice\n" in out.getvalue()
 
 
 def test_the_bars_of_libraries_stay_out_of_a_file():

@@ -8,8 +8,8 @@ import torch
 from tasks import get_task
 from tasks.arguments import model as adapter_arguments
 from tasks.arguments.command_line import parse_arguments
-from tasks.arguments.model import FineTuningArguments, ModelArguments
-from tasks.arguments.scratch import ScratchArguments, ScratchTrainingArguments
+from tasks.arguments.model import FineTuningArguments, ModelArguments, ScratchArguments
+from tasks.arguments.training import ScratchTrainingArguments
 from tasks.errors import UserError
 from tasks.model.quantization import four_bit_config
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import pytest
 from transformers import TrainingArguments as HfTrainingArguments
@@ -10,8 +11,8 @@ from transformers import TrainingArguments as HfTrainingArguments
 from tasks import get_task
 from tasks.arguments.command_line import parse_arguments, parse_dataclasses
 from tasks.arguments.generation import GenerationArguments
-from tasks.arguments.scratch import ScratchArguments, ScratchTrainingArguments
-from tasks.arguments.training import TrainingArguments
+from tasks.arguments.model import ScratchArguments
+from tasks.arguments.training import ScratchTrainingArguments, TrainingArguments
 from tasks.errors import UserError
 
 TASK = get_task("summarize")
@@ -56,6 +57,12 @@ def test_the_folder_is_named_after_task_and_model():
     assert training().output_dir == "outputs/summarize-kogpt2-base-v2"
     assert training("--model", "models/mine/").output_dir == "outputs/summarize-mine"
     assert training("--output_dir", "here").output_dir == "here"
+
+
+def test_notices_have_the_log_level_of_the_command_line():
+    for name, level in (("error", logging.ERROR), ("debug", logging.DEBUG), ("passive", logging.INFO)):
+        parse("--log_level", name)
+        assert logging.getLogger("tasks").level == level
 
 
 def test_from_scratch_has_defaults_of_its_own():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from itertools import pairwise
 
 import pytest
@@ -12,7 +11,8 @@ from tasks.base import BOS, Example, Separator, Source
 from tasks.errors import UserError
 from tasks.model.loading import load_config
 from tasks.model.tokenizer import add_separators, load_tokenizer
-from tasks.preparing.encoding import IGNORE, Encoder, encode, sequence_length
+from tasks.preparing.encoding import IGNORE, Encoder, sequence_length
+from tasks.preparing.tables import encode
 from tests.conftest import model_args
 from tests.helpers.task_rows import TRAINED, rows_of
 
@@ -360,21 +360,20 @@ def test_a_length_that_the_model_cannot_read_is_an_error(kogpt2_folder, requeste
 def test_encode_counts_rows_and_tokens_of_each_split(kogpt2_folder):
     task, encoder = get_task("summarize"), make(kogpt2_folder, "summarize", 16, 4)
     long = task.format({**ROWS["summarize"], "id": "long", "document": " ".join(WORDS * 2)})
-    counts = defaultdict(dict)
-    train = encode(encoder, [task.format(ROWS["summarize"]), long], "train", counts)
-    validation = encode(encoder, [task.format(ROWS["summarize"])], "validation", counts)
+    train, train_counts, _, _ = encode(encoder, [task.format(ROWS["summarize"]), long], "train")
+    validation, counts, _, _ = encode(encoder, [task.format(ROWS["summarize"])], "validation")
     assert train.column_names == ["id", "input_ids", "labels"]
     assert train["id"][:] == ["0", "long"]
     assert (len(train), len(validation)) == (2, 1)
     # 8 tokens; 12 tokens of prompt and 3 of completion.
-    assert counts["train"] == {"rows": 2, "cut": 1, "tokens": 23, "labelled_tokens": 6}
-    assert counts["validation"] == {"rows": 1, "tokens": 8, "labelled_tokens": 3}
+    assert train_counts == {"rows": 2, "cut": 1, "tokens": 23, "labelled_tokens": 6}
+    assert counts == {"rows": 1, "tokens": 8, "labelled_tokens": 3}
 
 
 def test_encode_gives_the_same_rows_across_its_batches(kogpt2_folder):
     task, encoder = get_task("nli"), make(kogpt2_folder, "nli")
     examples = [task.format({**ROWS["nli"], "premise": WORDS[i % 10], "label": i % 3}) for i in range(2001)]
-    dataset = encode(encoder, examples, "train", defaultdict(dict))
+    dataset = encode(encoder, examples, "train").rows
     assert dataset["input_ids"][:] == [row["input_ids"] for row in encoder.training_rows(examples)]
 
 
@@ -382,4 +381,4 @@ def test_encode_refuses_a_split_with_nothing_to_learn(kogpt2_folder):
     encoder = make(kogpt2_folder, "summarize", 8, 2)
     example = get_task("summarize").format({"id": "0", "document": "책을", "summary": " ".join(WORDS)})
     with pytest.raises(UserError, match="none of the 2 train rows has anything to learn within max_length 8; raise"):
-        encode(encoder, [example] * 2, "train", defaultdict(dict))
+        encode(encoder, [example] * 2, "train")

@@ -13,8 +13,7 @@ from tasks.base import BOS, Separator
 from tasks.model.loading import load_config
 from tasks.model.new_model import train_tokenizer
 from tasks.model.tokenizer import add_separators, load_tokenizer
-from tasks.preparing.encoding import Encoder
-from tasks.preparing.spelling import spell_out
+from tasks.preparing.encoding import Encoder, spell_out
 from tests.conftest import CORPUS, model_args
 from tests.helpers.fuzz import EXAMPLES, deadline, fuzz, is_writable, texts
 from tests.helpers.task_rows import TRAINED

@@ -22,11 +22,12 @@ from tasks.arguments.data import DataArguments
 from tasks.errors import UserError
 from tasks.model.loading import load_config
 from tasks.model.tokenizer import add_separators, load_tokenizer
-from tasks.preparing import cache, encoding
+from tasks.preparing import cache, encoding, tables
 from tasks.preparing import run_data as preparing
 from tasks.preparing.encoding import Encoder
 from tasks.preparing.parallel import ordered_map
 from tasks.preparing.run_data import RunData
+from tasks.preparing.splits import load_examples
 from tests.conftest import model_args, write_rows
 
 PLACES = ["도서관", "공원", "시청", "서울", "부산"]
@@ -44,7 +45,7 @@ def rows_of(number, start=0):
 def folder(monkeypatch, tmp_path):
     """A cache of the test's own, and slices so small that a few rows are many of them."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(encoding, "SLICE", 10)
+    monkeypatch.setattr(tables, "SLICE", 10)
     return tmp_path / "cache" / "korean-causal-lm-tasks"
 
 
@@ -81,7 +82,8 @@ def builds(monkeypatch):
 
 def content(prepared):
     found, examples, counts = prepared
-    return {split: data[:] for split, data in found.items()}, examples, counts
+    prompts = {split: [example.prompt_ids for example in rows] for split, rows in examples.items()}
+    return {split: data[:] for split, data in found.items()}, examples, counts, prompts
 
 
 def test_two_processes_give_the_rows_and_counts_of_one(prepare, tmp_path):
@@ -192,6 +194,22 @@ def test_a_second_start_reads_no_rows_and_has_the_same(prepare, builds, monkeypa
     assert all(data.cache_files for data in found[0].values())  # memory-mapped
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_rows_to_measure_on_are_kept_with_their_prompts(prepare, kogpt2_folder, monkeypatch, task):
+    kept = prepare(task=task, train_file=None, validation_file=None, sample_data=True, length=48)[1]["validation"]
+    formatted = load_examples(get_task(task), DataArguments(sample_data=True), seed=42, splits=("validation",))[0][
+        "validation"
+    ]
+    assert kept == formatted
+    arguments = model_args(kogpt2_folder)
+    tokenizer, _ = add_separators(load_tokenizer(arguments, load_config(arguments)), get_task(task).separators)
+    encoder = Encoder(tokenizer, 48, 8)
+    expected = encoder.prompts(formatted)
+    monkeypatch.setattr(encoder, "tokenize", lambda texts, offsets=False: ([], []))  # no text reaches the tokenizer again
+    assert encoder.prompts(kept) == expected
+    assert all(example.prompt_ids for example in kept)
+
+
 def test_the_cache_gives_what_there_is_without_one(prepare, folder):
     with_cache = content(prepare())
     folder.parent.rename(folder.parent.with_name("old"))
@@ -255,7 +273,8 @@ def test_another_tokenizer_or_program_is_prepared_anew(prepare, builds, kogpt2_f
     prepare(tokenizer=other)
     assert len(builds) == 2
     programs = preparing._programs()
-    assert any(cache.file_sha256(encoding.__file__) in part for part in programs if isinstance(part, list))
+    for module in (encoding, tables):
+        assert any(cache.file_sha256(module.__file__) in part for part in programs if isinstance(part, list))
     monkeypatch.setattr(preparing, "_programs", lambda: [programs, "another version"])
     prepare()
     assert len(builds) == 4
@@ -271,7 +290,7 @@ def test_where_a_file_lies_and_how_many_processes_read_it_change_nothing(prepare
     assert builds == ["validation", "train"]
 
 
-@pytest.mark.parametrize("name", ["train.arrow", "validation-rows.arrow", "counts.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["train.arrow", "validation-examples.jsonl", "counts.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["byte", "end", "gone"])
 def test_a_damaged_entry_is_made_anew(prepare, builds, folder, name, damage):
     first = content(prepare())
@@ -299,7 +318,7 @@ def test_what_a_killed_process_left_is_not_taken_and_goes(prepare, folder, monke
     assert [path.suffix for path in folder.iterdir() if path.is_dir()] == [""]
 
 
-def test_a_full_disk_is_said_once_and_does_without(prepare, folder, monkeypatch, caplog):
+def test_a_full_disk_is_said_once_and_does_without(prepare, folder, monkeypatch, capsys):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -307,9 +326,8 @@ def test_a_full_disk_is_said_once_and_does_without(prepare, folder, monkeypatch,
     shutil.rmtree(folder)
     monkeypatch.setattr(pa.ipc, "new_stream", full)
     assert content(prepare()) == expected
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        f"{folder} cannot be used to keep prepared data (No space left on device); going on without it"
-    ]
+    notice = f"{folder} cannot be used to keep prepared data (No space left on device); going on without it\n"
+    assert capsys.readouterr().err == notice
     assert [path.name for path in folder.iterdir() if path.is_dir()] == []
 
 

@@ -8,11 +8,11 @@ import os
 import time
 import unicodedata
 from pathlib import Path
-from types import SimpleNamespace
 
 import datasets
 import pytest
 
+from tasks.arguments.data import DataArguments
 from tasks.base import Column, Example, HubDataset, RowError, Task, text_of
 from tasks.errors import UserError
 from tasks.preparing.splits import format_examples, load_raw_datasets, row_error
@@ -59,23 +59,8 @@ def _in_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def arguments(**given) -> SimpleNamespace:
-    """DataArguments with their defaults."""
-    names = (
-        "dataset",
-        "dataset_config",
-        "dataset_revision",
-        "train_file",
-        "validation_file",
-        "test_file",
-        "column_map",
-    )
-    values = dict.fromkeys(names) | {"sample_data": False, "validation_split": 0.05, "skip_bad_rows": False}
-    return SimpleNamespace(**values | {"max_train_samples": None, "max_eval_samples": None} | given)
-
-
 def load(task=None, *, seed=42, splits=("train", "validation", "test"), **given) -> datasets.DatasetDict:
-    return load_raw_datasets(task or Pair(), arguments(**given), seed=seed, splits=splits)
+    return load_raw_datasets(task or Pair(), DataArguments(**given), seed=seed, splits=splits)
 
 
 def message(task=None, **given) -> str:
@@ -451,7 +436,7 @@ def hub(monkeypatch, result) -> list[tuple]:
     """Replace ``datasets.load_dataset`` by what returns or raises ``result``; gives the list of calls."""
     calls = []
 
-    def load_dataset(name, config=None, revision=None):
+    def load_dataset(name, config=None, revision=None, streaming=False):
         calls.append((name, config, revision))
         if isinstance(result, BaseException):
             raise result
@@ -715,3 +700,36 @@ def test_the_commit_that_was_read_is_told_by_the_cache(tmp_path):
         datasets.Dataset.from_dict({"text": ["a"]}).save_to_disk(folder)
         assert commit_of({"train": datasets.load_from_disk(folder)}) == expected
     assert commit_of({"train": datasets.Dataset.from_dict({"text": ["a"]})}) is None
+
+
+def test_a_source_says_what_was_read_and_writes_to_no_argument(tmp_path, monkeypatch):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = tmp_path / "klue___klue" / "nli" / "0.0.0" / commit
+    hub_split(3).save_to_disk(folder)
+    parts = {"train": datasets.load_from_disk(folder), "validation": datasets.load_from_disk(folder)}
+    hub(monkeypatch, datasets.DatasetDict(parts))
+    arguments = DataArguments(dataset_revision="main")
+    source = sources.find_source(Pair(), arguments, ("train", "validation"))
+    assert source.describe() == {"source": "hub", "name": "klue/klue", "config": "nli", "revision": commit}
+    assert arguments == DataArguments(dataset_revision="main")
+
+
+def test_a_source_describes_the_files_that_were_read_and_reads_them_once_for_it(monkeypatch):
+    jsonl("a.jsonl", pairs(3))
+    source = sources.find_source(Pair(), DataArguments(train_file="?.jsonl"), ("train",))
+    (digest,) = [digest for _, digest in source.identity("train")]
+    jsonl("a.jsonl", pairs(2))  # since then
+    described = source.describe()
+    assert described == {
+        "source": "files",
+        "files": [{"split": "train", "name": "a.jsonl", "sha256": digest, "bytes": os.path.getsize("a.jsonl")}],
+    }
+    assert source.identity("train") != [[".jsonl", digest]]
+
+
+def test_a_stream_has_the_columns_of_the_rows_in_memory():
+    jsonl("a.jsonl", [{"sentence1": "가", "hypothesis": "나", "label": "no"}])
+    source = sources.find_source(Pair(), DataArguments(train_file="a.jsonl"), ("train",))
+    assert list(source.stream("train")) == [
+        {"id": "a.jsonl line 1", "where": "a.jsonl line 1", "premise": "가", "hypothesis": "나", "label": "no"}
+    ]

@@ -12,20 +12,21 @@ from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import pytest
 import torch
 
 from tasks import get_task
 from tasks.arguments.data import DataArguments
-from tasks.arguments.model import ModelArguments
+from tasks.arguments.model import ModelArguments, ScratchArguments
 from tasks.arguments.publishing import PublishArguments
-from tasks.arguments.scratch import ScratchArguments
 from tasks.arguments.training import TrainingArguments
 from tasks.errors import UserError
 from tasks.publishing import facts
 from tasks.publishing.recording import shown_arguments
 from tasks.publishing.report import Base, Data, RunReport
 from tasks.publishing.secrets import find_private, find_secrets
+from tasks.reading.sources import find_source
 from tests.conftest import write_rows
 from tests.helpers.full_report import ALL_TASKS, bare_report, card
 from tests.helpers.tiny_run import edit_json
@@ -198,6 +199,18 @@ class TestBase:
         assert facts.base_facts(str(tmp_path)) == Base(tmp_path.name, from_scratch=True)
 
 
+def data_of(task: str, arguments: DataArguments) -> Data:
+    """What the card of a run with these arguments would say of its rows."""
+    return facts.data_facts(get_task(task), arguments, find_source(get_task(task), arguments, ()))
+
+
+@pytest.fixture
+def any_dataset(monkeypatch):
+    """A Hub that has every dataset, with rows to train and to measure on."""
+    parts = {"train": datasets.Dataset.from_dict({"x": [1]}), "validation": datasets.Dataset.from_dict({"x": [2]})}
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: datasets.DatasetDict(parts))
+
+
 class TestData:
     def test_files(self, tmp_path, monkeypatch):
         folder = tmp_path / "home" / "minsu"
@@ -216,50 +229,50 @@ class TestData:
                  "sha256": "bd11c1e19b82e8495d553c142a6ba622cf4484df0781ed5ce6400fb67cd92d4d"},
             ],
         )  # fmt: skip
-        assert facts.data_facts(get_task("nli"), arguments) == expected
+        assert data_of("nli", arguments) == expected
         monkeypatch.setenv("HOME", str(folder))
-        assert facts.data_facts(get_task("nli"), dataclasses.replace(arguments, train_file="~/*.jsonl")) == expected
+        assert data_of("nli", dataclasses.replace(arguments, train_file="~/*.jsonl")) == expected
 
     def test_a_large_file_is_hashed_whole(self, tmp_path):
         content = bytes(range(256)) * 8192 + b"end"
         (tmp_path / "x.txt").write_bytes(content)
-        data = facts.data_facts(get_task("generate"), DataArguments(train_file=str(tmp_path / "x.txt")))
+        data = data_of("generate", DataArguments(train_file=str(tmp_path / "x.txt")))
         assert data.files[0]["sha256"] == hashlib.sha256(content).hexdigest()
         assert data.files[0]["bytes"] == len(content)
 
-    def test_the_share_that_was_set_aside(self, tmp_path):
+    def test_the_share_that_was_set_aside(self, tmp_path, any_dataset):
         path = write_rows(tmp_path / "x.jsonl", [{"text": "x"}])
 
         def share(**arguments) -> float | None:
-            return facts.data_facts(get_task("generate"), DataArguments(validation_split=0.1, **arguments)).validation_share
+            return data_of("generate", DataArguments(validation_split=0.1, **arguments)).validation_share
 
         assert share(train_file=path) == 0.1
         assert share(train_file=path, test_file=path) == 0.1
         assert share(train_file=path, validation_file=path) is None
         assert share(test_file=path) is None
         assert share() == 0.1  # wikipedia has no validation rows
-        assert facts.data_facts(get_task("nli"), DataArguments()).validation_share is None  # klue has
+        assert data_of("nli", DataArguments()).validation_share is None  # klue has
 
     @pytest.mark.parametrize("task", ALL_TASKS)
-    def test_the_tasks_own_data_set(self, task):
+    def test_the_tasks_own_data_set(self, task, any_dataset):
         own = get_task(task).default_dataset
-        data = facts.data_facts(get_task(task), DataArguments(dataset_revision="abc"))
+        data = data_of(task, DataArguments(dataset_revision="abc"))
         assert (data.source, data.name, data.config, data.revision) == ("hub", own.id, own.config, "abc")
         assert data.license == own.license
 
-    def test_another_data_set(self):
-        known = facts.data_facts(get_task("nli"), DataArguments(dataset="kakaobrain/kor_nli", dataset_config="multi_nli"))
+    def test_another_data_set(self, any_dataset):
+        known = data_of("nli", DataArguments(dataset="kakaobrain/kor_nli", dataset_config="multi_nli"))
         assert known == Data("hub", "kakaobrain/kor_nli", "multi_nli", license="cc-by-sa-4.0")
-        assert facts.data_facts(get_task("nli"), DataArguments(dataset="me/rows")) == Data("hub", "me/rows")
+        assert data_of("nli", DataArguments(dataset="me/rows")) == Data("hub", "me/rows")
 
-    def test_a_folder(self, tmp_path):
+    def test_a_folder(self, tmp_path, any_dataset):
         folder = tmp_path / "minsu" / "rows"
         folder.mkdir(parents=True)
-        assert facts.data_facts(get_task("nli"), DataArguments(dataset=str(folder))) == Data("folder", "rows")
+        assert data_of("nli", DataArguments(dataset=str(folder))) == Data("folder", "rows")
 
     def test_the_sample(self):
         for task in ALL_TASKS:
-            data = facts.data_facts(get_task(task), DataArguments(sample_data=True))
+            data = data_of(task, DataArguments(sample_data=True))
             assert data == Data("sample", f"{task} sample", license="cc0-1.0")
 
     def test_the_licence_before_anything_is_read(self, tmp_path):
@@ -426,7 +439,7 @@ def test_a_whole_card_of_private_inputs(tmp_path):
     report: RunReport = dataclasses.replace(
         bare_report("qa"),
         base=facts.base_facts(str(folder)),
-        data=facts.data_facts(get_task("qa"), DataArguments(train_file=rows, test_file=rows)),
+        data=data_of("qa", DataArguments(train_file=rows, test_file=rows)),
         arguments=shown_arguments(TrainingArguments(output_dir=str(folder))),
         hardware=facts.hardware(torch.device("cpu"), 1),
         versions=facts.versions(),

@@ -374,13 +374,15 @@ def test_broken_utf_8_names_line_and_byte():
     )
 
 
-def test_broken_byte_far_into_a_file(monkeypatch):
-    monkeypatch.setattr("tasks.reading.charset.CHUNK", 5)  # chunks end within characters
-    write("a.txt", "가나다\n".encode() * 10 + b"\xea\xb0\n")
-    assert " line 11: " in message("a.txt")
-    assert " at offset 100;" in message("a.txt")
-    write("b.txt", "가나다\n".encode() * 10)
-    assert len(rows("b.txt")) == 10
+@pytest.mark.parametrize(("codec", "offset"), [("utf-8", 100_000), ("cp949", 70_000), ("utf-16", 80_002)])
+def test_broken_byte_far_into_a_file(codec, offset):
+    content = ("가나다\n" * 10_000).encode(codec)  # blocks that are read at a time end within characters
+    write("a.txt", content)
+    assert len(rows("a.txt")) == 10_000
+    write("a.txt", content + (b"\xea\xb0\n" if codec == "utf-8" else b"\xc9" if codec == "cp949" else b"\x00\xdc"))
+    assert message("a.txt").startswith("a.txt line 10001: ")
+    assert f" at offset {offset};" in message("a.txt")
+    assert len(content) == offset
 
 
 def test_broken_utf_16():

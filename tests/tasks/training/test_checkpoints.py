@@ -6,6 +6,7 @@ import json
 import os
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from datasets import Dataset
 from safetensors.torch import save_file
 
 from tasks.model.model_files import unreadable
+from tasks.training.callbacks import Checkpoints
 from tasks.training.checkpoints import (
     damage,
     discard,
@@ -154,6 +156,13 @@ def test_a_checkpoint_that_is_being_deleted_loses_its_manifest_first(tmp_path, m
     discard(path)
     assert read_manifest(path) is None
     assert (path / "trainer_state.json").exists()
+
+
+def test_no_process_looks_for_the_folder_of_a_checkpoint_before_it_is_there(tmp_path):
+    folder, seen = tmp_path / "run" / "checkpoint-3", []
+    accelerator = SimpleNamespace(wait_for_everyone=lambda: seen.append(folder.is_dir()))
+    Checkpoints(accelerator).begin(folder, SimpleNamespace(should_save=True, save_total_limit=2))
+    assert seen == [True]
 
 
 def test_a_fingerprint_is_of_ids_labels_and_order():

@@ -1,0 +1,115 @@
+"""From examples to the Arrow tables that training reads, in one process or several."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from tasks.base import Example
+from tasks.errors import UserError
+from tasks.preparing.encoding import IGNORE, Encoder
+from tasks.preparing.overlap import keys_of
+from tasks.preparing.parallel import ordered_map
+from tasks.progress import progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+    from datasets import Dataset
+
+#: Examples that are encoded at a time, and what is counted of them, in the order that people read.
+SLICE = 1000
+COUNTS = ("rows", "skipped", "dropped", "cut", "read_in_windows", "split", "tokens", "labelled_tokens")
+
+
+class Encoded(NamedTuple):
+    """One split: training rows with their counts, the ``keys_of`` its examples, and the examples with ``prompt_ids``.
+
+    The column ``id`` of the rows says which example a row came from; no model sees it.
+    """
+
+    rows: Dataset
+    counts: dict[str, int]
+    keys: np.ndarray
+    examples: list[Example]
+
+
+def encode(
+    encoder: Encoder,
+    examples: Sequence[Example],
+    split: str,
+    *,
+    processes: int = 1,
+    path: Path | None = None,
+    measured: bool = False,
+) -> Encoded:
+    """Encode all ``examples``; the result is the same for every number of ``processes``.
+
+    With ``path`` the rows are written to that Arrow file and memory-mapped instead of held in memory. A slice of
+    ``examples`` may be shorter than requested: skipped rows are left out. With ``measured`` the examples will be predicted
+    too: their prompts have to fit, and the result has them.
+
+    Raises:
+        UserError: nothing is left to learn from, or a prompt does not fit.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+    from datasets.fingerprint import generate_random_fingerprint
+
+    totals: Counter[str] = Counter()
+    tables: list[pa.Table] = []
+    keys: list[np.ndarray] = []
+    kept: list[Example] = []
+    work = partial(_encode_slice, encoder, examples, measured)
+    numbers = pa.list_(pa.int32())
+    schema = pa.schema({"id": pa.string(), "input_ids": numbers, "labels": numbers})
+    writer = pa.ipc.new_stream(str(path), schema) if path else None
+    bar = progress(len(examples), f"encode {split}")
+    with writer or nullcontext(), bar:
+        for table, counts, slice_keys, part in ordered_map(work, range(0, len(examples), SLICE), processes):
+            totals.update(counts)
+            keys.append(slice_keys)
+            kept += part
+            if writer:
+                writer.write_table(table)
+            else:
+                tables.append(table)
+            bar.update(min(SLICE, len(examples) - bar.n))
+        if not totals["tokens"]:
+            raise UserError(
+                f"none of the {len(examples)} {split} rows has anything to learn within max_length {encoder.max_length}; "
+                "raise --max_length, or look at the rows"
+            )
+    # Without a fingerprint the whole table would be pickled to get one.
+    fingerprint = generate_random_fingerprint()
+    rows = Dataset.from_file(str(path)) if path else Dataset(pa.concat_tables(tables), fingerprint=fingerprint)
+    return Encoded(rows, {name: totals[name] for name in COUNTS if totals[name]}, np.concatenate(keys), kept)
+
+
+def _encode_slice(
+    encoder: Encoder, examples: Sequence[Example], measured: bool, start: int
+) -> tuple[pa.Table, Counter[str], np.ndarray, list[Example]]:
+    """``SLICE`` examples: their training rows as int32 lists, counts and keys, and the examples if they are measured."""
+    import pyarrow as pa
+
+    part = examples[start : start + SLICE]
+    encoder.counts.clear()
+    prompts: list[list[list[int]]] | None = [] if measured else None
+    rows = encoder.training_rows(part, prompts)
+    offsets = np.concatenate([[0], np.cumsum([len(row["labels"]) for row in rows])]).astype(np.int32)
+    columns = {"id": pa.array([row["id"] for row in rows], pa.string())}
+    for name in ("input_ids", "labels"):  # flat, since pyarrow reads nested lists a number at a time
+        flat = np.fromiter(chain.from_iterable(row[name] for row in rows), np.int32, count=offsets[-1])
+        columns[name] = pa.ListArray.from_arrays(offsets, flat)
+    skipped = min(SLICE, len(examples) - start) - len(part)
+    found = {"rows": len(part), "skipped": skipped, "tokens": len(flat), "labelled_tokens": int((flat != IGNORE).sum())}
+    kept = [replace(example, prompt_ids=ids) for example, ids in zip(part, prompts or ())]
+    return pa.table(columns), encoder.counts + Counter(found), keys_of(part), kept
