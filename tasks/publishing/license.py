@@ -166,13 +166,13 @@ def _known_licenses(
     return chosen, source, data
 
 
-def license_metadata(id: str, base: BaseModel | None) -> dict[str, Any]:
+def license_metadata(id: str, base: Any) -> dict[str, Any]:
     """The licence keys of a model card: ``license``, and ``license_name`` and ``license_link`` where the id is not enough.
 
-    The Hub asks for both with ``license: other`` (its ``modelcard.md``), where they are the base's. A link is also given for
-    licences with terms of their own, and where the base names its text. Copy the text of an ``other`` licence to LICENSE.
+    ``base`` is a BaseModel, or a Base of a report. The Hub asks for both with ``license: other`` (its ``modelcard.md``),
+    where they are the base's. A link is also given for licences with terms of their own, and where the base names its text.
     """
-    license, inherited = LICENSES[id], base if base is not None and base.license == id else BaseModel(id)
+    license, inherited = LICENSES[id], base if base.license == id else BaseModel(id)
     name = inherited.license_name if id == "other" else None
     link = inherited.license_link or (license.link if license.own_terms in license.asks else None)
     values = {"license": id, "license_name": name, "license_link": link}

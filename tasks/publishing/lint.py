@@ -19,7 +19,7 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from tasks.errors import UserError
 from tasks.publishing.license import LICENSES, base_license, nearest, resolve_license
-from tasks.publishing.merge import SECTION
+from tasks.publishing.merge import SECTION, listed
 from tasks.publishing.secrets import excerpt, find_private, find_secrets
 
 CARD = "README.md"
@@ -135,12 +135,12 @@ def _check_metadata(text: str, lines: list[str], first: int) -> Found:
     for key, advice in REQUIRED.items():
         if not data.get(key):
             yield None, f"{key} is missing; {advice}"
-    if data.get("language") and "ko" not in _listed(data.get("language")):
+    if data.get("language") and "ko" not in listed(data.get("language")):
         yield line_of("language"), "language does not name ko, which every task here is about"
     for problem in _check_license(data):
         yield line_of("license"), problem
     for key, example in (("base_model", "skt/kogpt2-base-v2"), ("datasets", "klue/klue")):
-        for value in _listed(data.get(key)):
+        for value in listed(data.get(key)):
             if not _is_hub_id(value):
                 advice = f"name a Hub id such as {example} or leave it out"
                 yield line_of(key), f"{key} {excerpt(value)} is no Hub id; {advice}"
@@ -160,7 +160,7 @@ def _check_license(data: ModelCardData) -> Iterator[str]:
         return
     if license == "other" and not (data.get("license_name") and data.get("license_link")):
         yield "license other needs license_name and license_link"
-    for base_model in _listed(data.get("base_model")):
+    for base_model in listed(data.get("base_model")):
         base = base_license(str(base_model))
         try:
             resolve_license(base and base.license, license, None, base_model=str(base_model))
@@ -246,7 +246,3 @@ def _check_marks(prose: list[str]) -> Found:
     for i, line in enumerate(outside.split("\n")):
         for match in _MARK.finditer(line):
             yield i, f"the mark {match[1]} has no counterpart; restore it, or take this one out as well"
-
-
-def _listed(value: Any) -> list:
-    return value if isinstance(value, list) else [] if value is None else [value]
