@@ -1,4 +1,4 @@
-"""The facts of a run that a card tells: base model, data, machine, versions, command. No host, user or folder names."""
+"""The facts that a card states about a run: base model, data, machine, versions, command. No host, user or folder names."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def base_of(model_args: Any, publish_args: PublishArguments) -> Base:
 def base_facts(model: str, revision: str | None = None, hub_id: str | None = None) -> Base:
     """What is known of the base model, a Hub id or a folder; ``hub_id`` is what the user says that a folder is a copy of.
 
-    Of a model on the Hub that the table of licences does not have, the card tells the licence, where it can be reached.
+    The licence of a model on the Hub that licenses.yaml does not list is read from its card, where that can be reached.
     """
     folder = Path(model)
     if hub_id is None and folder.is_dir():
@@ -55,9 +55,9 @@ def base_facts(model: str, revision: str | None = None, hub_id: str | None = Non
 
 
 def _folder_facts(folder: Path) -> Base:
-    """What a folder tells of itself. A run of this project knows its own base, and the Hub's cache what it holds.
+    """The base of a model in a folder: from the report of a run, the path in the Hub's cache, or the folder's card.
 
-    Any other may have a card. Where that names no base, a copy of a known model is told by its config.json or vocabulary.
+    Where the card names no base, a copy of a known model is recognised by its config.json or vocabulary.
     """
     card = _card_facts(folder / "README.md")
     if (folder / REPORT_FILE).is_file():
@@ -82,8 +82,8 @@ def _folder_facts(folder: Path) -> Base:
 def copied_model(config: Mapping[str, Any], vocabulary: Iterable[str]) -> str | None:
     """The Hub id of the known model whose config.json or vocabulary this is; None where it is none of them.
 
-    Of the vocabulary the tokens in ``<>`` do not count: a run of this project gives the free ones among them new names.
-    A config that has the values of another model speaks against it, whatever the vocabulary is.
+    Tokens in ``<>`` do not count: a run of this project renames the free ones among them. A config with other values than
+    those of the known model rules it out, whatever the vocabulary is.
     """
     words = sorted(token for token in vocabulary if not (token.startswith("<") and token.endswith(">")))
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()
@@ -97,8 +97,8 @@ def copied_model(config: Mapping[str, Any], vocabulary: Iterable[str]) -> str | 
 def adapter_base(base: Base) -> str:
     """The Hub id of an adapter's own base. Raises UserError where that is a folder: nobody else could load the adapter.
 
-    A folder may go back to a model on the Hub (``hub_id``), but its weights are others. That it looks like a copy is not
-    enough here: beside weights that are a little different an adapter does harm.
+    A folder may derive from a model on the Hub (``hub_id``) and have other weights. That it looks like a copy is not enough
+    here: an adapter does harm on weights that are only a little different.
     """
     if base.copy:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Talking to the Hub: what it would refuse is asked first, one commit is sent, and what arrived is compared."""
+"""Requests to the Hub: check first what it would refuse, send one commit, compare what arrived."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Destination:
 class Remote:
     """What is on the Hub before a release. ``head`` None: no such repository, or no such branch yet.
 
-    A branch that is not there yet will begin with the files and the card of main, so they are its own here.
+    A branch that does not exist yet starts with the files and the card of main, so those are listed here.
     """
 
     exists: bool = False
@@ -82,7 +82,7 @@ class Hub:
         self.token = get_token()
         if not self.token:
             raise UserError("nobody is logged in to the Hub; run `hf auth login`, or set HF_TOKEN in the environment")
-        # Without a time-out, which is huggingface_hub's default, a server that falls silent would be waited for for ever.
+        # Without a time-out, which is huggingface_hub's default, a server that falls silent would be waited for forever.
         set_client_factory(_impatient_client)
         self.api = HfApi()
 
@@ -92,7 +92,7 @@ class Hub:
     def preflight(self, destination: Destination, task: str) -> tuple[Destination, Remote]:
         """Ask everything that could be refused after hours of training; the repository id gets its namespace.
 
-        Nothing is changed on the Hub. A repository that is not there yet is made at the upload.
+        Nothing is changed on the Hub. A repository that does not exist yet is made at the upload.
 
         Raises:
             UserError: the token may not write there, the name is taken by something else, or the tag is.

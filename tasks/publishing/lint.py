@@ -1,7 +1,7 @@
 """What is wrong with a model card before it is published: a list, whatever the text, and never an exception.
 
-The sections and most of the metadata come from our own template, and huggingface_hub parses the metadata. Looked for is what
-an owner's edits may bring in or take away, and what a run could not know.
+The card is printed by our own template and huggingface_hub parses its metadata, so the checks are about what the edits of its
+owner may add or remove, and what a run could not know.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def lint_card(text: str, *, name: str = CARD, folder: Path | None = None, repo_i
 
 
 def _check_metadata(text: str, lines: list[str], first: int) -> Found:
-    """What the Hub would not understand, or would take in silence. ``lines`` end with the metadata, from ``first`` on."""
+    """What the Hub would not understand, or would accept silently. The metadata is ``lines[first:]``."""
 
     def line_of(key: str) -> int | None:
         return next((i for i, line in enumerate(lines) if re.match(rf"{key}[ \t]*:", line)), None)
@@ -198,7 +198,7 @@ def _split_code(lines: list[str], start: int) -> tuple[list[str], str]:
 
 
 def _check_words(lines: list[str], prose: list[str]) -> Found:
-    """Placeholders, in the metadata and in code too, where ``{{...}}`` may also be BibTeX that keeps capitals."""
+    """Placeholders, in metadata and code too. ``{{...}}`` in code may be BibTeX, so it counts in prose only."""
     for i, line in enumerate(lines):
         for match in (_PLACEHOLDER.search(line), _TEMPLATE.search(prose[i])):
             if match:
@@ -241,7 +241,7 @@ def _is_file(folder: Path, name: str) -> bool:
 
 
 def _check_marks(prose: list[str]) -> Found:
-    """Marks of generated sections that are none, any more: the next release would write that section a second time."""
+    """Marks of generated sections without their counterpart: the next release would write such a section a second time."""
     outside = SECTION.sub(lambda section: "\n" * section[0].count("\n"), "\n".join(prose))
     for i, line in enumerate(outside.split("\n")):
         for match in _MARK.finditer(line):

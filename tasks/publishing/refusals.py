@@ -1,4 +1,4 @@
-"""What a Hub that says no, or nothing at all, means for the user; and when it is asked again."""
+"""Errors of the Hub: which requests are repeated, and what the user is told."""
 
 from __future__ import annotations
 

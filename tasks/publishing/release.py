@@ -1,4 +1,4 @@
-"""A finished run's way to the Hub: card, staged files, checks, one commit, comparison, tag."""
+"""Publish a finished run: card, staged files, checks, one commit, comparison, tag."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Release:
 
 
 def dry_run(release: Release, repo_id: str) -> None:
-    """Everything but the Hub: print the files with their sizes, and the card."""
+    """Do everything but send: print the files with their sizes, and the card."""
     license_for(release.report.base, release.report.data.license, release.publish_args)
     with release.staged(repo_id, None) as (place, names):
         check_loads(release.folder, place)
@@ -208,7 +208,7 @@ def resume_command(release: Release, destination: Destination) -> str:
 def _temporary(folder: Path) -> Iterator[Path]:
     """A folder beside the files, where links are possible; the system's own place where that cannot be written to.
 
-    Its name has the number of this process, so that what a killed one left behind can be told and taken away.
+    Its name has the number of this process, so that folders of processes that were killed can be recognised and removed.
     """
     for left in folder.glob(".publish-*-*"):
         process = left.name.split("-")[1]

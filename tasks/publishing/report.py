@@ -23,9 +23,9 @@ class Base:
     """What a model was made from.
 
     ``name`` is what the run was given: a Hub id, or the last part of a folder's path. ``hub_id`` is the model on the Hub
-    that it goes back to, None where none is known. ``copy`` is the last part of the path where the run was given a folder
-    whose files tell that it is a copy of ``name``, though nobody has said so. ``license`` is what the table of base models
-    says, or the base's card or config.json.
+    that it derives from, None where none is known. ``copy`` is the last part of the path where the run was given a folder
+    that was recognised as a copy of ``name`` by its files, without the user saying so. ``license`` is from the table of base
+    models, or the base's card or config.json.
     """
 
     name: str | None = None

@@ -1,4 +1,4 @@
-"""Publishing as a part of a run: the checks before it, the facts that it notes, and the card and the upload at its end."""
+"""Publishing as part of a run: checks before it starts, the facts it records, card and upload when it ends."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def preflight(task: Task, args: RunArguments) -> None:
 
 
 class RunRecorder(TrainerCallback):
-    """Notes what a run begins with. The results, task.json and the log join it from the folder, in ``RunReport.load``."""
+    """Records what a run starts with in a RunReport, to which ``publish_run`` adds the results and the log."""
 
     def __init__(self, task: Task, args: RunArguments, encoder: Encoder, source: DataSource) -> None:
         """``source`` is where the rows come from, ``RunData.source``."""

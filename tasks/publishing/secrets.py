@@ -1,4 +1,4 @@
-"""What must not leave the machine: access tokens and passwords, and what tells where a model was made and by whom.
+"""What must not leave the machine: access tokens and passwords, and what reveals where a model was made and by whom.
 
 Of 40 common formats these patterns find 17. detect-secrets 1.5.0 finds 13, or 39 with its entropy detectors, which also take
 14 of the 18 harmless texts of test_secrets.py (vocabulary, hashes, names of models) for secrets.
@@ -48,7 +48,7 @@ def find_secrets(text: str) -> list[str]:
 
 
 def _looks_random(value: str) -> bool:
-    """Letters and digits that take turns as chance has it. ``kogpt2-base-v2``, a date and a class name do not."""
+    """Whether letters and digits alternate as in random text. In ``kogpt2-base-v2``, a date or a class name they do not."""
     parts = re.findall(r"[A-Za-z0-9]+", value)
     kinds = [["0" if char.isdigit() else "A" if char.isupper() else "a" for char in part] for part in parts]
     length = sum(map(len, parts))
@@ -58,7 +58,7 @@ def _looks_random(value: str) -> bool:
 
 
 def find_private(text: str) -> list[tuple[str, str]]:
-    """What tells about the machine or a person, as (kind, excerpt): absolute paths, user and host name, e-mail addresses.
+    """What reveals the machine or a person, as (kind, excerpt): absolute paths, user and host name, e-mail addresses.
 
     Links, Hub ids and relative paths are none. An excerpt has at most 60 characters and no secret in it.
     """
@@ -80,7 +80,7 @@ def find_private(text: str) -> list[tuple[str, str]]:
 
 
 def _own_names() -> Iterator[tuple[str, str]]:
-    """The names of who and what runs this, where they tell anything."""
+    """The user name and the host name, where they reveal anything."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container may run under a number that has no name

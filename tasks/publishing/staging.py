@@ -1,4 +1,4 @@
-"""What of a run's folder may leave the machine: chosen by name, rewritten for other programs, scanned, and loaded again."""
+"""The files of a run that are published: chosen by name, made portable, scanned for secrets, loaded once more."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _rewrite(path: Path, **values: Any) -> None:
 
 
 def check_secrets(staged: Path, names: Iterable[str], known_secrets: Iterable[str]) -> None:
-    """Stop where a file that is about to leave holds a secret, or where it says where the user keeps files.
+    """Stop where a file that is about to be sent holds a secret or a path of this machine.
 
     Raises:
         UserError: with the file and the kind of secret, never the secret.

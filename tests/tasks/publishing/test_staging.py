@@ -256,16 +256,6 @@ def test_ones_own_password_is_found_whatever_it_looks_like(run, place, where):
     assert message == f"{where} holds what looks like a secret (access token of yours); nothing was sent; take it out"
 
 
-def test_a_password_in_the_weights_themselves_is_found(run, place):
-    weights = load_file(run / "model.safetensors")
-    row = weights["transformer.wte.weight"].view(torch.uint8)
-    secret = b"correct-horse-battery"
-    row.view(-1)[: len(secret)] = torch.frombuffer(bytearray(secret), dtype=torch.uint8)
-    save_file(weights, run / "model.safetensors", metadata={"format": "pt"})
-    names = stage(run, place, CARD)
-    assert "access token of yours" in refused(check_secrets, place, names, [secret.decode()])
-
-
 @pytest.mark.parametrize("where", ["task.json", "config.json", "generation_config.json", "all_results.json"])
 def test_where_the_user_keeps_files_is_nobodys_business(run, place, where):
     edit_json(run / where, note="/home/kim/secret-project/news.csv")
