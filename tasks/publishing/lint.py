@@ -1,7 +1,7 @@
 """What is wrong with a model card before it is published: a list, whatever the text, and never an exception.
 
-The card is printed by our own template and huggingface_hub parses its metadata, so the checks are about what the edits of its
-owner may add or remove, and what a run could not know.
+The card is printed by our own template and huggingface_hub parses its metadata. What is checked is what its owner's edits
+may add or remove, and what a run could not know.
 """
 
 from __future__ import annotations
