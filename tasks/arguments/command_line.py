@@ -101,7 +101,7 @@ def _text_of(content: bytes) -> str:
 
 
 def _arguments_of(path: Path, text: str) -> list[str]:
-    """The arguments in the ``text`` of a config file. Raises ValueError if it cannot be parsed or holds unusable characters."""
+    """The arguments in the ``text`` of a config file. Raises ValueError if there are none to be read."""
     try:
         if path.suffix == ".json":
             arguments = _flags(json.loads(text, object_pairs_hook=_once))
