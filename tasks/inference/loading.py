@@ -41,7 +41,7 @@ def load_predictor(
     device = processes().device
     model_args = at_commit(model_args)
     load_config(model_args)  # what is no model is said first
-    path = find_file(model_args, TASK_FILE)
+    path = find_file(model_args.model, TASK_FILE, model_args.model_revision)
     run = RunConfig.load(path.parent) if path else None
     if run is None and task_name is None:
         raise UserError(f"{model_args.model}: no task.json there, so its task is not known; name it with --task")

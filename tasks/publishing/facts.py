@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
+from tasks.model.model_files import find_file
 from tasks.publishing.license import FINGERPRINTS, LICENSES, base_license, dataset_license
 from tasks.publishing.merge import read_front
 from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport
@@ -49,7 +50,7 @@ def base_facts(model: str, revision: str | None = None, hub_id: str | None = Non
     if hub_id is None and folder.is_dir():
         return _folder_facts(folder.resolve())
     hub_id = hub_id or model
-    known = _table_facts(hub_id) or _card_facts(_cached_card(hub_id, revision))
+    known = _table_facts(hub_id) or _card_facts(find_file(hub_id, "README.md", revision))
     return Base(name=hub_id, **{**known, "hub_id": hub_id}, revision=revision)
 
 
@@ -109,23 +110,6 @@ def adapter_base(base: Base) -> str:
             "a copy of by --base_model, publish the base first and train on it, or train with --merge_adapter"
         )
     return base.hub_id
-
-
-def _cached_card(hub_id: str, revision: str | None) -> Path | None:
-    from transformers.utils import cached_file
-
-    try:
-        path = cached_file(
-            hub_id,
-            "README.md",
-            revision=revision,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-            _raise_exceptions_for_gated_repo=False,
-        )
-    except OSError:  # no id of the Hub, such as a folder that is not there: loading the model will say so
-        return None
-    return Path(path) if path else None
 
 
 def _table_facts(hub_id: str) -> dict[str, Any]:
