@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tasks.base import Example, RowError, Task
+from tasks.base import Example, Prediction, RowError, Task
 from tasks.errors import UserError
 from tasks.preparing.splits import row_error
 from tasks.reading.columns import load_rows, parse_column_map
-from tasks.reading.files import read_rows
 from tasks.reading.json_rows import parse
 from tasks.reading.rows import Row, checked
 
@@ -76,11 +75,6 @@ def input_examples(task: Task, rows: Iterable[dict[str, Any]]) -> list[Example]:
     return examples
 
 
-def read_file(task: Task, path: str, column_map: str | None) -> list[dict[str, Any]]:
-    """``read_inputs`` of a file or glob of any type that training reads."""
-    return read_inputs(task, read_rows(path), path, column_map)
-
-
 def typed_rows(task: Task) -> Iterator[dict[str, Any]]:
     """Rows typed at a terminal, column by column, until an empty line or Ctrl-D."""
     import readline  # noqa: F401 - gives input() arrow keys and history
@@ -96,3 +90,14 @@ def typed_rows(task: Task) -> Iterator[dict[str, Any]]:
             if not row[column.name].strip():
                 return
         yield row
+
+
+def as_json(task: Task, row: dict[str, Any], predictions: Sequence[Prediction]) -> str:
+    """A row's id, its columns, the prediction (all of them where there are several), and its scores, as a JSON object."""
+    shown = {"id": row["id"], **{column.name: row[column.name] for column in task.input_columns}}
+    shown["prediction"] = predictions[0].text
+    if len(predictions) > 1:
+        shown["predictions"] = [prediction.text for prediction in predictions]
+    if predictions[0].scores:
+        shown["scores"] = predictions[0].scores
+    return json.dumps(shown, ensure_ascii=False)
