@@ -68,7 +68,7 @@ def main() -> None:
 
     # Slow to import, so --help and mistakes in the flags are answered first.
     from tasks.inference.inputs import as_json, input_examples, read_inputs, rows_of_lines, typed_rows
-    from tasks.inference.loading import load_predictor
+    from tasks.inference.predicting import load_predictor
     from tasks.reading.files import read_rows
     from tasks.run_folder import write_lines
 

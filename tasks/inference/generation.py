@@ -119,21 +119,15 @@ def uniform(source: Any, count: int) -> torch.Tensor:
 
 
 def _processors(settings: dict[str, Any], prompt_length: int) -> LogitsProcessorList:
-    processors = LogitsProcessorList()
-    if settings["repetition_penalty"] != 1.0:
-        processors.append(CompletionOnly(RepetitionPenaltyLogitsProcessor(settings["repetition_penalty"]), prompt_length))
-    if settings["no_repeat_ngram_size"]:
-        processors.append(CompletionOnly(NoRepeatNGramLogitsProcessor(settings["no_repeat_ngram_size"]), prompt_length))
-    return processors
+    penalty, size = settings["repetition_penalty"], settings["no_repeat_ngram_size"]
+    processors = [RepetitionPenaltyLogitsProcessor(penalty)] if penalty != 1.0 else []
+    processors += [NoRepeatNGramLogitsProcessor(size)] if size else []
+    return LogitsProcessorList(CompletionOnly(processor, prompt_length) for processor in processors)
 
 
 def _warpers(settings: dict[str, Any]) -> LogitsProcessorList:
     """In the order of transformers: temperature, top_k, top_p."""
-    warpers = LogitsProcessorList()
-    if settings["temperature"] != 1.0:
-        warpers.append(TemperatureLogitsWarper(settings["temperature"]))
-    if settings["top_k"]:
-        warpers.append(TopKLogitsWarper(settings["top_k"]))
-    if settings["top_p"] < 1.0:
-        warpers.append(TopPLogitsWarper(settings["top_p"]))
-    return warpers
+    warpers = [TemperatureLogitsWarper(settings["temperature"])] if settings["temperature"] != 1.0 else []
+    warpers += [TopKLogitsWarper(settings["top_k"])] if settings["top_k"] else []
+    warpers += [TopPLogitsWarper(settings["top_p"])] if settings["top_p"] < 1.0 else []
+    return LogitsProcessorList(warpers)

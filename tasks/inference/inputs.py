@@ -1,4 +1,4 @@
-"""What a user wants predicted: a file, standard input, or a line typed at a terminal."""
+"""Rows to predict, from a file, standard input or a terminal, and the lines of their predictions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_inputs(task: Task, rows: Iterable[Row], origin: str, column_map: str | None = None) -> list[dict[str, Any]]:
-    """The rows with ``id``, ``where`` and the task's input columns. ``origin`` names their source in messages.
+    """``rows`` with ``id``, ``where`` and the task's input columns. ``origin`` names their source in messages.
 
     Raises:
         UserError: there are none, a column is missing, or mixes types.
@@ -65,7 +65,7 @@ def _row_of_line(task: Task, text: str, origin: str, number: int) -> Row:
 
 
 def input_examples(task: Task, rows: Iterable[dict[str, Any]]) -> list[Example]:
-    """The examples of rows to predict. Raises UserError with the place of the first row that cannot be."""
+    """The examples of rows to predict. Raises UserError for the first bad row."""
     examples = []
     for row in rows:
         try:
