@@ -24,8 +24,7 @@ def main() -> None:
     from tasks.inference.measuring import Evaluator
     from tasks.model.opening import open_encoder, open_model
     from tasks.preparing.run_data import RunData
-    from tasks.publishing.recording import RunRecorder
-    from tasks.publishing.run import preflight, publish_run
+    from tasks.publishing.run import RunRecorder, preflight, publish_run
     from tasks.training.collator import CompletionCollator
     from tasks.training.finishing import finish
     from tasks.training.output_folder import check_output_dir, start_run

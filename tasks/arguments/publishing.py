@@ -25,9 +25,7 @@ class PublishArguments:
         default=None, help="Show the first N validation rows and what the model made of them; 0."
     )
     license: str | None = HfArg(default=None, help="Hub id of the model's licence; the base model's by default.")
-    dataset_license: str | None = HfArg(
-        default=None, help="Hub id of the data's licence; the stricter of base and data wins."
-    )
+    dataset_license: str | None = HfArg(default=None, help="Hub id of the data's licence; the model's has to cover it.")
     allow_nd_dataset: bool = HfArg(
         default=False, help="Publish though the data is under a no-derivatives licence; the card says so."
     )

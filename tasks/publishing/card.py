@@ -7,22 +7,20 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tasks import task_of
+from tasks.arguments.publishing import PublishArguments
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.preparing.overlap import SHARED
 from tasks.publishing.facts import repeatable
-from tasks.publishing.license import LICENSES, BaseModel, credit, license_metadata, resolve_license
+from tasks.publishing.license import LICENSES, credit, license_metadata, resolve_license
 from tasks.publishing.merge import note_sections
-from tasks.publishing.metadata import baseline_label, card_metadata, metric_of, metrics_of, split_name
+from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, split_name
 from tasks.publishing.report import Base, RunReport
 from tasks.publishing.snippet import usage_snippet
 from tasks.run_folder import PREDICTIONS_FILE
-
-if TYPE_CHECKING:
-    from tasks.arguments.publishing import PublishArguments
 
 
 def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
@@ -112,18 +110,19 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         if f"{prefix}rows" not in results or not metrics:
             continue
         intervals = {
-            metric: ends for metric, ends in (results.get(f"{prefix}intervals") or {}).items() if None not in ends
-        }  # null is what JSON has for infinity
+            metric: f"{number(ends[0])} - {number(ends[1])}"
+            for metric, ends in (results.get(f"{prefix}intervals") or {}).items()
+            if None not in ends  # null is what JSON has for infinity
+        }
         confusion = results.get(f"{prefix}confusion_matrix")
+        baseline_name = results.get(f"{prefix}baseline", "")
         baseline = {metric: results.get(f"{prefix}baseline_{metric}") for metric in metrics}
         rows = [
             {
                 "name": metric,
                 "label": getattr(metric_of(task, metric), language),
                 "value": number(value),
-                "interval": f"{number(intervals[metric][0])} - {number(intervals[metric][1])}"
-                if metric in intervals
-                else "",
+                "interval": intervals.get(metric, ""),
                 "baseline": "" if baseline[metric] is None else number(baseline[metric]),
                 "main": metric == task.main_metric,
             }
@@ -136,7 +135,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "share": report.data.validation_share if split == "validation" else None,
                 "rows": results[f"{prefix}rows"],
                 "shared": results.get("counts", {}).get(split, {}).get(SHARED),
-                "baseline_name": baseline_label(task, results.get(f"{prefix}baseline", ""), language),
+                "baseline_name": task.baselines.get(baseline_name, baseline_name) if language == "ko" else baseline_name,
                 "metrics": rows,
                 "values": metrics,
                 "baselines": baseline,
@@ -213,8 +212,7 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
 
 def _license(report: RunReport, publish_args: PublishArguments, license: str | None, language: str) -> dict[str, Any]:
     data_license = (publish_args.dataset_license or report.data.license or "").lower() or None
-    base = report.base
-    known = license_metadata(license, BaseModel(base.license, base.license_name, base.license_link)) if license else {}
+    known = license_metadata(license, report.base) if license else {}
     change = {"en": "fine-tuned, as described above", "ko": "위에 적은 대로 미세 조정함"}[language]
     asked = LICENSES[data_license].asks if data_license in LICENSES else ()
     return {
@@ -223,7 +221,7 @@ def _license(report: RunReport, publish_args: PublishArguments, license: str | N
         "license_link": known.get("license_link") or (LICENSES[license].link if license else None),
         "data_license": data_license,
         "nd_note": publish_args.allow_nd_dataset and "no-derivatives" in asked,
-        "credit": credit(base.hub_id, language, change),
+        "credit": credit(report.base.hub_id, language, change),
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import re
@@ -14,18 +13,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.arguments.data import DataArguments
+from tasks.arguments.publishing import PublishArguments
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.model.model_files import find_file
 from tasks.publishing.license import FINGERPRINTS, LICENSES, base_license, dataset_license
 from tasks.publishing.merge import read_front
-from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport
+from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport, json_object
 from tasks.publishing.secrets import find_private, find_secrets
 from tasks.run_folder import TASK_FILE, without_folders
 
 if TYPE_CHECKING:
-    from tasks.arguments.data import DataArguments
-    from tasks.arguments.publishing import PublishArguments
     from tasks.reading.sources import DataSource
 
 #: Packages that results depend on.
@@ -65,7 +64,8 @@ def _folder_facts(folder: Path) -> Base:
         return Base(**(earlier | card | {"name": folder.name, "copy": None}))  # its own licence may be stricter
     if cached := re.search(r"/models--([^/]+)/snapshots/([^/]+)$", folder.as_posix()):
         return base_facts(cached[1].replace("--", "/"), cached[2])
-    config, tokenizer = (_json_object(folder / name) for name in ("config.json", "tokenizer.json"))
+    paths = (folder / "config.json", folder / "tokenizer.json")
+    config, tokenizer = (json_object(path.read_text("utf-8", "replace") if path.is_file() else None) for path in paths)
     model = tokenizer.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
     hub_id = copied_model(config, vocabulary if isinstance(vocabulary, dict) else ())  # BPE, WordPiece: token to id
@@ -116,15 +116,6 @@ def _table_facts(hub_id: str) -> dict[str, Any]:
     """Licence of a model in the table of base models, nothing where it is not there."""
     known = base_license(hub_id)
     return {name: getattr(known, name) for name in ("license", "license_name", "license_link")} if known else {}
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file of a model; nothing where there is none that can be read: loading the model says so."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _card_facts(card: Path | None) -> dict[str, Any]:

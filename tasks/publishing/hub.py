@@ -22,6 +22,7 @@ from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG
 from tasks.network import status_of
 from tasks.publishing.refusals import PAUSES, Conflict, retried
+from tasks.publishing.report import json_object
 from tasks.publishing.staging import ALLOWED, CARD_FILE
 from tasks.run_folder import TASK_FILE
 
@@ -160,7 +161,7 @@ class Hub:
                 head=head,
                 files=files,
                 card=texts.get(CARD_FILE),
-                task=_task_of(texts.get(TASK_FILE)),
+                task=json_object(texts.get(TASK_FILE)).get("task"),
             )
 
         return self._ask(f"reading {repo_id}", look)
@@ -252,16 +253,6 @@ def _impatient_client() -> Any:
 def stale_files(on_hub: Sequence[str], names: Sequence[str]) -> list[str]:
     """Files of an earlier release that the new one does not have and that would be loaded with it."""
     return [name for name in on_hub if name not in names and any(fnmatch(name, kind) for kind in REPLACED)]
-
-
-def _task_of(text: str | None) -> str | None:
-    import json
-
-    try:
-        value = json.loads(text or "null")
-    except ValueError:
-        return None
-    return value.get("task") if isinstance(value, dict) else None
 
 
 def _check_token(who: dict[str, Any], destination: Destination) -> None:

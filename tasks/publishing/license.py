@@ -94,28 +94,18 @@ def resolve_license(
     base_model: str | None = None,
     allow_nd_dataset: bool = False,
 ) -> str:
-    """The licence id to publish a fine-tune under.
+    """The licence id to publish a fine-tune under: the one that is given, or else the base's.
 
-    Args:
-        base: licence id of the base model, None where it is not known or there is none.
-        given: what the user names with ``--license``.
-        dataset: licence id of the training data; ``other`` and ``unknown`` set no rule.
-        base_model: the base model, None for a model trained from scratch.
-        allow_nd_dataset: the user publishes in spite of a no-derivatives data licence, which then sets no rule.
-
-    With nothing given the base's licence is inherited. A licence that is given may ask for more than base and data do, never
-    for less; a share-alike base goes on as what it allows, and terms of their own (Llama, Gemma, OpenRAIL, ``other``) as
-    they are. ``other`` is compared with no data licence: its terms are not known.
+    It may ask for more than base and data do, never for less. A share-alike base goes on as what it allows, and terms of
+    their own (Llama, Gemma, OpenRAIL, ``other``) as they are. ``other`` is compared with no data licence: its terms are not
+    known. ``dataset`` sets no rule where it is ``other`` or ``unknown``, or no-derivatives and ``allow_nd_dataset``.
 
     Raises:
-        UserError: the base forbids it, the licence is missing or not one of the Hub, drops what base or data ask for, or
-            the data asks for more than the base and the user has not chosen.
+        UserError: the base forbids it, the licence is missing or not one of the Hub, or drops what base or data ask for.
     """
     base, given, dataset = ((text or "").strip().lower() or None for text in (base, given, dataset))
     of_base, from_scratch = base_model or "the base model", base is None and base_model is None
-    chosen = _given_license(given)
-    source = _base_license(base, chosen, of_base)
-    data = _data_license(dataset, allow_nd_dataset)
+    chosen, source, data = _known_licenses(base, given, dataset, of_base, allow_nd_dataset)
     license = chosen or source
     if license is None and from_scratch:
         told = f" (its data set is under {data.id})" if data else ""
@@ -139,23 +129,54 @@ def resolve_license(
     return license.id
 
 
-def license_metadata(id: str, base: BaseModel | None) -> dict[str, Any]:
+def _known_licenses(
+    base: str | None, given: str | None, dataset: str | None, of_base: str, allow_nd: bool
+) -> tuple[License | None, License | None, License | None]:
+    """The licences given, of the base and of the data, each None where it sets no rule."""
+    if _forbids_adaptations(base):
+        raise UserError(
+            f"{of_base} is under {base}, which forbids sharing adaptations, so no fine-tune of it can be published; "
+            "start from another --model"
+        )
+    if _forbids_adaptations(dataset):
+        if not allow_nd:
+            raise UserError(
+                f"the data set is under {dataset}, which forbids sharing adaptations, and whether trained weights are an "
+                "adaptation of their data is disputed; to publish on your own judgement, add --allow_nd_dataset"
+            )
+        dataset = None
+    for id, what, advice in (
+        (given, f"--license {given}", ""),
+        (base if given is None else None, f"the licence of {of_base}, {base},", "; look it up and name it with --license"),
+        (
+            dataset,
+            f"the licence of the data set, {dataset},",
+            "; name it with --dataset_license, 'other' if it is not there",
+        ),
+    ):
+        if id and id not in LICENSES:
+            raise UserError(f"{what} is not a licence id of the Hub{nearest(id)}{advice}")
+    if given and LICENSES[given].kind == "unclear":
+        raise UserError(f"--license {given} does not say what is allowed; name one licence, such as cc-by-nc-sa-4.0")
+    chosen, source, data = (LICENSES.get(id or "") for id in (given, base, dataset))
+    if source and source.kind == "unclear":
+        source = None
+    if data and (data.frees_results or data.kind in ("unclear", "other")):
+        data = None
+    return chosen, source, data
+
+
+def license_metadata(id: str, base: Any) -> dict[str, Any]:
     """The licence keys of a model card: ``license``, and ``license_name`` and ``license_link`` where the id is not enough.
 
-    The Hub asks for both with ``license: other`` (its ``modelcard.md``), where they are the base's. A link is also given for
-    licences with terms of their own, and where the base names its text. Copy the text of an ``other`` licence to LICENSE.
+    ``base`` is a BaseModel, or a Base of a report. The Hub asks for both with ``license: other`` (its ``modelcard.md``),
+    where they are the base's. A link is also given for licences with terms of their own, and where the base names its text.
     """
-    license = LICENSES[id]
-    inherited = base if base is not None and base.license == id else None
-    metadata = {"license": id}
-    if id == "other" and inherited and inherited.license_name:
-        metadata["license_name"] = inherited.license_name
-    link = inherited.license_link if inherited else None
-    if link is None and license.own_terms in license.asks:
-        link = license.link
-    if link:
-        metadata["license_link"] = link
-    return metadata
+    license, inherited = LICENSES[id], base if base.license == id else BaseModel(id)
+    name = inherited.license_name if id == "other" else None
+    link = inherited.license_link or (license.link if license.own_terms in license.asks else None)
+    values = {"license": id, "license_name": name, "license_link": link}
+    return {key: value for key, value in values.items() if value}
 
 
 def credit(base_model: str | None, language: str, change: str) -> str | None:
@@ -169,50 +190,6 @@ def credit(base_model: str | None, language: str, change: str) -> str | None:
         return None
     text = base.credit.get(language, base.credit["en"])
     return text + _CHANGES.get(language, _CHANGES["en"]).format(change.strip().rstrip("."))
-
-
-def _given_license(given: str | None) -> License | None:
-    if given is None:
-        return None
-    if given not in LICENSES:
-        raise UserError(f"--license {given} is not a licence id of the Hub{_nearest(given)}")
-    if LICENSES[given].kind == "unclear":
-        raise UserError(f"--license {given} does not say what is allowed; name one licence, such as cc-by-nc-sa-4.0")
-    return LICENSES[given]
-
-
-def _base_license(base: str | None, chosen: License | None, of_base: str) -> License | None:
-    """The licence of the base, None where it is not known and the user's word has to do."""
-    known = LICENSES.get(base or "")
-    if _forbids_adaptations(base):
-        raise UserError(
-            f"{of_base} is under {base}, which forbids sharing adaptations, so no fine-tune of it can be published; "
-            "start from another --model"
-        )
-    if base and known is None and chosen is None:
-        raise UserError(
-            f"the licence of {of_base}, {base}, is not a licence id of the Hub{_nearest(base)}; "
-            "look it up on the model's page and name it with --license"
-        )
-    return known if known and known.kind != "unclear" else None
-
-
-def _data_license(dataset: str | None, allow_nd: bool) -> License | None:
-    """The licence of the data where it sets a rule for the weights."""
-    known = LICENSES.get(dataset or "")
-    if _forbids_adaptations(dataset) and not allow_nd:
-        raise UserError(
-            f"the data set is under {dataset}, which forbids sharing adaptations, and whether trained weights are an "
-            "adaptation of their data is disputed; to publish on your own judgement, add --allow_nd_dataset"
-        )
-    if _forbids_adaptations(dataset) or dataset is None:
-        return None
-    if known is None:
-        raise UserError(
-            f"the licence of the data set, {dataset}, is not a licence id of the Hub{_nearest(dataset)}; "
-            "name it with --dataset_license ('other' stands for any that the Hub does not list)"
-        )
-    return None if known.frees_results or known.kind in ("unclear", "other") else known
 
 
 def _forbids_adaptations(id: str | None) -> bool:
@@ -249,6 +226,7 @@ def _why_not(binding: License, license: License) -> str:
     return f"which the Free Software Foundation holds incompatible with {license.id}"
 
 
-def _nearest(id: str) -> str:
+def nearest(id: str) -> str:
+    """What to add to a message about an id that the Hub does not know: the one that was meant, or where the list is."""
     near = difflib.get_close_matches(id, sorted(set(LICENSES) - _NEVER_SUGGESTED), n=1)
     return f"; did you mean {near[0]}?" if near else f"; they are listed at {_LIST}"

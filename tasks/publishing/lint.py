@@ -1,22 +1,34 @@
-"""What is wrong with a model card, before it is published: a list, whatever the text, and never an exception."""
+"""What is wrong with a model card before it is published: a list, whatever the text, and never an exception.
+
+The sections and most of the metadata come from our own template, and huggingface_hub parses the metadata. Looked for is what
+an owner's edits may bring in or take away, and what a run could not know.
+"""
 
 from __future__ import annotations
 
-import ast
+import math
 import re
-import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from tasks.errors import UserError
-from tasks.publishing.lint_metadata import Metadata
+from tasks.publishing.license import LICENSES, base_license, nearest, resolve_license
+from tasks.publishing.merge import SECTION, listed
 from tasks.publishing.secrets import excerpt, find_private, find_secrets
 
 CARD = "README.md"
+REQUIRED = {
+    "language": "write language: ko",
+    "license": "name one by its id on the Hub, such as cc-by-nc-sa-4.0",
+    "pipeline_tag": "write pipeline_tag: text-generation",
+    "library_name": "write library_name: transformers",
+}
 
 _NOTES = "|".join(["TO" + "DO", "FIX" + "ME", "TB" + "D", "TBA"])
 #: What a card says where nobody wrote anything yet.
@@ -30,12 +42,20 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 _TEMPLATE = re.compile(r"\{\{-? ?[A-Za-z_][^{}\n]{0,200}\}\}|\{%-? [^{}\n]{0,200}%\}")
-_MARKER = re.compile(r"<!--[ \t]{0,5}(/?)generated:([\w.-]{0,80})([^>\n]{0,300}?)-->")
+_MARK = re.compile(r"<!--[ \t]{0,5}(/?generated:[\w.-]{0,80})[^>\n]{0,300}?-->")
 _IMAGE = re.compile(
     r"!\[[^\]\n]{0,500}\]\([ \t]{0,5}<?([^)\s>]{1,1000})"
     r"|<img\b[^>\n]{0,500}?\bsrc[ \t]{0,5}=[ \t]{0,5}[\"']([^\"'\n]{1,1000})",
     re.IGNORECASE,
 )
+#: Has the form of a Hub id, and is more likely a file or folder of the machine that trained.
+_LOCAL = re.compile(
+    r"(?:outputs?|checkpoints|runs|results|models|data|datasets)/|.*/checkpoint-\d+$"
+    r"|.*\.(?:jsonl?|csv|tsv|txt|parquet|safetensors|bin)$"
+)
+
+#: The line of the card (from 0) and what is wrong there; None where something is missing.
+Found = Iterator[tuple[int | None, str]]
 
 
 @dataclass(frozen=True)
@@ -47,16 +67,6 @@ class Finding:
 
     def __str__(self) -> str:
         return " ".join(f"{self.where}: {self.message}".split())
-
-
-@dataclass
-class _Code:
-    """A code block: the line of its fence (from 0), the words after the fence, and what is inside."""
-
-    line: int
-    info: str
-    lines: list[str] = field(default_factory=list)
-    closed: bool = False
 
 
 def lint_path(path: Path, repo_id: str | None = None) -> list[Finding]:
@@ -73,92 +83,129 @@ def lint_path(path: Path, repo_id: str | None = None) -> list[Finding]:
         raise UserError(f"{card}: not UTF-8 (byte {error.start + 1}); save it as UTF-8") from None
     except OSError as error:
         raise UserError(f"{card}: no model card to read ({error.strerror}); name a {CARD} or its folder") from None
-    return _lint(text, card.name, card.parent, repo_id)
+    return lint_card(text, name=card.name, folder=card.parent, repo_id=repo_id)
 
 
-def lint_card(text: str, *, folder: Path | None = None, repo_id: str | None = None) -> list[Finding]:
+def lint_card(text: str, *, name: str = CARD, folder: Path | None = None, repo_id: str | None = None) -> list[Finding]:
     """What is wrong with the card ``text``, in the order of its lines.
 
     ``folder`` holds the images that it shows; ``repo_id`` is where it goes, and what its example has to load.
     """
-    return _lint(text, CARD, folder, repo_id)
-
-
-def _lint(text: str, name: str, folder: Path | None, repo_id: str | None) -> list[Finding]:
+    if not text.strip():
+        return [Finding(name, "the card is empty")]
     found: list[tuple[int | None, str]] = []
     if text.startswith("\ufeff"):
         found.append((0, "a byte order mark hides the metadata; save it as UTF-8 without one"))
         text = text[1:]
     lines = re.split(r"\r\n|\r|\n", text)
-    body = 0
-    opening = next((i for i, line in enumerate(lines) if line.strip()), None)
-    if opening is None:
-        return [Finding(name, "the card is empty")]
+    opening = next((i for i, line in enumerate(lines) if line.strip()), 0)
     closing = next((i for i in range(opening + 1, len(lines)) if lines[i].rstrip(" \t") == "---"), None)
-    if lines[opening] != "---":
+    if lines[opening] != "---" or closing is None:
         found.append((opening, "no metadata; the first line is ---, then comes YAML, then --- again"))
-    elif closing is None:
-        found.append((opening, "the metadata that opens here is never closed by ---"))
+        closing = opening - 1
     else:
-        body = closing + 1
-        of_metadata = Metadata("\n".join(lines[opening + 1 : closing])).found
-        found += [(None if line is None else line + opening + 1, message) for line, message in of_metadata]
-        if not of_metadata:
-            found += _check_loading(text)
-    prose, blocks = _split_code(lines, body)
-    found += _check_words(lines, blocks)
+        found += _check_metadata(text, lines[:closing], opening + 1)
+    prose, python = _split_code(lines, closing + 1)
+    found += _check_words(lines, prose)
     found += _check_private(text, lines, repo_id)
-    found += _check_python(blocks, repo_id)
     found += _check_images(prose, folder)
-    found += _check_sections(prose)
-    found += _check_headings(prose)
+    found += _check_marks(prose)
+    loads = rf"(?<![\w./-]){re.escape(repo_id)}(?![\w-]|[./]\w)" if repo_id else r"from_pretrained\(|pipeline\("
+    if not re.search(loads, python):
+        found.append(
+            (None, f"no python block loads {excerpt(repo_id or 'a model')}; show how, so that a reader can copy it")
+        )
     order = sorted(dict.fromkeys(found), key=lambda item: -1 if item[0] is None else item[0])
     return [Finding(name if line is None else f"{name} line {line + 1}", message) for line, message in order]
 
 
-def _check_loading(text: str) -> Iterator[tuple[None, str]]:
+def _check_metadata(text: str, lines: list[str], first: int) -> Found:
+    """What the Hub would not understand, or would take in silence. ``lines`` end with the metadata, from ``first`` on."""
+
+    def line_of(key: str) -> int | None:
+        return next((i for i, line in enumerate(lines) if re.match(rf"{key}[ \t]*:", line)), None)
+
     try:
-        ModelCard(text, ignore_metadata_errors=False)
+        data = ModelCard(text, ignore_metadata_errors=False).data
     except Exception as error:  # whatever it raises, the Hub's own tools would
-        yield None, f"huggingface_hub does not read the metadata: {excerpt(error or type(error).__name__, 200)}"
+        mark = getattr(error, "problem_mark", None)
+        said = excerpt(getattr(error, "problem", None) or error or type(error).__name__, 200)
+        yield mark and first + mark.line, f"huggingface_hub does not read the metadata: {said}"
+        return
+    for key, advice in REQUIRED.items():
+        if not data.get(key):
+            yield None, f"{key} is missing; {advice}"
+    if data.get("language") and "ko" not in listed(data.get("language")):
+        yield line_of("language"), "language does not name ko, which every task here is about"
+    for problem in _check_license(data):
+        yield line_of("license"), problem
+    for key, example in (("base_model", "skt/kogpt2-base-v2"), ("datasets", "klue/klue")):
+        for value in listed(data.get(key)):
+            if not _is_hub_id(value):
+                advice = f"name a Hub id such as {example} or leave it out"
+                yield line_of(key), f"{key} {excerpt(value)} is no Hub id; {advice}"
+    for result in data.eval_results or ():
+        value = result.metric_value
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            what = f"the metric {excerpt(result.metric_type)} has the value {excerpt(value)}, which is no finite number"
+            yield line_of("model-index"), what
 
 
-def _split_code(lines: list[str], start: int) -> tuple[list[str], list[_Code]]:
-    """The lines with all code (and the metadata, above ``start``) taken out, and the code blocks."""
-    prose, blocks, fence = [""] * start, [], ""
-    for i in range(start, len(lines)):
-        opening = re.match(r" {0,3}(`{3,}|~{3,})(.*)", lines[i])
+def _check_license(data: ModelCardData) -> Iterator[str]:
+    license = data.get("license")
+    if not license:
+        return
+    if str(license) not in LICENSES:
+        yield f"license {excerpt(license)} is not a licence id of the Hub{nearest(str(license)[:100].lower())}"
+        return
+    if license == "other" and not (data.get("license_name") and data.get("license_link")):
+        yield "license other needs license_name and license_link"
+    for base_model in listed(data.get("base_model")):
+        base = base_license(str(base_model))
+        try:
+            resolve_license(base and base.license, license, None, base_model=str(base_model))
+        except UserError as error:
+            yield f"license does not go with base_model: {error}"
+
+
+def _is_hub_id(value: Any) -> bool:
+    try:
+        validate_repo_id(value)
+    except HFValidationError:
+        return False
+    return isinstance(value, str) and not _LOCAL.match(value)  # validate_repo_id lets None through
+
+
+def _split_code(lines: list[str], start: int) -> tuple[list[str], str]:
+    """The lines with all code (and the metadata, above ``start``) taken out, and what stands in python blocks."""
+    prose, python, fence, in_python = [""] * start, [], "", False
+    for line in lines[start:]:
+        opening = re.match(r" {0,3}(`{3,}|~{3,})(.*)", line)
         if fence:
-            bare = lines[i].strip()
+            bare = line.strip()
             if len(bare) >= len(fence) and set(bare) == {fence[0]}:
-                fence, blocks[-1].closed = "", True
-            else:
-                blocks[-1].lines.append(lines[i])
-            prose.append("code")
+                fence = ""
+            elif in_python:
+                python.append(line)
+            prose.append("")
         elif opening and "`" not in opening[2]:
             fence = opening[1]
-            blocks.append(_Code(i, opening[2].strip()))
-            prose.append("code")
+            in_python = re.match(r"[{.]{0,2}py(?:thon3?)?\b", opening[2].strip(), re.IGNORECASE) is not None
+            prose.append("")
         else:
-            prose.append(re.sub(r"`[^`\n]+`", "code", lines[i]))
-    return prose, blocks
+            prose.append(re.sub(r"`[^`\n]+`", "code", line))
+    return prose, "\n".join(python)
 
 
-def _check_words(lines: list[str], blocks: list[_Code]) -> Iterator[tuple[int, str]]:
-    """Placeholders, in the metadata and in code too; ``{{...}}`` is also how BibTeX keeps capitals."""
-    bibtex = {block.line + i for block in blocks for i in range(len(block.lines) + 1) if _is_bibtex(block)}
+def _check_words(lines: list[str], prose: list[str]) -> Found:
+    """Placeholders, in the metadata and in code too, where ``{{...}}`` may also be BibTeX that keeps capitals."""
     for i, line in enumerate(lines):
-        for pattern in (_PLACEHOLDER, *([] if i in bibtex else [_TEMPLATE])):
-            match = pattern.search(line)
+        for match in (_PLACEHOLDER.search(line), _TEMPLATE.search(prose[i])):
             if match:
                 yield i, f"the placeholder {excerpt(match[0])}; write what is meant or take it out"
 
 
-def _is_bibtex(block: _Code) -> bool:
-    return block.info.lower().startswith(("bib", "tex", "latex")) or "".join(block.lines[:1]).lstrip().startswith("@")
-
-
-def _check_private(text: str, lines: list[str], repo_id: str | None) -> Iterator[tuple[int | None, str]]:
+def _check_private(text: str, lines: list[str], repo_id: str | None) -> Found:
     kinds = find_secrets(text)
     for i, line in enumerate(lines) if kinds else ():
         for kind in find_secrets(line):
@@ -173,33 +220,7 @@ def _check_private(text: str, lines: list[str], repo_id: str | None) -> Iterator
                 yield i, f"{kind} {what}; take it out, it tells about one machine or person"
 
 
-def _check_python(blocks: list[_Code], repo_id: str | None) -> Iterator[tuple[int | None, str]]:
-    """Code that does not run, and no code that loads the model."""
-    for block in blocks:
-        if not block.closed:
-            yield block.line, "the code block that opens here is never closed"
-    sources = [
-        (block, "\n".join(block.lines)) for block in blocks if re.match(r"[{.]{0,2}py(?:thon3?)?\b", block.info, re.I)
-    ]
-    for block, source in sources:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                ast.parse(source)
-        except SyntaxError as error:
-            line = block.line + min(max(error.lineno or 0, 0), len(block.lines))
-            yield line, f"python that does not parse: {excerpt(error.msg, 100)}"
-        except (ValueError, RecursionError, MemoryError) as error:
-            yield block.line, f"python that does not parse: {excerpt(error or type(error).__name__, 100)}"
-    if repo_id:
-        loads, what = rf"(?<![\w./-]){re.escape(repo_id)}(?![\w-]|[./]\w)", repo_id
-    else:
-        loads, what = r"[\"'][\w.-]{1,96}/[\w.-]{1,96}[\"']|from_pretrained\(|pipeline\(", "a model"
-    if not any(re.search(loads, source) for _, source in sources):
-        yield None, f"no python block loads {excerpt(what)}; show how, so that a reader can copy it"
-
-
-def _check_images(prose: list[str], folder: Path | None) -> Iterator[tuple[int, str]]:
+def _check_images(prose: list[str], folder: Path | None) -> Found:
     for i, line in enumerate(prose):
         for match in _IMAGE.finditer(line):
             link = match[1] or match[2]
@@ -219,66 +240,9 @@ def _is_file(folder: Path, name: str) -> bool:
         return False
 
 
-def _check_sections(prose: list[str]) -> Iterator[tuple[int, str]]:
-    """Markers of generated sections: balanced, not nested, each name once, and something in between."""
-    opened: list[tuple[str, int]] = []
-    names: dict[str, int] = {}
-    filled = False
-    for i, line in enumerate(prose):
-        position = 0
-        for match in _MARKER.finditer(line):
-            filled = filled or _has_text(line[position : match.start()])
-            position = match.end()
-            name = f"generated:{match[2]}"
-            if not match[2]:
-                yield i, "a generated section without a name"
-            elif not match[1]:
-                if opened:
-                    yield i, f"{name} opens inside of {opened[-1][0]}, which opened on line {opened[-1][1] + 1}"
-                if name in names:
-                    yield i, f"{name} was on line {names[name] + 1} already; keep one"
-                opened.append((name, i))
-                names.setdefault(name, i)
-                filled = False
-            elif name not in [other for other, _ in opened]:
-                yield i, f"/{name} closes what was never opened"
-            else:
-                while opened[-1][0] != name:
-                    yield _unclosed(opened.pop())
-                if not filled:
-                    yield opened[-1][1], f"{name} is empty; fill it or take it out"
-                opened.pop()
-                filled = True
-        filled = filled or _has_text(line[position:])
-    yield from map(_unclosed, opened)
-
-
-def _unclosed(section: tuple[str, int]) -> tuple[int, str]:
-    return section[1], f"{section[0]} is never closed; put <!-- /{section[0]} --> where it ends"
-
-
-def _has_text(line: str) -> bool:
-    return bool(re.sub(r"<!--[^>\n]{0,500}-->", "", line).strip())
-
-
-def _check_headings(prose: list[str]) -> Iterator[tuple[int, str]]:
-    """Headings that the next heading of their level, or the end, follows at once. A smaller heading counts as text."""
-    level, at = 0, 0
-    lines = [*_without_comments("\n".join(prose)).split("\n"), "# end"]
-    for i, line in enumerate(lines):
-        match = re.match(r" {0,3}(#{1,6})(?:[ \t]|$)", line)
-        if match:
-            if level and len(match[1]) <= level:
-                yield at, f"the heading {excerpt(lines[at].strip('# '))} has no text under it"
-            level, at = len(match[1]), i
-        elif line.strip():
-            level = 0
-
-
-def _without_comments(text: str) -> str:
-    """``text`` without HTML comments, on the same lines."""
-    parts, position = [], 0
-    while (start := text.find("<!--", position)) >= 0 and (end := text.find("-->", start)) >= 0:
-        parts += [text[position:start], "\n" * text.count("\n", start, end)]
-        position = end + 3
-    return "".join(parts) + text[position:]
+def _check_marks(prose: list[str]) -> Found:
+    """Marks of generated sections that are none, any more: the next release would write that section a second time."""
+    outside = SECTION.sub(lambda section: "\n" * section[0].count("\n"), "\n".join(prose))
+    for i, line in enumerate(outside.split("\n")):
+        for match in _MARK.finditer(line):
+            yield i, f"the mark {match[1]} has no counterpart; restore it, or take this one out as well"

@@ -129,12 +129,12 @@ def _merge_metadata(theirs: dict[str, Any], ours: dict[str, Any], data_section: 
     if results:
         ours["model-index"] = _joined(ours.get("model-index", []), results)
     measured = [metric.get("type") for _, _, result in results for metric in result["metrics"]]
-    theirs["metrics"] = [kind for kind in _listed(theirs.get("metrics")) if kind in measured]
+    theirs["metrics"] = [kind for kind in listed(theirs.get("metrics")) if kind in measured]
     for key, value in theirs.items():
         if key in ("tags", "language", "datasets", "metrics"):
             spoken_of = data_section if key == "datasets" else ""
-            old = _listed(ours.get(key))
-            added = [item for item in _listed(value) if item not in old and f"/datasets/{item})" not in spoken_of]
+            old = listed(ours.get(key))
+            added = [item for item in listed(value) if item not in old and f"/datasets/{item})" not in spoken_of]
             joined = old + added
             if joined:
                 ours[key] = joined if len(joined) > 1 or isinstance(ours.get(key, []), list) else joined[0]
@@ -156,5 +156,6 @@ def _mappings(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
+    """What a card may write as one value or as a list of them."""
     return value if isinstance(value, list) else [] if value is None else [value]

@@ -11,22 +11,13 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from tasks import TASKS, task_of
 from tasks.base import Metric, Task
-from tasks.publishing.license import BaseModel, license_metadata
+from tasks.publishing.license import license_metadata
 from tasks.publishing.report import Data, RunReport
 
 #: Numbers of all_results.json that measure the run, not the model.
 NOT_METRICS = (
-    "baseline",
-    "predict_",
-    "train_",
-    "epoch",
-    "total_flos",
-    "intervals",
-    "samples",
-    "rows",
-    "seed",
-    "eval_runtime",
-)
+    "baseline", "predict_", "train_", "epoch", "total_flos", "intervals", "samples", "rows", "seed", "eval_runtime"
+)  # fmt: skip
 
 #: What every run has, whatever its task.
 LOSS = {"eval_loss": Metric("loss", "loss (nats per labelled token)", "손실 (레이블 토큰당 nat)")}
@@ -36,11 +27,6 @@ def metric_of(task: Task, name: str) -> Metric:
     """What a figure of all_results.json is called. Without a name of its own, ``per_label.neutral.f1`` is an ``f1``."""
     label = name.removeprefix("per_label.")
     return (task.metrics | LOSS).get(name) or Metric(name.rsplit(".", 1)[-1], label, label)
-
-
-def baseline_label(task: Task, name: str, language: str) -> str:
-    """What people call a baseline."""
-    return task.baselines.get(name, name) if language == "ko" else name
 
 
 def metrics_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -96,7 +82,7 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
         library_name="peft" if report.adapter else "transformers",
         pipeline_tag="text-generation",  # whatever the task, these weights write text: that is what the Hub can run
         tags=list(dict.fromkeys(["korean", task.name, task.hub_task, *(["lora"] if report.adapter_parameters else [])])),
-        **(license_metadata(license, BaseModel(base.license, base.license_name, base.license_link)) if license else {}),
+        **(license_metadata(license, base) if license else {}),
         **({"base_model": base.hub_id, "base_model_relation": relation} if base.hub_id else {}),
         **({"datasets": [data.name]} if data.source == "hub" else {}),
         **({"metrics": sorted({result.metric_type for result in results})} if results else {}),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -13,22 +13,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+
+import psutil
+from huggingface_hub import get_token
 
 from tasks import task_of
+from tasks.arguments.publishing import PublishArguments
 from tasks.errors import Interrupted, UserError
 from tasks.publishing.card import license_for, render_card
 from tasks.publishing.facts import ROOT, adapter_base
+from tasks.publishing.hub import Destination, Hub, Remote, stale_files
 from tasks.publishing.lint import lint_card
 from tasks.publishing.merge import merge_cards, owner_results, owner_text
 from tasks.publishing.metadata import metrics_of
-from tasks.publishing.report import RunReport
+from tasks.publishing.refusals import Conflict
+from tasks.publishing.report import RunReport, json_object
 from tasks.publishing.staging import CARD_FILE, check_loads, check_secrets, stage
 from tasks.run_folder import make_writable, write_json, write_lines
-
-if TYPE_CHECKING:
-    from tasks.arguments.publishing import PublishArguments
-    from tasks.publishing.hub import Destination, Hub, Remote
 
 logger = logging.getLogger(__name__)
 
@@ -60,17 +61,17 @@ def compose_card(
     if local is None or on_hub is None:
         return merge_cards(local or on_hub, generated)
     results, added = owner_results(on_hub), owner_results(local)
+    published = json_object(_read(folder / PUBLISHED_FILE))
     # As they were published, those of the Hub are newer: corrected there, or taken away.
-    if _published(folder).get(f"{repo_id} results") != _digest(str(added)):
+    if published.get(f"{repo_id} results") != _digest(str(added)):
         datasets = [result.get("dataset") for _, _, result in results]
         results += [entry for entry in added if entry[2].get("dataset") not in datasets]
     texts = {"local": owner_text(local), "hub": owner_text(on_hub)}
-    published = _published(folder).get(repo_id)
     if texts["local"] == texts["hub"]:
         return merge_cards(on_hub, merge_cards(local, generated, []), results)  # metadata of both
-    if keep is None and (not texts["hub"] or published == _digest(texts["hub"])):
+    if keep is None and (not texts["hub"] or published.get(repo_id) == _digest(texts["hub"])):
         keep = "local"
-    if keep is None and (not texts["local"] or published == _digest(texts["local"])):
+    if keep is None and (not texts["local"] or published.get(repo_id) == _digest(texts["local"])):
         keep = "hub"
     if keep is None:
         raise UserError(
@@ -123,9 +124,6 @@ def publish(release: Release, destination: Destination, hub: Hub | None = None) 
         UserError: nobody is logged in, the Hub refuses, or what arrived is not what was sent. ``resume`` is the command
             that goes on: nothing of the run's folder was changed, and what was sent is not sent again.
     """
-    from tasks.publishing.hub import Hub
-    from tasks.publishing.refusals import Conflict
-
     try:
         license_for(release.report.base, release.report.data.license, release.publish_args)
         hub = hub or Hub()
@@ -146,8 +144,6 @@ def publish(release: Release, destination: Destination, hub: Hub | None = None) 
 
 
 def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) -> str:
-    from tasks.publishing.hub import stale_files
-
     repo_id, url = destination.repo_id, f"{hub.api.endpoint}/{destination.repo_id}"
     with release.staged(repo_id, remote.card) as (place, names):
         changed = hub.differs(destination, remote.head, place) if remote.head else names
@@ -184,8 +180,6 @@ def headline(report: RunReport) -> str:
 
 def resume_command(release: Release, destination: Destination) -> str:
     """The command line that publishes this folder, to be run where the one that stopped was."""
-    import shlex
-
     args = release.publish_args
     flags = {
         "--repo_id": destination.repo_id,
@@ -217,7 +211,8 @@ def _temporary(folder: Path) -> Iterator[Path]:
     Its name has the number of this process, so that what a killed one left behind can be told and taken away.
     """
     for left in folder.glob(".publish-*-*"):
-        if not _runs(left.name.split("-")[1]):
+        process = left.name.split("-")[1]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
             shutil.rmtree(left, ignore_errors=True)
     try:
         place = Path(tempfile.mkdtemp(prefix=f".publish-{os.getpid()}-", dir=folder))
@@ -229,21 +224,8 @@ def _temporary(folder: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _runs(process: str) -> bool:
-    """Whether there is a process of this number, on this machine; True where that cannot be told."""
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, ValueError):
-        return True
-    return True
-
-
 def _own_tokens() -> list[str]:
     """The user's own tokens, wherever they are kept, to be searched for in what is sent."""
-    from huggingface_hub import get_token
-
     names = [name for name in os.environ if name.endswith(("_TOKEN", "_API_KEY", "_SECRET", "_PASSWORD"))]
     values = [os.environ[name] for name in names]
     return [value for value in (get_token(), *values) if value and len(value) >= 12]
@@ -256,15 +238,6 @@ def _read(path: Path) -> str | None:
         raise UserError(f"{path}: not UTF-8; save it as UTF-8, or delete it") from None
 
 
-def _published(folder: Path) -> dict[str, Any]:
-    text = _read(folder / PUBLISHED_FILE)
-    try:
-        value = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _remember(folder: Path, repo_id: str, card: str) -> None:
     """Keep the published card as the run's own, and which text of its owner it has."""
     try:
@@ -274,7 +247,7 @@ def _remember(folder: Path, repo_id: str, card: str) -> None:
         return
     write_lines(folder / CARD_FILE, [card])
     known = {repo_id: _digest(owner_text(card)), f"{repo_id} results": _digest(str(owner_results(card)))}
-    write_json(folder / PUBLISHED_FILE, _published(folder) | known)
+    write_json(folder / PUBLISHED_FILE, json_object(_read(folder / PUBLISHED_FILE)) | known)
 
 
 def _digest(text: str) -> str:

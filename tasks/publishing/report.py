@@ -132,3 +132,12 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds no object; run again, or delete that file")
     return value
+
+
+def json_object(text: str | None) -> dict[str, Any]:
+    """The object that ``text`` is as JSON; empty where it is none."""
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -21,7 +21,7 @@ import torch
 from tests.conftest import ROOT, Finished
 
 PRELOADED = [
-    "tests.helpers.ranks", "datasets", "torch.distributed.run", "tasks.inference.predicting", "tasks.publishing.recording",
+    "tests.helpers.ranks", "datasets", "torch.distributed.run", "tasks.inference.predicting", "tasks.publishing.run",
     "tasks.arguments.training", "tasks.training.finishing", "tasks.training.trainer",
 ]  # fmt: skip
 

@@ -23,8 +23,8 @@ from tasks.arguments.publishing import PublishArguments
 from tasks.arguments.training import TrainingArguments
 from tasks.errors import UserError
 from tasks.publishing import facts
-from tasks.publishing.recording import shown_arguments
 from tasks.publishing.report import Base, Data, RunReport
+from tasks.publishing.run import shown_arguments
 from tasks.publishing.secrets import find_private, find_secrets
 from tasks.reading.sources import find_source
 from tests.conftest import write_rows

@@ -203,7 +203,7 @@ def test_data_without_derivatives_on_the_users_judgement():
     ("id", "base", "metadata"),
     [
         (NC_SA, base_license(KOGPT2), {"license": NC_SA}),
-        ("mit", None, {"license": "mit"}),
+        ("mit", BaseModel("apache-2.0"), {"license": "mit"}),
         (
             "gemma",
             base_license("google/gemma-2b"),
@@ -218,7 +218,7 @@ def test_data_without_derivatives_on_the_users_judgement():
                 "license_link": "https://huggingface.co/Qwen/Qwen2.5-3B/blob/main/LICENSE",
             },
         ),
-        ("other", None, {"license": "other"}),
+        ("other", BaseModel(None), {"license": "other"}),
         ("gpl-3.0", BaseModel("apache-2.0", license_link="https://example.org"), {"license": "gpl-3.0"}),
     ],
 )

@@ -28,8 +28,7 @@ def test_a_clean_card(tmp_path):
 
 PLACEHOLDERS = [
     "More information needed", "[More Information Needed]", NOTE, f"{NOTE.lower()}: x", f"{NOTE}를 적는다", "TB" + "D",
-    "FIX" + "ME", "lorem ipsum", "your-username", "YOUR_TOKEN", "<your", "<your model>", "<repo_id>", "{{ name }}",
-    "{{name}}", "{% if x %}",
+    "FIX" + "ME", "lorem ipsum", "your-username", "YOUR_TOKEN", "<your", "<your model>", "<repo_id>",
     "내용을 입력하세요", "여기에 작성", "작성 예정", "추가 정보 필요", "to be added", "coming soon",
 ]  # fmt: skip
 
@@ -41,6 +40,11 @@ def test_placeholder(text):
         assert finding.startswith("line ")
         assert "the placeholder " in finding
         assert finding.endswith("; write what is meant or take it out")
+
+
+@pytest.mark.parametrize("text", ["{{ name }}", "{{name}}", "{% if x %}"])
+def test_what_a_template_left(text):
+    assert findings(f"{CARD}\n앞 {text}") == [f"line 47: the placeholder {text}; write what is meant or take it out"]
 
 
 @pytest.mark.parametrize(
@@ -57,39 +61,21 @@ def test_no_placeholder(text):
     assert findings(f"{CARD}\n{text}\n") == []
 
 
+ALONE = " has no counterpart; restore it, or take this one out as well"
 BODY = [
     (f"토큰 {HF}", "line 47: a secret (Hugging Face token); take it out, and revoke it where others saw it"),
     ("in /home/me/x", "line 47: absolute path /home/me/x; take it out, it tells about one machine or person"),
     ("by minsu", "line 47: user name minsu; take it out, it tells about one machine or person"),
     ("kim@lab.kr", "line 47: e-mail address kim@lab.kr; take it out, it tells about one machine or person"),
-    ("```python\nx = (\n```", "line 48: python that does not parse: '(' was never closed"),
-    ("```py\nx = 1\npip install x\n```", "line 49: python that does not parse: invalid syntax"),
-    ("```python\nx\n", "line 47: the code block that opens here is never closed"),
     ("![x](none.png)", "line 47: the image none.png is missing in the folder"),
     ('<img width="9" src="none.png">', "line 47: the image none.png is missing in the folder"),
     ("![x](../x.png)", "line 47: the image ../x.png is outside of the folder; copy it there and write its name alone"),
     ("![x](/x.png)", "line 47: the image /x.png is outside of the folder; copy it there and write its name alone"),
-    ("## Limits", "line 47: the heading Limits has no text under it"),
-    ("## Limits\n<!-- soon -->\n\n## More\ntext", "line 47: the heading Limits has no text under it"),
-    ("## Limits\n### Of data\n### Of size\ntext", "line 48: the heading Of data has no text under it"),
+    ("<!-- generated:data -->\ntext", "line 47: the mark generated:data" + ALONE),
+    ("text\n<!-- /generated:data -->", "line 48: the mark /generated:data" + ALONE),
     (
-        "<!-- generated:data -->\ntext",
-        "line 47: generated:data is never closed; put <!-- /generated:data --> where it ends",
-    ),
-    ("text\n<!-- /generated:data -->", "line 48: /generated:data closes what was never opened"),
-    ("<!-- generated:data -->\n\n<!-- /generated:data -->", "line 47: generated:data is empty; fill it or take it out"),
-    (
-        "<!-- generated:data --><!-- x --><!-- /generated:data -->",
-        "line 47: generated:data is empty; fill it or take it out",
-    ),
-    (
-        "<!-- generated:summary -->x<!-- /generated:summary -->",
-        "line 47: generated:summary was on line 29 already; keep one",
-    ),
-    ("<!-- generated: -->x", "line 47: a generated section without a name"),
-    (
-        "<!-- generated:a -->x<!-- generated:b -->x<!-- /generated:b --><!-- /generated:a -->",
-        "line 47: generated:b opens inside of generated:a, which opened on line 47",
+        "<!-- generated:a -->\n## A\n<!-- generated:b -->\nx\n<!-- /generated:b -->",
+        "line 47: the mark generated:a" + ALONE,
     ),
 ]  # fmt: skip
 
@@ -106,12 +92,10 @@ def test_body(tmp_path, text, finding):
     [
         "![x](https://huggingface.co/me/x/resolve/main/x.png) ![x](data:image/png;base64,xx) `![x](none.png)`",
         "![x](loss.png?raw=true) ![x](<loss.png>) ![x](loss%2Epng)",
-        "```markdown\n![x](none.png)\n# Nothing\n```",
+        "```markdown\n![x](none.png)\n```",
         "`<!-- generated:x -->`",
-        "```\nx = (\n```",
         "~~~python\nx = '```'\n~~~",
         "````text\n```python\n(\n```\n````",
-        "## Of\n### two levels\ntext",
         "#hashtag",
     ],
 )

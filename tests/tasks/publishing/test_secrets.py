@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import UserError
-from tasks.publishing import secrets
 from tasks.publishing.secrets import ASSIGNED, OWN, excerpt, find_private, find_secrets, scan_file
 
 HF = "hf_" + "x" * 34
@@ -206,24 +205,15 @@ def _file(path: Path, content: bytes) -> Path:
         ("a.txt", "가".encode() + HF.encode(), ["Hugging Face token"]),
         ("a.bin", b"\0\xff" + HF.encode(), ["Hugging Face token"]),
         ("a.bin", b"\0\xff" + PEM.encode(), ["private key"]),
-        ("a.bin", b"\0AKIA" + b"X1" * 8, []),  # random bytes: only what cannot come by chance
+        ("a.png", b"\0\xffAKIA" + b"X1" * 8, ["AWS access key"]),
         ("a.txt", b"my-own-token", [OWN]),
-        ("a.bin", b"\0" + "my-own-token".encode("utf-16-le"), [OWN]),
+        ("a.txt", HF.encode() + b" my-own-token", ["Hugging Face token", OWN]),
         ("a.txt", "한국어".encode(), []),
         ("empty", b"", []),
     ],
 )
 def test_scan_file(tmp_path, name, content, kinds):
     assert scan_file(_file(tmp_path / name, content), ["my-own-token", "", "  ", "short"]) == kinds
-
-
-@pytest.mark.parametrize("shift", [-40, -20, -1, 0, 1, 4096, 4116])
-@pytest.mark.parametrize("first", [b"\0", b" "])
-def test_a_secret_across_a_border_is_found(tmp_path, monkeypatch, shift, first):
-    monkeypatch.setattr(secrets, "_CHUNK", 10_000)
-    before = first + b" " * (20_000 + shift - 1)
-    path = _file(tmp_path / "a", before + HF.encode() + b" " + b"my-own-token" + b" " * 9_000)
-    assert sorted(scan_file(path, ["my-own-token"])) == ["Hugging Face token", OWN]
 
 
 def _safetensors(path: Path, note: str, weights: bytes) -> Path:
@@ -235,7 +225,6 @@ def test_of_safetensors_only_the_header_is_text(tmp_path):
     path = tmp_path / "model.safetensors"
     assert scan_file(_safetensors(path, f"token={RANDOM}", b"\0" * 99)) == [ASSIGNED]
     assert scan_file(_safetensors(path, "", b"\0" * 99 + HF.encode())) == []
-    assert scan_file(_safetensors(path, "", b"\0" * 99 + HF.encode()), [HF]) == [OWN]
     assert scan_file(_file(path, b"\xff" * 8 + HF.encode())) == ["Hugging Face token"]  # damaged: no header to trust
 
 
