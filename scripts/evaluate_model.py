@@ -35,7 +35,6 @@ class EvaluateArguments:
     seed: int = field(default=42, metadata={"help": "Seed of sampling, and of the share of train that is measured on."})
 
     def __post_init__(self) -> None:
-        """Raises UserError on a batch of nothing."""
         at_least(self, 1, "batch_size")
 
 

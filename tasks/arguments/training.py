@@ -131,7 +131,6 @@ class ScratchTrainingArguments(TrainingArguments):
     adam_beta2: float = HfArg(default=0.95, help="Shorter memory than 0.999: early gradients change fast.")
 
     def __post_init__(self) -> None:
-        """Raises UserError without training: there is no model to evaluate yet."""
         if not self.do_train:
             raise UserError("--no_do_train: there is no model yet that could be measured; leave it out")
         super().__post_init__()

@@ -57,9 +57,10 @@ def add_adapter(
         revision=model_args.model_revision,
     )
     adapted = get_peft_model(model, config)
+    name, config = model_args.model, adapted.peft_config["default"]
     # The absolute path of a folder, so that the base is found from anywhere. Publishing writes the Hub id instead.
-    name = model_args.model
-    adapted.peft_config["default"].base_model_name_or_path = str(Path(name).resolve()) if Path(name).is_dir() else name
+    config.base_model_name_or_path = str(Path(name).resolve()) if Path(name).is_dir() else name
+    config.target_modules = sorted(config.target_modules)  # a set, whose order in the saved file would vary
     return adapted
 
 
@@ -108,23 +109,10 @@ def merge(model: Any, unload: bool = False) -> Any:
 
 
 def save_adapter(model: PeftModel, folder: Path, state_dict: dict[str, torch.Tensor] | None = None) -> None:
-    """Save an adapter without its base: weights, config and generation config.
-
-    ``PeftModel.save_pretrained`` is not used: it overwrites the run's card with a README.md of its own, and saves the whole
-    embedding if it has grown, although the adapter contains every new row.
-    """
-    from peft import get_peft_model_state_dict
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = get_peft_model_state_dict(model, state_dict=state_dict, save_embedding_layers=False)
-    save_file(
-        {name: weight.contiguous() for name, weight in weights.items()}, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"}
-    )
-    config = copy.copy(model.peft_config["default"])
-    config.inference_mode = True
-    config.target_modules = sorted(config.target_modules)  # a set, whose order varies
-    config.save_pretrained(str(folder))
+    """Save an adapter without its base: weights, config and generation config."""
+    model.create_or_update_model_card = lambda folder: None  # PEFT's card would overwrite the run's
+    # Even if the embedding has grown, the adapter contains every new row.
+    model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=state_dict)
     model.get_base_model().generation_config.save_pretrained(folder)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.arguments.generation import generation_settings
@@ -15,7 +14,6 @@ from tasks.model.opening import generation_config
 from tasks.preparing.encoding import Encoder, sequence_length
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
     from tasks.arguments.command_line import RunArguments
@@ -46,22 +44,17 @@ def new_encoder(task: Task, args: RunArguments, data: RunData, checkpoint: str |
     Raises:
         UserError: as ``train_tokenizer``; ``--max_length`` is more than ``--n_positions``.
     """
-    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     size, positions = args.model.vocab_size, args.model.n_positions
     settings = generation_settings(task, args.generation)
 
-    def build(folder: Path) -> None:
-        tokenizer = train_tokenizer(data.texts(), size, task.separators, positions)
-        (folder / "tokenizer.json").write_text(tokenizer.backend_tokenizer.to_str(), "utf-8")
+    def train() -> PreTrainedTokenizerFast:
+        return train_tokenizer(data.texts(), size, task.separators, positions)
 
-    if checkpoint:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint)
-    elif folder := data.keep(["tokenizer", size, task.separators], build):
-        tokenizer = _wrap(Tokenizer.from_file(str(folder / "tokenizer.json")), positions)
-    else:
-        tokenizer = train_tokenizer(data.texts(), size, task.separators, positions)
+    what = ["tokenizer folder", size, positions, task.separators]
+    folder = checkpoint or data.keep(what, lambda folder: train().save_pretrained(folder))
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder) if folder else train()
     if len(tokenizer) < size:
         print(f"the corpus gave {len(tokenizer):,} tokens, fewer than the {size:,} asked for")
     length = sequence_length(args.data.max_length, tokenizer)
@@ -91,6 +84,7 @@ def train_tokenizer(
         UserError: the vocabulary has no room for characters, or the corpus is empty.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
 
     special = [*SPECIAL_TOKENS.values(), *separators, *(f"<unused{i}>" for i in range(FREE_SLOTS))]
     reserved = len(special) + len(BYTES)
@@ -124,12 +118,7 @@ def train_tokenizer(
     state["model"]["merges"] = [pair for pair in state["model"]["merges"] if "".join(pair) not in {*special, *BYTES}]
     if len(state["model"]["vocab"]) == reserved:
         raise UserError("the corpus has no text to train a tokenizer on; look at --train_file")
-    return _wrap(Tokenizer.from_str(json.dumps(state)), model_max_length)
-
-
-def _wrap(tokenizer: Tokenizer, model_max_length: int) -> PreTrainedTokenizerFast:
-    from transformers import PreTrainedTokenizerFast
-
+    tokenizer = Tokenizer.from_str(json.dumps(state))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=model_max_length, **SPECIAL_TOKENS)
 
 
