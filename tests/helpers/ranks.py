@@ -63,7 +63,10 @@ def torchrun(folder: Path, *arguments: object) -> Finished:
 def start_torchrun(folder: Path, *arguments: object) -> multiprocessing.process.BaseProcess:
     """The launcher, running; what it prints goes to ``folder``."""
     folder.mkdir(exist_ok=True)
-    return start(_torchrun, folder, ["--run-path", "--start-method", "fork", *map(str, arguments)])
+    words = [*map(str, arguments)]
+    script = next(i for i, word in enumerate(words) if word.endswith(".py"))
+    words.insert(script, str(ROOT / "tests" / "helpers" / "as_program.py"))
+    return start(_torchrun, folder, ["--run-path", "--start-method", "fork", *words])
 
 
 def finish_torchrun(process: multiprocessing.process.BaseProcess, folder: Path) -> Finished:
