@@ -81,7 +81,7 @@ def handle_errors(module: str) -> None:
     def handle(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
         distributed.hold_sigterm()
         if distributed.world_size() > 1:
-            sys.stderr = sys.__stderr__  # torch.distributed's hook around this one captures stderr, and drops it on SystemExit
+            sys.stderr = sys.__stderr__  # torch.distributed wraps this hook, captures stderr and drops it on SystemExit
         try:
             with user_errors():
                 raise error.with_traceback(traceback)
