@@ -13,36 +13,14 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import yaml
+
 from tasks.errors import UserError
 
-#: Kind of secret -> what it looks like. Each starts where a word starts, and its parts are bounded: no text takes long.
-PATTERNS = {
-    "Hugging Face token": r"(?<![A-Za-z0-9])(?:hf_|api_org_)[A-Za-z0-9]{30,}",
-    "GitHub token": r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{22,})",
-    "GitLab token": r"(?<![A-Za-z0-9_-])glpat-[A-Za-z0-9_-]{20,}",
-    "AWS access key": r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])",
-    "Google API key": r"(?<![A-Za-z0-9_-])AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])",
-    "OpenAI or Anthropic API key": (
-        # A digit is asked for: sk-telecom-kogpt2-... is a name.
-        r"(?<![A-Za-z0-9_-])sk-(?:(?=[A-Za-z]{0,60}\d)[A-Za-z0-9]{20,}"
-        r"|(?:ant|proj|svcacct|admin|or)-(?=[A-Za-z_-]{0,60}\d)[A-Za-z0-9_-]{20,})"
-    ),
-    "Stripe key": r"(?<![A-Za-z0-9_])[rs]k_live_[A-Za-z0-9]{16,}",
-    "Slack token": r"(?<![A-Za-z0-9])(?:xox[abeoprs]|xapp)-[A-Za-z0-9-]{10,}",
-    "private key": r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----",
-    "JSON web token": r"(?<![\w-])eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}",
-    "W&B API key": (
-        r"(?<![A-Za-z0-9])wandb_v1_[A-Za-z0-9_]{20,}"
-        r"|(?i:wandb[_ .-]?(?:api[_ .-]?)?(?:key|login))\W{1,10}[0-9a-f]{40}(?![0-9A-Za-z])"
-    ),
-    "Kakao key": r"(?i:kakao[\w.-]{0,30}(?:key|secret|token|client_id))\W{1,8}[0-9a-f]{32}(?![0-9A-Za-z])",
-    "Naver client secret": r"(?i:naver[\w.-]{0,30}secret)\W{1,8}(?=[A-Za-z_]{0,9}\d)[A-Za-z0-9_]{10}(?![A-Za-z0-9_])",
-    "password in a URL": (
-        r"(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s/:@\"'<>]{0,100}:"
-        r"(?![$<{*%]|pass(?:word)?@|token@|x+@)[^\s/@\"'<>]{1,200}@"
-    ),
-}
-_PATTERNS = {kind: re.compile(pattern) for kind, pattern in PATTERNS.items()}
+_TABLES = yaml.safe_load(Path(__file__).with_name("secrets.yaml").read_text("utf-8"))
+_PATTERNS, _PRIVATE = (
+    {kind: re.compile(pattern) for kind, pattern in _TABLES[table].items()} for table in ("secrets", "private")
+)
 ASSIGNED = "password, token or key that is assigned"
 OWN = "access token of yours"
 #: A name and what it is set to. ``pad_token``, ``tokens_per_second`` and so on match too: the value decides.
@@ -54,29 +32,7 @@ _ASSIGNMENT = re.compile(
 )
 _LONGEST_HEADER = 100_000_000  # bytes; what safetensors itself allows
 
-_COMMON = """
-root user users username ubuntu debian admin administrator runner docker jovyan app guest test tester colab kaggle
-vscode codespace gitpod node python dev developer data model models me home work local localhost nobody default server
-client host main build jenkins gitlab github circleci ec2-user azureuser centos fedora linux windows macbook machine
-compute worker master base train training student postgres mysql daemon system public shared korean korea seoul
-"""
-#: User and host names that tell nothing, or are words of prose.
-COMMON_NAMES = frozenset(_COMMON.split())
 _URL = re.compile(r"(?:https?|ftp|s3|gs|hf|ssh|git)://[^\s\"'<>`)\]]{1,2000}", re.IGNORECASE)
-_END = r"[^\s\"'`<>|,;()\[\]{}]{0,300}"  # what a path goes on with
-_PRIVATE = {
-    "file URL": re.compile(rf"(?<![A-Za-z])file:/{{1,3}}[^\s/]{_END}", re.IGNORECASE),
-    "Windows path": re.compile(
-        r"(?<![A-Za-z0-9])[A-Za-z]:(?:\\{1,2}|/)(?i:Users|Documents and Settings|Program ?Files|ProgramData|Windows|Temp"
-        rf"|home|data|work|workspace|projects?|dev|src|code|models?|datasets?|outputs?)(?![A-Za-z]){_END}"
-    ),
-    "absolute path": re.compile(
-        r"(?<![\w./~@%+})\]<\\-])/(?:(?:root|tmp|mnt|Volumes|private/var|dev/shm|data\d*)(?![\w-])"
-        r"|(?:home|Users|var|opt|srv|media|work|workspace|content|kaggle|scratch|storage|nas|nfs|gpfs|lustre|shared|projects?"
-        rf"|cache|ssd\d*|hdd\d*|disk\d*|data-\w{{1,20}})(?=/[\w.~가-힣])){_END}"
-    ),
-    "home folder": re.compile(rf"(?<![\w/.~])~/[\w.]{_END}"),
-}
 _EMAIL = re.compile(
     r"(?<![A-Za-z0-9._%+-])([A-Za-z0-9._%+-]{1,64})@((?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})(?![A-Za-z0-9])"
 )
@@ -131,7 +87,7 @@ def _own_names() -> Iterator[tuple[str, str]]:
         user = ""
     host = socket.gethostname()
     for kind, name, shortest in (("user name", user, 3), ("host name", host, 4), ("host name", host.split(".")[0], 4)):
-        if len(name) >= shortest and name.lower() not in COMMON_NAMES:
+        if len(name) >= shortest and name.lower() not in _TABLES["common_names"].split():
             yield kind, name
 
 

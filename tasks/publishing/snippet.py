@@ -1,54 +1,14 @@
-"""The usage example of a card: a program of stock transformers that runs as it is printed."""
+"""The usage example of a card: a program of stock transformers that runs as it is printed, from model_cards/usage.jinja."""
 
 from __future__ import annotations
 
 import json
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
 
 from tasks.base import BOS, Part, Separator, Source, Task
 from tasks.publishing.report import RunReport
-
-_LOAD = """\
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-model_id = {model_id}
-tokenizer = AutoTokenizer.from_pretrained(model_id)
-model = AutoModelForCausalLM.from_pretrained(model_id).eval()
-"""
-
-_LOAD_ADAPTER = """\
-import torch
-from peft import AutoPeftModelForCausalLM
-from transformers import AutoTokenizer, GenerationConfig
-
-model_id = {model_id}
-tokenizer = AutoTokenizer.from_pretrained(model_id)
-model = AutoPeftModelForCausalLM.from_pretrained(model_id).eval()
-model.generation_config = GenerationConfig.from_pretrained(model_id)
-"""
-
-_ENCODE = """
-
-def encode(text):
-    return tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
-
-
-"""
-
-_WRITE = """\
-input_ids = torch.tensor([prompt])
-output = model.generate(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
-print(tokenizer.decode(output[0, len(prompt):], skip_special_tokens=True).strip())"""
-
-_CHOOSE = """\
-words = {words}
-scores = {{}}
-for label, word in words.items():
-    answer = encode(word)
-    with torch.no_grad():
-        logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
-    scores[label] = logits.log_softmax(-1)[range(len(answer)), answer].sum().item()
-print(max(scores, key=scores.get))"""
 
 
 def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
@@ -73,10 +33,16 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         lines.append(f"rest = {' + '.join(code[cut + 1 :])}")
         source = f"{code[cut]}[: {room} - len(rest)]"
         lines.append(f"prompt = {' + '.join([*first, *code[:cut], source])} + rest")
-    words = json.dumps(config.label_words, ensure_ascii=False)
-    answer = _CHOOSE.format(words=words) if task.output_type == "multiple_choice" else _WRITE
-    load = (_LOAD_ADAPTER if report.adapter else _LOAD) + _ENCODE
-    return load.format(model_id=json.dumps(model_id, ensure_ascii=False)) + "\n".join(lines) + "\n" + answer
+    template = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined).from_string(
+        files("model_cards").joinpath("usage.jinja").read_text("utf-8")
+    )
+    labels = config.label_words if task.output_type == "multiple_choice" else None
+    return template.render(
+        adapter=report.adapter,
+        model_id=json.dumps(model_id, ensure_ascii=False),
+        prompt=lines,
+        words=labels and json.dumps(labels, ensure_ascii=False),
+    ).rstrip("\n")
 
 
 def _expression(part: Part, names: dict[str, str]) -> str:
