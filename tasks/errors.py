@@ -77,15 +77,13 @@ def handle_errors(module: str) -> None:
     if module != "__main__":
         return
     distributed.speak_once()
-    stderr = sys.stderr
 
     def handle(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
         distributed.hold_sigterm()
         if distributed.world_size() > 1:
             sys.stderr = sys.__stderr__  # torch.distributed wraps this hook, captures stderr and drops it on SystemExit
         try:
-            # torch.distributed wraps this hook: it collects what is written to sys.stderr, and loses it at SystemExit.
-            with contextlib.redirect_stderr(stderr), user_errors():
+            with user_errors():
                 raise error.with_traceback(traceback)
         except SystemExit:
             raise
