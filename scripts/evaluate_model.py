@@ -35,7 +35,6 @@ class EvaluateArguments:
     seed: int = field(default=42, metadata={"help": "Seed of sampling, and of the share of train that is measured on."})
 
     def __post_init__(self) -> None:
-        """Raises UserError on a batch of nothing."""
         at_least(self, 1, "batch_size")
 
 
@@ -45,8 +44,8 @@ def main() -> None:
     args, data_args, generation_args, model_args, folder = parse_dataclasses(types, __doc__, positional="model_folder")
 
     # Slow to import, so --help and mistakes in the flags are answered first.
-    from tasks.inference.loading import load_predictor
     from tasks.inference.measuring import format_results, measure
+    from tasks.inference.predicting import load_predictor
     from tasks.preparing.splits import load_examples
     from tasks.run_folder import RESULTS_FILE, TASK_FILE, make_writable, write_json
 

@@ -65,9 +65,9 @@ def main() -> None:
     args, generation_args, model_args, folder = parse_dataclasses(types, __doc__, positional="model_folder")
 
     # Slow to import, so --help and mistakes in the flags are answered first.
-    from tasks.inference.inputs import input_examples, read_file, read_inputs, rows_of_lines, typed_rows
-    from tasks.inference.loading import load_predictor
-    from tasks.inference.outputs import as_json, as_text
+    from tasks.inference.inputs import as_json, input_examples, read_inputs, rows_of_lines, typed_rows
+    from tasks.inference.predicting import load_predictor
+    from tasks.reading.files import read_rows
     from tasks.run_folder import write_lines
 
     predictor = load_predictor(
@@ -91,15 +91,18 @@ def main() -> None:
 
     # Read whole before the first answer, so that a bad row costs nothing.
     if args.input_file:
-        rows = read_file(task, args.input_file, args.column_map)
+        origin, rows = args.input_file, read_rows(args.input_file)
     else:
         origin, lines = ("--prompt", [args.prompt]) if args.prompt is not None else ("standard input", sys.stdin)
-        rows = read_inputs(task, rows_of_lines(task, lines, origin), origin, args.column_map)
+        rows = rows_of_lines(task, lines, origin)
+    rows = read_inputs(task, rows, origin, args.column_map)
     answers = predictor.answer(input_examples(task, rows))
     if not is_first():
         return
-    shape = as_text if args.wants_text() else as_json
-    lines = [line + "\n" for row, predictions in zip(rows, answers) for line in shape(task, row, predictions)]
+    if args.wants_text():  # one line a prediction, whatever line breaks it holds
+        lines = [" ".join(prediction.text.split()) + "\n" for predictions in answers for prediction in predictions]
+    else:
+        lines = [as_json(task, row, predictions) + "\n" for row, predictions in zip(rows, answers)]
     if args.output_file:
         write_lines(args.output_file, lines)
     else:

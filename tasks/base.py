@@ -182,7 +182,7 @@ class Task:
         """The LocalMetric of tasks/metrics/ that all figures follow from, imported when it is needed: that takes seconds."""
         raise UserError(f"task {self.name} has no metric")
 
-    def compared(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+    def metric_inputs(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """Predictions as arguments of the metric: texts, beside the right texts of each row."""
         return {
             "predictions": [prediction.text or "" for prediction in predictions],
@@ -191,13 +191,13 @@ class Task:
 
     def score(self, predictions: Sequence[Prediction]) -> dict[str, Any]:
         """The task's figures over predictions that carry references."""
-        return self.metric().compute(**self.compared(predictions))
+        return self.metric().compute(**self.metric_inputs(predictions))
 
     def intervals(self, predictions: Sequence[Prediction], seed: int) -> dict[str, list[float]]:
         """The 95 % interval [low, high] over the rows of each figure that is a function of sums over them."""
-        return self.metric().intervals(seed, **self.compared(predictions))
+        return self.metric().intervals(seed, **self.metric_inputs(predictions))
 
-    def simplest(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
+    def baseline_answers(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
         """The name and the answers of the simplest thing one could do instead of a model, for ``baseline``."""
         raise UserError(f"task {self.name} has no baseline")
 
@@ -206,7 +206,7 @@ class Task:
 
         ``train`` are the training rows, None where there are none to read, as in evaluate_model.py.
         """
-        name, texts = self.simplest(examples, train)
+        name, texts = self.baseline_answers(examples, train)
         answers = [Prediction(example.id, "", text, example.references) for example, text in zip(examples, texts)]
         scores = {f"baseline_{key}": value for key, value in self.score(answers).items() if isinstance(value, float)}
         return {"baseline": name} | scores

@@ -1,19 +1,18 @@
-"""The processes of one run, as torchrun starts them: how rows are shared out and gathered, and which of them speaks.
+"""The processes of a run under torchrun: how rows are shared and gathered, and which process reports an error.
 
-Every process runs the same script. Rows are read by all, answered by one process each and gathered, so that every process
-holds the same predictions and takes the same decisions; the first one writes files and prints.
+Every process reads all rows, predicts its share of them and gathers the rest, so that all hold the same predictions and take
+the same decisions; the first one writes files and prints.
 """
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import os
 import re
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-#: Libraries that have a switch of their own for progress bars and messages, read when they are imported.
+#: Environment variables for progress bars and messages that libraries read when they are imported.
 SWITCHES = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # transformers goes by it, too
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -30,23 +29,23 @@ SWITCHES = {
     "DATASETS_VERBOSITY": "error",
 }
 
-#: What gloo, nccl and the store say when they cannot reach another process.
+#: Messages of gloo, nccl and the store about another process that cannot be reached.
 LOST = re.compile(r"\w+ \w+ by (remote )?peer|Broken pipe|[Tt]imed out( waiting \w+)?|remote process exited|failed to recv")
 
-#: Seconds that a process which has nothing to add leaves to torchrun for ending it.
+#: Seconds that a process whose error another one reports waits for torchrun's SIGTERM.
 PATIENCE = 20.0
 
-#: SIGTERM, where it came while an error was on its way out.
-_asked: list[int] = []
+#: SIGTERMs received while an error was already propagating.
+_sigterms: list[int] = []
 
 
 def rank() -> int:
-    """The number of this process, from 0 to ``world_size() - 1``; 0 where torchrun has not started it."""
+    """The number of this process, from 0 to ``world_size() - 1``; 0 without torchrun."""
     return int(os.environ.get("RANK", "0")) if "LOCAL_RANK" in os.environ else 0
 
 
 def world_size() -> int:
-    """How many processes this run has, on all of its machines."""
+    """The number of processes of this run, on all machines."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
@@ -56,9 +55,9 @@ def is_first() -> bool:
 
 
 def processes(seconds: float = 1800.0) -> PartialState:
-    """accelerate's state of this process: its device (a GPU of its own, where there are any) and its group.
+    """accelerate's state of this process: its device and its group.
 
-    Whoever calls first makes the group, in which a process waits for the others for so many ``seconds``.
+    The first call makes the group; ``seconds`` is the time-out of its collectives.
     """
     import torch
     from accelerate import PartialState
@@ -67,9 +66,9 @@ def processes(seconds: float = 1800.0) -> PartialState:
 
 
 def share(sizes: Sequence[int]) -> list[int]:
-    """Which items this process works on, as increasing numbers: dealt out by size, so that all have as much to do.
+    """The indices of the items of this process, in increasing order; the shares are balanced by ``sizes``.
 
-    The shares of all processes hold each of ``range(len(sizes))`` once. A share is empty where items are few.
+    Each index is in exactly one share. With few items a share may be empty.
     """
     state = processes()
     largest_first = sorted(range(len(sizes)), key=lambda i: -sizes[i])
@@ -77,13 +76,13 @@ def share(sizes: Sequence[int]) -> list[int]:
 
 
 def gather(numbers: Sequence[int], items: Sequence[Item]) -> list[Item]:
-    """What all processes made of their share ``numbers``, in the order of the numbers; every process gets all of it."""
+    """The results of all processes, each for its share ``numbers``, in the order of the numbers, in every process."""
     pairs = gather_lists(list(zip(numbers, items, strict=True)))
     return [item for _, item in sorted(pairs, key=operator.itemgetter(0))]
 
 
 def gather_lists(items: list[Item]) -> list[Item]:
-    """The lists of all processes, one behind the other, in every process. They are pickled, and may differ in length."""
+    """The lists of all processes, concatenated, in every process. They are pickled, and may differ in length."""
     from accelerate.utils import gather_object
 
     processes()
@@ -91,20 +90,18 @@ def gather_lists(items: list[Item]) -> list[Item]:
 
 
 def silence_all_but_first() -> None:
-    """Keep the libraries of the other processes from saying what the first one says. Called before they are imported."""
+    """Silence libraries in all processes but the first. Called before they are imported."""
     if not is_first():
         os.environ.update(SWITCHES)
 
 
-@contextlib.contextmanager
-def one_voice() -> Iterator[None]:
-    """Around a script: only the first process prints, and SIGTERM ends a process of several by KeyboardInterrupt.
+def speak_once() -> None:
+    """Under torchrun let only the first process print, and SIGTERM raise KeyboardInterrupt.
 
-    torchrun sends SIGTERM to the others when one process has ended. Without a handler they would end without a word, and
-    a process that was killed says nothing either.
+    torchrun sends SIGTERM to the others when one process has ended. A process that was killed reports nothing, so one of
+    those has to.
     """
     if world_size() == 1:
-        yield
         return
 
     def stopped(*_: object) -> NoReturn:
@@ -113,18 +110,18 @@ def one_voice() -> Iterator[None]:
         )
 
     signal.signal(signal.SIGTERM, stopped)
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        try:
-            with contextlib.nullcontext() if is_first() else contextlib.redirect_stdout(nowhere):
-                yield
-        except BaseException:
-            signal.signal(signal.SIGTERM, lambda number, _: _asked.append(number))  # what went wrong is to be told first
-            raise
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if not is_first():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+
+
+def hold_sigterm() -> None:
+    """From the first error on only note SIGTERMs: the error is reported first."""
+    if world_size() > 1:
+        signal.signal(signal.SIGTERM, lambda number, _: _sigterms.append(number))
 
 
 def lost_process(error: Exception) -> str | None:
-    """What to tell of an ``error`` that says no more than that another process cannot be reached; None of other errors."""
+    """The message for an ``error`` that only means that another process cannot be reached; None for other errors."""
     found = LOST.search(str(error)) if world_size() > 1 and isinstance(error, RuntimeError) else None
     if found is None:
         return None
@@ -135,10 +132,10 @@ def lost_process(error: Exception) -> str | None:
 
 
 def tells_error() -> bool:
-    """Whether this process is the one to report what went wrong: the first of the run that asks, on whichever machine.
+    """Whether this process reports the error: the first to ask on any machine.
 
-    The same mistake is found by every process, and one that ends takes others with it. They agree through the store that
-    torchrun keeps. Where that is gone, each tells: better twice than not at all.
+    Every process finds the same mistake, and one that ends takes others with it. They agree through torchrun's store; where
+    that is gone each reports, twice being better than not at all.
     """
     if world_size() == 1:
         return True
@@ -153,8 +150,8 @@ def tells_error() -> bool:
 
 
 def leave_silently(exit_code: int) -> NoReturn:
-    """End a process whose error another one tells, but not before that one has: torchrun ends all when the first ends."""
+    """End a process whose error another one reports, after that one: torchrun ends all when the first ends."""
     end = time.monotonic() + PATIENCE
-    while not _asked and time.monotonic() < end:
+    while not _sigterms and time.monotonic() < end:
         time.sleep(0.05)
     sys.exit(exit_code)

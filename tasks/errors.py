@@ -1,4 +1,4 @@
-"""How a mistake of the user ends: one ``error:`` line on stderr, exit code 2, no traceback."""
+"""Errors that a user can cause: one ``error:`` line on stderr, exit code 2, no traceback."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 
 from tasks import distributed
 
-#: What libraries say that write files from other languages and raise no OSError.
+#: Messages of libraries that write files from other languages and raise no OSError.
 FULL_DISK = (
     r"No space left on device|Disk quota exceeded|File too large|Read-only file system"
     r"|PytorchStreamWriter failed writing file|unexpected pos \d+ vs"
 )
 
-#: What a disk says that is full, over its quota, over the size that a file may have, or closed to us.
+#: A disk that is full or over its quota, a file that is too large, a folder without write permission.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
-#: What CUDA, cuBLAS, torch's allocators and accelerate's search for a batch size say where memory has run out.
+#: Messages of CUDA, cuBLAS, torch's allocators and accelerate's search for a batch size.
 OUT_OF_MEMORY = r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|No executable batch size found"
 
 
 class UserError(Exception):
-    """A mistake of the user. The message says what is wrong, where (file and row), and what to do, in one line.
+    """A mistake of the user. The message says in one line what is wrong, where (file and row), and what to do.
 
-    ``resume`` is the command that goes on with work that was kept; it is printed last, on a line of its own.
+    ``resume`` is a command that resumes saved work; it is printed last, on a line of its own.
     """
 
     def __init__(self, message: str, resume: str | None = None) -> None:
@@ -36,7 +36,7 @@ class UserError(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, after the state was saved. The message says where it is; ``resume`` as in UserError."""
+    """Ctrl-C or SIGTERM after the state was saved; the message says where. ``resume`` as in UserError."""
 
     def __init__(self, message: str, resume: str | None = None, exit_code: int = 130) -> None:
         super().__init__(message)
@@ -45,15 +45,15 @@ class Interrupted(KeyboardInterrupt):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that the memory of a GPU or of the machine is full."""
+    """Whether the memory of a GPU or of the machine is full."""
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and bool(re.search(OUT_OF_MEMORY, str(error))))
 
 
 @contextlib.contextmanager
-def explained(doing: str, advice: Callable[[], Sequence[str]], kept: Callable[[], str] = str) -> Iterator[None]:
-    """Turn an out-of-memory error inside into a UserError that names the first three of ``advice``.
+def explained(doing: str, advice: Callable[[], Sequence[str]], kept: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Turn an out-of-memory error into a UserError with the first three of ``advice``, the most helpful first.
 
-    ``kept`` says what was saved. Both are asked when it happens; advice comes with what most likely helps first.
+    ``kept`` returns what was saved. Both are called only on such an error.
     """
     try:
         yield
@@ -64,25 +64,26 @@ def explained(doing: str, advice: Callable[[], Sequence[str]], kept: Callable[[]
 
 
 def describe(error: BaseException, doing: str, advice: Sequence[str]) -> str:
-    """One line: what ran out, and the first three of ``advice``."""
+    """The message of an out-of-memory ``error``, with the first three of ``advice``."""
     reason = (str(error).splitlines() or [""])[0][:150] or type(error).__name__
     return f"out of memory while {doing} ({reason}); what helps most: {', or '.join(advice[:3])}"
 
 
 def handle_errors(module: str) -> None:
-    """From here to the end of the program do what ``user_errors`` does; the first thing in every script.
+    """Do what ``user_errors`` does until the program ends; the first call of every script, so that imports are covered.
 
-    So Ctrl-C while libraries are imported, which takes seconds, ends in one line too. ``module`` is the ``__name__`` of the
-    script: one that is imported handles nothing.
+    ``module`` is the script's ``__name__``: an imported script handles nothing.
     """
     if module != "__main__":
         return
-    voice = contextlib.ExitStack()
-    voice.enter_context(distributed.one_voice())
+    distributed.speak_once()
 
     def handle(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+        distributed.hold_sigterm()
+        if distributed.world_size() > 1:
+            sys.stderr = sys.__stderr__  # torch.distributed wraps this hook, captures stderr and drops it on SystemExit
         try:
-            with user_errors(), voice:
+            with user_errors():
                 raise error.with_traceback(traceback)
         except SystemExit:
             raise
@@ -96,8 +97,7 @@ def handle_errors(module: str) -> None:
 def user_errors() -> Iterator[None]:
     """Turn what a user can cause into one line and an exit code: 2 for a mistake, 130 for Ctrl-C, 143 for SIGTERM.
 
-    Anything else is a defect of this project and keeps its traceback. Of several
-    processes one speaks.
+    Anything else is a defect of this project and keeps its traceback. Of several processes one reports.
     """
     try:
         yield
@@ -107,7 +107,7 @@ def user_errors() -> Iterator[None]:
         message = str(interrupt) or "interrupted; nothing more was written, and what was there before is as it was"
         stop(message, getattr(interrupt, "exit_code", 130), getattr(interrupt, "resume", None))
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left (`predict.py ... | head`): nothing is wrong
+        sys.stderr.close()  # the reader of our output has ended (`predict.py ... | head`): not an error
         raise SystemExit(0) from None
     except Exception as error:
         if lost := distributed.lost_process(error):
@@ -124,10 +124,7 @@ def user_errors() -> Iterator[None]:
 
 
 def write_failure(error: Exception) -> str | None:
-    """Which file could not be written and why; None where the error is another one.
-
-    safetensors and torch.save have errors of their own for a full disk.
-    """
+    """Which file could not be written and why; None for other errors. safetensors and torch.save have their own errors."""
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}" if error.errno in DISK_ERRORS else None
@@ -136,9 +133,9 @@ def write_failure(error: Exception) -> str | None:
 
 
 def stop(message: str, exit_code: int, resume: str | None = None) -> None:
-    """Print ``message`` as the one ``error:`` line, and the command that goes on, and leave with ``exit_code``."""
+    """Print ``message`` as the one ``error:`` line and the command ``resume``, and exit with ``exit_code``."""
     if not distributed.tells_error():
-        if exit_code == 143:  # torchrun, which has sent it to all, waits for their end
+        if exit_code == 143:  # torchrun, which sent SIGTERM to all, waits for their end
             raise SystemExit(exit_code)
         distributed.leave_silently(exit_code)
     bars = getattr(sys.modules.get("tqdm"), "tqdm", None)

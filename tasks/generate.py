@@ -85,7 +85,7 @@ class Generate(Task):
 
         return LanguageModel()
 
-    def compared(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+    def metric_inputs(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """Nats of each text beside its counts; what was sampled is not compared with anything."""
         counts = ("tokens", "characters", "unknown_tokens")
         return {

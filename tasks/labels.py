@@ -59,7 +59,7 @@ class Labels(Task):
 
         return Classification()
 
-    def compared(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+    def metric_inputs(self, predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """The label that was chosen beside the right one, and all labels of the task."""
         return {
             "predictions": [prediction.text for prediction in predictions],
@@ -67,7 +67,7 @@ class Labels(Task):
             "labels": list(self.label_words),
         }
 
-    def simplest(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
+    def baseline_answers(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
         """Always the label that is most frequent in these very rows: the best constant answer."""
         from tasks.metrics.classification import majority_label
 

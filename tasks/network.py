@@ -1,4 +1,4 @@
-"""Telling a request that did not come through from a defect of the program."""
+"""Telling failed requests from defects of the program."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from collections.abc import Iterator
 
 from tasks.errors import UserError
 
-#: Packages whose exceptions mean that a request did not come through.
+#: Packages whose exceptions mean that a request failed.
 HTTP_PACKAGES = {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3", "aiohttp", "socket", "ssl"}
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what it was raised from, the root last."""
+    """The error and its chain of causes, the root last."""
     while error is not None:
         yield error
         error = error.__cause__
 
 
 def is_named(error: BaseException, name: str) -> bool:
-    """Whether the error, or one that it was raised from, is of the class ``name`` of huggingface_hub."""
+    """Whether the error or one of its causes is of the class ``name`` of huggingface_hub."""
     return any(type(cause).__name__ == name for cause in causes(error))
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that the server answered with; None where it did not answer."""
+    """The HTTP status of the server's answer; None without one."""
     statuses = [getattr(getattr(cause, "response", None), "status_code", None) for cause in causes(error)]
     return next((status for status in statuses if status is not None), None)
 
 
 def is_network(error: BaseException) -> bool:
-    """Whether the error, or one that it was raised from, says that a request did not come through."""
+    """Whether the error or one of its causes means that a request failed."""
     return is_named(error, "LocalEntryNotFoundError") or any(
         isinstance(cause, (ConnectionError, TimeoutError))
         or any(cls.__module__.split(".")[0] in HTTP_PACKAGES for cls in type(cause).__mro__)
@@ -38,7 +38,7 @@ def is_network(error: BaseException) -> bool:
 
 
 def hub_failure(name: str, error: Exception) -> UserError | None:
-    """What to tell of a Hub that did not answer, or with an error of its own; None where the error is another one."""
+    """The UserError for a Hub that did not answer, or answered with a server error; None for other errors."""
     reasons = [reason for reason in (error, error.__context__) if reason is not None]  # transformers does not always chain
     status = next((status for reason in reasons if (status := status_of(reason))), None)
     if status and status >= 500:

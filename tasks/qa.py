@@ -105,7 +105,7 @@ class QA(Task):
 
         return Korquad()
 
-    def simplest(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
+    def baseline_answers(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
         """A word-matching guess: the word of the context whose neighbours share most with the question."""
         return "word matching", [_matching_word(example.source_text, example.prompt[2]) for example in examples]
 

@@ -1,4 +1,4 @@
-"""The folder that a run leaves: task.json, and results that are written whole or not at all."""
+"""The folder of a run: task.json, and files that are written atomically."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PREDICTIONS_FILE = "predictions.jsonl"
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What inference has to know of a trained model beyond weights and tokenizer; ``task.json`` in its folder.
+    """``task.json``: what inference needs beside weights and tokenizer.
 
-    ``generation`` are the decoding settings that its results were measured with. ``column_map`` is what the run was given.
+    ``generation`` are the decoding settings of the results, ``column_map`` the run's argument.
     """
 
     task: str
@@ -40,7 +40,7 @@ class RunConfig:
 
     @classmethod
     def of(cls, task: Task, base_model: str, column_map: str | None, encoder: Any) -> RunConfig:
-        """The task.json of a run, from its task, what it was given, and its Encoder."""
+        """The task.json of a run, from its task, its arguments and its Encoder."""
         return cls(
             task=task.name,
             task_version=task.version,
@@ -60,7 +60,7 @@ class RunConfig:
 
     @classmethod
     def load(cls, folder: str | Path) -> RunConfig | None:
-        """The task.json of ``folder``, None where there is none. Raises UserError where it is not one of ours."""
+        """The task.json of ``folder``, None without one. Raises UserError where it is not valid."""
         path = Path(folder) / TASK_FILE
         if not path.is_file():
             return None
@@ -76,9 +76,9 @@ class RunConfig:
 
 
 def without_folders(argument: str) -> str:
-    """``/home/me/news.csv`` as ``news.csv``, and so behind ``--flag=``; a path below this folder or other text stays.
+    """``/home/me/news.csv`` as ``news.csv``, also after ``--flag=``, since it may be published.
 
-    What is written down may be published, and where a user keeps files is nobody's business.
+    Relative paths below the working folder and other text stay.
     """
     flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     if value.startswith(("/", "~", "..")) or re.match(r"[A-Za-z]:[\\/]", value):
@@ -95,7 +95,7 @@ def prompt_format(task: Task) -> str:
 
 
 def file_sha256(path: str | Path) -> str:
-    """The hash of a file's bytes."""
+    """The SHA-256 of a file, as hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -104,7 +104,7 @@ def file_sha256(path: str | Path) -> str:
 
 
 def make_writable(folder: Path, flag: str = "--output_dir") -> None:
-    """Make ``folder`` and see that it can be written to. Raises UserError, which names ``flag``, where it cannot."""
+    """Create ``folder``. Raises UserError, which names ``flag``, where it cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
@@ -115,22 +115,17 @@ def make_writable(folder: Path, flag: str = "--output_dir") -> None:
 
 
 def write_json(path: str | Path, value: dict[str, Any]) -> None:
-    """Write ``value`` to ``path``: whole, or not at all. NaN and infinity, which JSON does not have, become null."""
-    text = json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False)
-    write_lines(path, [text + "\n"])
+    """Write ``value`` to ``path`` atomically. NaN and infinity, which JSON does not have, become null."""
+    write_lines(path, [json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"])
 
 
 def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write one JSON object a line to ``path``: whole, or not at all."""
+    """Write one JSON object per line to ``path`` atomically."""
     write_lines(path, (json.dumps(_finite(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> None:
-    """Write ``lines``, each with its line break, to ``path``: whole, or not at all.
-
-    Raises:
-        UserError: the disk is full, or the folder is missing or closed to us.
-    """
+    """Write ``lines``, each with its line break, to ``path`` atomically. Raises UserError where that is not possible."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

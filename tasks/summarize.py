@@ -80,7 +80,7 @@ class Summarize(Task):
 
         return KoreanRouge()
 
-    def simplest(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
+    def baseline_answers(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
         """The document's first sentence, the baseline that news summarizers often fail to beat."""
         from tasks.metrics.kiwi import lead_sentences
 

@@ -102,7 +102,7 @@ def _text_of(content: bytes) -> str:
 
 
 def _arguments_of(path: Path, text: str) -> list[str]:
-    """The arguments in the ``text`` of a config file. Raises ValueError where it is broken or unusable."""
+    """The arguments in the ``text`` of a config file. Raises ValueError if there are none to be read."""
     try:
         if path.suffix == ".json":
             arguments = _flags(json.loads(text, object_pairs_hook=_once))

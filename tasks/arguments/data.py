@@ -49,7 +49,6 @@ class DataArguments:
     shuffle_buffer_size: int = HfArg(default=10_000, help="--streaming: rows that are held in memory to be shuffled.")
 
     def __post_init__(self) -> None:
-        """Raises UserError on numbers that leave no rows."""
         at_least(self, 1, "preprocessing_num_workers", "shuffle_buffer_size")
         at_least(self, 1, "max_train_samples", "max_eval_samples", or_else=", or left out for all rows")
         if not 0 < self.validation_split < 1:

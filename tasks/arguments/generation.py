@@ -53,7 +53,6 @@ class GenerationArguments:
     )
 
     def __post_init__(self) -> None:
-        """Raises UserError on values out of range."""
         at_least(self, 1, "max_new_tokens", "num_beams")
         at_least(self, 0, "top_k", "no_repeat_ngram_size", "num_samples")
         for name, high in {"top_p": 1.0, "temperature": float("inf"), "repetition_penalty": float("inf")}.items():

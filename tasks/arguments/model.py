@@ -56,7 +56,6 @@ class ModelArguments:
     )
 
     def __post_init__(self) -> None:
-        """Raises UserError on a dropout out of range, and on 4 bits if bitsandbytes cannot be used."""
         dropout_rate(self, "dropout")
         if self.load_in_4bit:
             check_four_bit()
@@ -128,7 +127,6 @@ class ScratchArguments:
     dropout: float = HfArg(default=0.1, help="Dropout of the new model; its fine-tunes inherit it.")
 
     def __post_init__(self) -> None:
-        """Raises UserError on sizes out of range."""
         at_least(self, 16, "n_positions")
         dropout_rate(self, "dropout")
 

@@ -33,7 +33,6 @@ class PublishArguments:
     hub_public: bool = HfArg(default=False, help="Let everyone see it; private by default.")
 
     def __post_init__(self) -> None:
-        """Raises UserError on a missing template or a negative number of examples."""
         if self.card_template and not Path(self.card_template).is_file():
             raise UserError(f"--card_template {self.card_template}: no such file")
         at_least(self, 0, "card_examples")

@@ -49,10 +49,10 @@ def check_engine(args: TrainingArguments) -> None:
         )
     if int(options["version"]) != 2:
         raise UserError("FSDP version 1 is not supported; set fsdp_version: 2, as configs/accelerate/fsdp.yaml does")
-    if options["cpu_ram_efficient_loading"]:
+    if options.get("cpu_ram_efficient_loading") == "true":
         # The other processes would have weights without values, and the rows of separators are computed from them.
         raise UserError("fsdp_cpu_ram_efficient_loading is not supported; set it to false")
-    if options["activation_checkpointing"]:
+    if options.get("activation_checkpointing") == "true":
         # accelerate recomputes with `preserve_rng_state=False`, so with other dropout masks than the forward pass.
         raise UserError("fsdp_activation_checkpointing forgets the dropout; use --gradient_checkpointing instead")
     if not args.do_train:
@@ -76,16 +76,13 @@ def _read_json(flag: str, value: Any) -> dict[str, Any]:
         raise UserError(f"{flag} {value}: not valid JSON ({error})") from None
 
 
-def _fsdp_options(args: TrainingArguments) -> dict[str, Any]:
-    """The FSDP options to check, from ``--fsdp_config``, else from ``accelerate launch``."""
-    names = ("cpu_ram_efficient_loading", "activation_checkpointing")
+def _fsdp_options(args: TrainingArguments) -> dict[str, str]:
+    """The FSDP options of ``--fsdp_config``, else of ``accelerate launch``: lower-case values by names without prefix."""
     if args.fsdp:
-        given = {name.removeprefix("fsdp_"): value for name, value in _read_json("--fsdp_config", args.fsdp_config).items()}
-        values = {"version": given.get("version", 2)} | {name: given.get(name, False) for name in names}
+        given = {"version": 2} | _read_json("--fsdp_config", args.fsdp_config)
     else:
-        values = {"version": os.environ.get("FSDP_VERSION", "1")}
-        values |= {name: os.environ.get(f"FSDP_{name.upper()}", "false") for name in names}
-    return values | {name: str(values[name]).lower() == "true" for name in names}
+        given = {"version": 1} | {name.lower(): value for name, value in os.environ.items() if name.startswith("FSDP_")}
+    return {name.removeprefix("fsdp_"): str(value).lower() for name, value in given.items()}
 
 
 def load_whole_models(args: TrainingArguments) -> None:

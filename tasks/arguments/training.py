@@ -110,7 +110,7 @@ class TrainingArguments(HfTrainingArguments):
             raise UserError("--hub_strategy, --hub_always_push: a run is published once, at its end, when it is measured")
         self.publish, self.push_to_hub = self.push_to_hub, False
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
-        # Explicit: without it processes of torchrun on a machine without a GPU would each train a model of their own.
+        # Explicit, because processes of torchrun without a GPU would otherwise each train a model of their own.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         check_engine(self)
         if self.ddp_find_unused_parameters is None:
@@ -131,7 +131,6 @@ class ScratchTrainingArguments(TrainingArguments):
     adam_beta2: float = HfArg(default=0.95, help="Shorter memory than 0.999: early gradients change fast.")
 
     def __post_init__(self) -> None:
-        """Raises UserError without training: there is no model to evaluate yet."""
         if not self.do_train:
             raise UserError("--no_do_train: there is no model yet that could be measured; leave it out")
         super().__post_init__()

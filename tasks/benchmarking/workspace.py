@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import get_task
+from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
 from tasks.base import Task
 from tasks.benchmarking.running import has_bf16
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from tasks.arguments.data import DataArguments
     from tasks.benchmarking.arguments import BenchmarkArguments
+    from tasks.preparing.encoding import Encoder
 
 MODEL = "model"
 ROWS = "examples.pickle"  # written and read by this program alone, within one benchmark
@@ -34,8 +36,10 @@ def make_workspace(
     Raises:
         UserError: the model, the tokenizer or the data cannot be used.
     """
+    from tasks.model.loading import load_config
     from tasks.model.model_files import make_portable
-    from tasks.preparing.encoding import Encoder, sequence_length
+    from tasks.model.opening import open_encoder
+    from tasks.preparing.encoding import Encoder
     from tasks.preparing.splits import load_examples
 
     if model_args.load_in_4bit:
@@ -45,12 +49,10 @@ def make_workspace(
     task = get_task(args.task)
     if args.random_model:
         model_args.model = args.tokenizer
-    config, tokenizer, appended_ids = _open(task, model_args)
-    length = sequence_length(data_args.max_length, tokenizer)
-    if command == "scale":
-        length = min(length, 256)
-    new_tokens = _max_new_tokens(task, args, command, tokenizer)
-    encoder = Encoder(tokenizer, length, new_tokens)
+    opened = open_encoder(task, model_args, GenerationArguments(max_new_tokens=1), data_args.max_length)
+    length = min(opened.max_length, 256) if command == "scale" else opened.max_length
+    new_tokens = _max_new_tokens(task, args, command, opened.tokenizer)  # may need the tokenizer
+    encoder = Encoder(opened.tokenizer, length, new_tokens)
     splits = {"infer": ("validation",), "scale": ()}.get(command, ("train",))
     if args.time_to_quality:
         splits = ("train", "validation")
@@ -63,8 +65,8 @@ def make_workspace(
         if empty:
             raise UserError(f"no {empty[0]} row has anything to learn within {length} tokens; raise --max_length")
     (folder / ROWS).write_bytes(pickle.dumps(examples))
-    start = config if command == "prepare" else _first_model(args, model_args, tokenizer, appended_ids)
-    for part in (start, tokenizer):
+    start = load_config(model_args) if command == "prepare" else _first_model(task, args, model_args, opened)
+    for part in (start, opened.tokenizer):
         part.save_pretrained(folder / MODEL)
     make_portable(folder / MODEL)
     return {name: getattr(model_args, name) for name in MODEL_SETTINGS} | {
@@ -77,15 +79,6 @@ def make_workspace(
     }
 
 
-def _open(task: Task, model_args: ModelArguments) -> tuple[PretrainedConfig, PreTrainedTokenizerFast, list[int]]:
-    """Config, tokenizer with the task's separators, and the token ids that these added to the vocabulary."""
-    from tasks.model.loading import load_config
-    from tasks.model.tokenizer import add_separators, load_tokenizer
-
-    config = load_config(model_args)
-    return config, *add_separators(load_tokenizer(model_args, config), task.separators)
-
-
 def _max_new_tokens(task: Task, args: BenchmarkArguments, command: str, tokenizer: PreTrainedTokenizerFast) -> int:
     """The script's default; in ``infer`` as many as this benchmark generates."""
     if args.max_new_tokens or command != "infer":
@@ -94,39 +87,38 @@ def _max_new_tokens(task: Task, args: BenchmarkArguments, command: str, tokenize
     return max(map(len, words)) + 1 if words else 64
 
 
-def _first_model(
-    args: BenchmarkArguments, model_args: ModelArguments, tokenizer: PreTrainedTokenizerFast, appended_ids: list[int]
-) -> PreTrainedModel:
+def _first_model(task: Task, args: BenchmarkArguments, model_args: ModelArguments, encoder: Encoder) -> PreTrainedModel:
     """The weights that every run starts from, in float32."""
     import torch
     from transformers import GPT2LMHeadModel
 
-    from tasks.model.loading import load_model
     from tasks.model.new_model import gpt2_config
+    from tasks.model.opening import open_model
 
     torch.manual_seed(args.seed)
     if args.random_model:
-        return GPT2LMHeadModel(gpt2_config(args.random_model, tokenizer))
+        return GPT2LMHeadModel(gpt2_config(args.random_model, encoder.tokenizer))
     plain = dataclasses.replace(model_args, dtype="float32", attn_implementation=None, dropout=None)
-    return load_model(plain, tokenizer, appended_ids)
+    return open_model(task, plain, encoder)
 
 
 class Workspace:
     """The same folder as a run sees it: task, tokenizer, encoder, and the examples of each split."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        from tasks.preparing.encoding import Encoder
+        from tasks.model.opening import open_encoder
 
         self.job = job
         self.task = get_task(job["task"])
         settings = {name: job[name] for name in MODEL_SETTINGS}
         self.model_args = ModelArguments(model=str(Path(job["folder"]) / MODEL), **settings)
-        _, self.tokenizer, _ = _open(self.task, self.model_args)
-        self.encoder = Encoder(self.tokenizer, job["max_length"], job["max_new_tokens"])
+        generation_args = GenerationArguments(max_new_tokens=job["max_new_tokens"])
+        self.encoder = open_encoder(self.task, self.model_args, generation_args, job["max_length"])
+        self.tokenizer = self.encoder.tokenizer
         self.examples = pickle.loads((Path(job["folder"]) / ROWS).read_bytes())
 
     def model(self) -> PreTrainedModel:
         """The model with its first weights and the attention that transformers chooses, the same for every variant."""
-        from tasks.model.loading import load_model
+        from tasks.model.opening import open_model
 
-        return load_model(self.model_args, self.tokenizer)
+        return open_model(self.task, self.model_args, self.encoder)

@@ -1,4 +1,4 @@
-"""Token by token for a batch: rows that have ended leave it, and what is read again and again is copied once."""
+"""Decoding a batch token by token, with a preallocated cache; finished rows leave the batch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from transformers.cache_utils import DynamicLayer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-#: Rows that have ended are taken out of the batch when they are this share of it: each time copies the whole cache.
+#: Finished rows are removed when they are this share of the batch: each removal copies the whole cache.
 LEAVE_AT = 0.25
 
 
 class RoomyLayer(DynamicLayer):
-    """A cache layer with room for what will come: the stock one copies everything that it holds for every new token."""
+    """A preallocated cache layer: the stock one copies its whole content for every new token."""
 
     def __init__(self, room: int) -> None:
         """``room`` is the longest sequence, prompt and completion, in tokens."""
@@ -29,7 +29,7 @@ class RoomyLayer(DynamicLayer):
         self.length = 0
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Write keys and values [rows, heads, tokens, width] behind those that are there; returns all of them."""
+        """Append keys and values [rows, heads, tokens, width]; returns all of them."""
         if not self.is_initialized:
             rows, heads, _, width = key_states.shape
             self.dtype, self.device = key_states.dtype, key_states.device
@@ -54,7 +54,7 @@ class RoomyLayer(DynamicLayer):
 
 
 def roomy_cache(model: PreTrainedModel, room: int) -> DynamicCache:
-    """A cache for ``model``. Layers that slide over a window of their own stay as they are."""
+    """A cache for ``model``; layers with sliding-window attention keep their own kind."""
     cache = DynamicCache(config=model.config)
     cache.layers = [RoomyLayer(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
@@ -62,14 +62,14 @@ def roomy_cache(model: PreTrainedModel, room: int) -> DynamicCache:
 
 @dataclass
 class Decoded:
-    """A completion without its eos, and the log-probability in nats of each of its tokens, eos included where it came."""
+    """A completion without its eos, and the log-probability in nats of each token, including eos where it was generated."""
 
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
 
 
 def keeps_keys(model: PreTrainedModel) -> bool:
-    """Whether the model goes on from keys and values, as ``decode`` does; state-space models have another memory."""
+    """Whether the model caches keys and values, as ``decode`` needs; state-space models do not."""
     return "past_key_values" in inspect.signature(model.forward).parameters
 
 
@@ -89,20 +89,19 @@ def decode(
 ) -> list[Decoded]:
     """The completion of each left-padded prompt [rows, width]: greedy, or sampled where ``draws`` are given.
 
-    ``processors`` change the logits [rows, vocabulary] given the ids so far, as in transformers' ``generate``, and when
-    sampling ``warpers`` do so afterwards. ``draws`` [rows, max_new_tokens] are uniform random numbers from 0 to below 1, one
-    a token: a row with the same draws gets the same text in every batch. ``allowed``
-    names the tokens that may follow for (row, its completion so far); every other one is out. With ``scores`` each token's
-    log-probability, before any of these, is kept.
+    ``processors`` change the logits [rows, vocabulary] given the ids so far, as in transformers' ``generate``, followed by
+    ``warpers`` when sampling. ``draws`` [rows, max_new_tokens] are uniform random numbers in [0, 1), one for each token: a
+    row with the same draws gets the same text in any batch. ``allowed`` returns the tokens that may follow, given (row, its
+    completion so far). With ``scores`` each token's log-probability, before any of these, is kept.
 
-    The result is that of ``generate`` row by row. Rows leave when they have ended, so the last long one is computed alone.
+    The result equals that of ``generate``, row by row.
     """
     rows, width = input_ids.shape
     parameters = inspect.signature(model.forward).parameters
     last = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
     cache = roomy_cache(model, width + max_new_tokens)
     results = [Decoded() for _ in range(rows)]
-    alive = torch.arange(rows, device=input_ids.device)  # the results that the rows of the batch belong to
+    alive = torch.arange(rows, device=input_ids.device)  # the index in results of each row of the batch
     ended = torch.zeros(rows, dtype=torch.bool, device=input_ids.device)
     ids, mask, step = input_ids, attention_mask, input_ids
     place = (mask.cumsum(-1) - 1).clamp(min=0)
@@ -139,18 +138,18 @@ def decode(
 
 
 def drawn(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
-    """One token [rows] a row of ``logits`` [rows, vocabulary]: the one in whose share of 0 to 1 the number of the row lies.
+    """One token per row of ``logits`` [rows, vocabulary], by inverse transform sampling with the row's ``uniform`` number.
 
-    That is sampling by the inverse of the distribution function. A token of probability 0 is never drawn.
+    A token of probability 0 is never drawn.
     """
     reached = logits.softmax(-1).cumsum(-1)
     wanted = uniform.to(reached.device) * reached[:, -1]
-    last = reached.argmax(-1)  # the first place where all is reached: what lies behind has probability 0
+    last = reached.argmax(-1)  # the first token at which the sum is complete: those after it have probability 0
     return torch.searchsorted(reached, wanted[:, None], right=True)[:, 0].minimum(last)
 
 
 def _restricted(logits: torch.Tensor, alive: Any, ended: Any, results: Any, allowed: Any) -> torch.Tensor:
-    """Logits of tokens that may not follow are minus infinity; what rows that have ended choose is of no account."""
+    """Set the logits of disallowed tokens to -inf. Finished rows are ignored."""
     done = ended.tolist()
     tokens = [[0] if done[row] else allowed(result, results[result].ids) for row, result in enumerate(alive.tolist())]
     # One copy to the device for the whole batch.

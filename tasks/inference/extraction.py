@@ -1,7 +1,7 @@
-"""Answers that stand in their context: which tokens may follow, and which characters of the context were meant.
+"""Extractive answers: which tokens may follow so that the answer stays a span of its context.
 
-The constraint is on characters, not on the tokens that the context happens to be cut into: a Korean answer ends inside a
-white-space word (서울은 -> 서울), where the context has no token of its own for it.
+Characters are constrained, not the context's tokens: a Korean answer ends inside a white-space word (서울은 -> 서울),
+where the context may have no token boundary.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tasks.inference.vocabulary import SPACES, normalizer_of, pieces_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-#: Contexts that are kept ready: several questions are asked about one, and each of its windows has it whole.
+#: Contexts cached: several questions share one, and so do all windows of a question.
 CONTEXTS = 128
 
 SPACE = ord(" ")
@@ -28,14 +28,14 @@ Allowed = Callable[[int, list[int]], Sequence[int]]
 
 
 class Extractor:
-    """The vocabulary of a tokenizer as bytes, in a trie: what may follow is walked along the context, not searched for.
+    """The vocabulary of a tokenizer as a trie of bytes, walked along the context to find the tokens that may follow.
 
-    White space counts as one space, and the context is read as the tokenizer's normalizer reads it (KoGPT2: NFKC); an
-    answer is cut out of the context as it was.
+    A run of white space counts as one space, and the context is normalised by the tokenizer (KoGPT2: NFKC); an answer is a
+    slice of the original context.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        """Raises UserError where it is not known what the tokenizer's tokens stand for."""
+        """Raises UserError where the bytes of the tokenizer's tokens are unknown."""
         self.normalize = normalizer_of(tokenizer)
         self.pieces = pieces_of(tokenizer, self.normalize)
         self.eos = tokenizer.eos_token_id
@@ -46,25 +46,19 @@ class Extractor:
             for byte in piece:
                 node = child.setdefault(node << 8 | byte, len(child) + 1)
             self.tokens.setdefault(node, []).append(token)
-        self.space = child.get(SPACE, -1)  # a node that leads nowhere, where no token begins with a space
+        self.space = child.get(SPACE, -1)  # -1: no token begins with a space
         self.blanks = frozenset(self.tokens.get(self.space, ()))  # the tokens that are white space alone
-        # Parts of characters: a tokenizer that has them all never comes to an end inside one.
+        # With a token for every byte of UTF-8, each character that was begun can be completed.
         self.spells_all = {bytes([byte]) for byte in range(0x80, 0xF5)} <= set(self.pieces.values())
-        # The same to be asked for many places at once: sorted keys, with one behind them that nothing equals.
+        # The trie as sorted keys, for lookups of many places at once; the last key equals none.
         self._keys = np.array([*sorted(child), np.iinfo(np.int64).max])
         self._child = np.array([child[key] for key in self._keys[:-1].tolist()])
         self._ends = np.zeros(len(child) + 1, bool)
         self._ends[list(self.tokens)] = True
-        self.context = functools.lru_cache(CONTEXTS)(self._context)
-
-    def _context(self, text: str) -> Context:
-        return Context(text, self)
+        self.context = functools.lru_cache(CONTEXTS)(lambda text: Context(text, self))
 
     def walk(self, text: np.ndarray, places: np.ndarray, node: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(stops, nodes): where in ``text`` tokens end that begin at ``places``, and the nodes that name the tokens.
-
-        ``text`` are bytes, and -1 behind them.
-        """
+        """(ends, trie nodes) of the tokens that begin at ``places`` of ``text``, which is its bytes and a final -1."""
         nodes = np.full(len(places), node)
         while len(places):
             keys = nodes << 8 | text[places]
@@ -76,7 +70,7 @@ class Extractor:
                 yield places[ends], nodes[ends]
 
     def allowed(self, texts: Sequence[str]) -> Allowed:
-        """The constraint of a batch whose rows answer from ``texts``; a row's completion may only grow."""
+        """The constraint of a batch whose rows are answered from ``texts``; a row's completion may only grow."""
         spans = [Span(self.context(text)) for text in texts]
 
         def following(row: int, ids: list[int]) -> Sequence[int]:
@@ -87,7 +81,7 @@ class Extractor:
         return following
 
     def answer(self, text: str, ids: Sequence[int]) -> str:
-        """The piece of ``text`` that a completion stands for, the first where it stands there more than once."""
+        """The first span of ``text`` that matches a completion."""
         span = Span(self.context(text))
         for token in ids:
             span.add(token)
@@ -95,14 +89,14 @@ class Extractor:
 
 
 class Context:
-    """A context as bytes to match, and the way back to its own characters.
+    """A context as bytes to match, mapped back to its original characters.
 
-    A character of the context stays whole: where one is read as several (㎞ as km) or several as one (decomposed Hangul), an
-    answer neither begins nor ends inside.
+    Characters stay whole: where one is normalised to several (㎞ to km) or several to one (decomposed Hangul), an answer
+    neither begins nor ends inside.
     """
 
     def __init__(self, text: str, extractor: Extractor) -> None:
-        """``extractor`` is the vocabulary that has to spell it."""
+        """``extractor`` holds the vocabulary."""
         self.extractor = extractor
         self.text, characters = _characters(text, extractor.normalize)
         read = bytearray()
@@ -128,16 +122,15 @@ class Context:
 
     @functools.cached_property
     def first(self) -> np.ndarray:
-        """The tokens that an answer may begin with: those of every place at once, which is most of the work."""
+        """The tokens that an answer may begin with, anywhere in the context; most of the work, and cached."""
         found = self.following([(start, start) for start in self.begins])
         found.update(self.extractor.blanks if found else [self.extractor.eos])
         return np.array(list(found))
 
     def following(self, spans: Sequence[tuple[int, int]], blanks: int = 0) -> set[int]:
-        """The tokens that lengthen one of the spans (start, end), of which the last ``blanks`` were white space alone.
+        """The tokens that extend one of the spans (start, end), whose last ``blanks`` tokens were white space alone.
 
-        A space that tokens bring along (``▁서울``) needs none in the context where an answer begins; nor after a space,
-        since several of them count as one.
+        The space of a token such as ``▁서울`` needs none in the context at the beginning of an answer and after a space.
         """
         everywhere = np.array([end for _, end in spans], np.int64)
         free = np.array([end for start, end in spans if self._space_is_free(start, end)], np.int64)
@@ -151,7 +144,7 @@ class Context:
         return tokens
 
     def lengthened(self, spans: Iterable[tuple[int, int]], piece: bytes) -> list[tuple[int, int]]:
-        """The spans (start, end) that ``piece`` lengthens, lengthened."""
+        """The spans (start, end) that ``piece`` extends, extended by it."""
         found = []
         for start, end in spans:
             if self.read.startswith(piece, end):
@@ -164,7 +157,7 @@ class Context:
         return start == end or self.read[end - 1] == SPACE
 
     def _finishable(self, stops: np.ndarray) -> np.ndarray:
-        """Whether the character that each stop is in the middle of, if any, can be spelled to its end."""
+        """Whether tokens exist that complete the character that each stop is inside of."""
         good = self._complete[stops]
         if self.extractor.spells_all:
             return np.ones_like(good)
@@ -175,17 +168,17 @@ class Context:
 
 
 class Span:
-    """What a completion stands for so far: (start, end), in bytes of the context, of every place that it may stand at."""
+    """The spans of the context (start, end), in bytes, that match a completion so far."""
 
     def __init__(self, context: Context) -> None:
-        """Nothing so far."""
+        """An empty completion."""
         self.context = context
         self.length = 0  # in tokens
-        self.blanks = 0  # tokens of white space alone that it ends in
+        self.blanks = 0  # trailing tokens of white space alone
         self.places: list[tuple[int, int]] = []
 
     def add(self, token: int) -> None:
-        """Go on by a token that may follow."""
+        """Append a token that may follow."""
         places = self.places if self.length else [(start, start) for start in self.context.begins]
         self.places = self.context.lengthened(places, self.context.extractor.pieces[token])
         self.blanks = self.blanks + 1 if token in self.context.extractor.blanks else 0
@@ -204,7 +197,7 @@ class Span:
         return end > start and end in self.context.ends
 
     def answer(self) -> str:
-        """The text of the first place; a character that was not finished is dropped."""
+        """The text of the first span, without an incomplete last character."""
         context = self.context
         start, end = next((place for place in self.places if self._is_complete(*place)), (self.places or [(0, 0)])[0])
         while end > start and end not in context.ends:
@@ -213,10 +206,9 @@ class Span:
 
 
 def _characters(text: str, normalize: Callable[[str], str] | None) -> tuple[str, list[tuple[str, str]]]:
-    """(original, normalised) of each piece of ``text`` that is normalised by itself, mostly one character.
+    """The text and the (original, normalised) pairs of the pieces, mostly characters, that are normalised independently.
 
-    The text is returned too: where the pieces do not add up to the whole, because the normalizer looks further around, it
-    is the normalised text, and the way back to the original is lost.
+    Where such pieces do not add up to the normalised whole, that is returned as the text: the original cannot be mapped.
     """
     whole = normalize(text) if normalize else text
     if whole == text:

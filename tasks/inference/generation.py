@@ -1,4 +1,4 @@
-"""Write completions: batched, left-padded ``generate``, in the order of the input."""
+"""Completions of prompts in left-padded batches, in the order of the input."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 class CompletionOnly(LogitsProcessor):
-    """Runs another processor on what was generated, without the prompt.
+    """Applies another processor to the generated tokens alone.
 
-    For a decoder the prompt is part of ``input_ids``, so ``no_repeat_ngram_size`` and ``repetition_penalty`` as transformers
-    applies them forbid an answer or a summary to quote its own context.
+    transformers applies ``no_repeat_ngram_size`` and ``repetition_penalty`` to the prompt too, which keeps an answer or a
+    summary from quoting its own context.
     """
 
     def __init__(self, processor: LogitsProcessor, prompt_length: int) -> None:
-        """``prompt_length`` counts padding: it is the width of the batch."""
+        """``prompt_length`` is the width of the batch, padding included."""
         self.processor = processor
         self.prompt_length = prompt_length
 
@@ -59,11 +59,10 @@ def generate(
     """The completions of each prompt as ids without eos and padding, ``num_return_sequences`` of them.
 
     ``settings`` are the fields of GenerationArguments, with ``max_new_tokens`` and ``do_sample`` filled in. A batch has at
-    most ``batch_size`` prompts, and no more than fit into memory. Prompts are sorted by length for the work and put back in
-    order. With sampling the draws of a prompt follow ``seed`` and its name (its number by default), whatever is in the batch
-    and whichever process does it; where transformers' ``generate`` has to draw (sampled beams, models without keys and
-    values), they follow ``seed`` and the batches.
-    ``constraint``, for one greedy completion a prompt, gives ``decode`` what may follow in a batch of these prompts.
+    most ``batch_size`` prompts, and no more than fit into memory. What is sampled for a prompt depends on ``seed`` and the
+    prompt's name (its number by default), not on its batch or process; where transformers' ``generate`` samples (beams,
+    models without keys and values), it depends on ``seed`` and the batches. ``constraint``, for one greedy completion per
+    prompt, makes the ``allowed`` of ``decode`` for a batch of these prompts.
     """
     config = generation_config(settings, tokenizer)
     model.eval()
@@ -71,7 +70,7 @@ def generate(
     lengths = [len(prompt) + settings["max_new_tokens"] for prompt in prompts]
     copies = max(config.num_beams, config.num_return_sequences)
     rows = batch_size or max(1, ROWS // copies)
-    # A generator of its own: called between epochs, a new seed would give every epoch the dropout of the first.
+    # The global generator is restored: otherwise every epoch after an evaluation would have the dropout of the first.
     devices = [model.device] if model.device.type == "cuda" else []
     bar = progress(len(prompts), "generate")
     names = range(len(prompts)) if names is None else names
@@ -87,7 +86,8 @@ def generate(
                     generation_config=config,
                     logits_processor=_processors(settings, width),
                 )
-                completions = [_until_eos(ids, tokenizer.eos_token_id) for ids in output[:, width:].tolist()]
+                eos = tokenizer.eos_token_id
+                completions = [ids[: ids.index(eos)] if eos in ids else ids for ids in output[:, width:].tolist()]
             else:
                 draws = None
                 if settings["do_sample"]:
@@ -112,32 +112,22 @@ def generate(
 
 
 def uniform(source: Any, count: int) -> torch.Tensor:
-    """``count`` random numbers from 0 to below 1 that follow from ``source``, the same on every device."""
+    """``count`` random numbers in [0, 1), seeded by ``source``, the same on every device."""
     digest = hashlib.blake2b(repr(source).encode(), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest, "big"))
     return torch.rand(count, generator=generator)
 
 
 def _processors(settings: dict[str, Any], prompt_length: int) -> LogitsProcessorList:
-    processors = LogitsProcessorList()
-    if settings["repetition_penalty"] != 1.0:
-        processors.append(CompletionOnly(RepetitionPenaltyLogitsProcessor(settings["repetition_penalty"]), prompt_length))
-    if settings["no_repeat_ngram_size"]:
-        processors.append(CompletionOnly(NoRepeatNGramLogitsProcessor(settings["no_repeat_ngram_size"]), prompt_length))
-    return processors
+    penalty, size = settings["repetition_penalty"], settings["no_repeat_ngram_size"]
+    processors = [RepetitionPenaltyLogitsProcessor(penalty)] if penalty != 1.0 else []
+    processors += [NoRepeatNGramLogitsProcessor(size)] if size else []
+    return LogitsProcessorList(CompletionOnly(processor, prompt_length) for processor in processors)
 
 
 def _warpers(settings: dict[str, Any]) -> LogitsProcessorList:
-    """What sampling draws from, in the order of transformers: temperature, top_k, top_p."""
-    warpers = LogitsProcessorList()
-    if settings["temperature"] != 1.0:
-        warpers.append(TemperatureLogitsWarper(settings["temperature"]))
-    if settings["top_k"]:
-        warpers.append(TopKLogitsWarper(settings["top_k"]))
-    if settings["top_p"] < 1.0:
-        warpers.append(TopPLogitsWarper(settings["top_p"]))
-    return warpers
-
-
-def _until_eos(ids: list[int], eos_token_id: int) -> list[int]:
-    return ids[: ids.index(eos_token_id)] if eos_token_id in ids else ids
+    """In the order of transformers: temperature, top_k, top_p."""
+    warpers = [TemperatureLogitsWarper(settings["temperature"])] if settings["temperature"] != 1.0 else []
+    warpers += [TopKLogitsWarper(settings["top_k"])] if settings["top_k"] else []
+    warpers += [TopPLogitsWarper(settings["top_p"])] if settings["top_p"] < 1.0 else []
+    return LogitsProcessorList(warpers)

@@ -1,17 +1,16 @@
-"""What a user wants predicted: a file, standard input, or a line typed at a terminal."""
+"""Rows to predict, from a file, standard input or a terminal, and the lines of their predictions."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tasks.base import Example, RowError, Task
+from tasks.base import Example, Prediction, RowError, Task
 from tasks.errors import UserError
 from tasks.preparing.splits import row_error
 from tasks.reading.columns import load_rows, parse_column_map
-from tasks.reading.files import read_rows
 from tasks.reading.json_rows import parse
 from tasks.reading.rows import Row, checked
 
@@ -19,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_inputs(task: Task, rows: Iterable[Row], origin: str, column_map: str | None = None) -> list[dict[str, Any]]:
-    """The rows with ``id``, ``where`` and the task's input columns. ``origin`` names their source in messages.
+    """``rows`` with ``id``, ``where`` and the task's input columns. ``origin`` names their source in messages.
 
     Raises:
         UserError: there are none, a column is missing, or mixes types.
@@ -66,7 +65,7 @@ def _row_of_line(task: Task, text: str, origin: str, number: int) -> Row:
 
 
 def input_examples(task: Task, rows: Iterable[dict[str, Any]]) -> list[Example]:
-    """The examples of rows to predict. Raises UserError with the place of the first row that cannot be."""
+    """The examples of rows to predict. Raises UserError for the first bad row."""
     examples = []
     for row in rows:
         try:
@@ -74,11 +73,6 @@ def input_examples(task: Task, rows: Iterable[dict[str, Any]]) -> list[Example]:
         except RowError as error:
             raise row_error(row, error) from None
     return examples
-
-
-def read_file(task: Task, path: str, column_map: str | None) -> list[dict[str, Any]]:
-    """``read_inputs`` of a file or glob of any type that training reads."""
-    return read_inputs(task, read_rows(path), path, column_map)
 
 
 def typed_rows(task: Task) -> Iterator[dict[str, Any]]:
@@ -96,3 +90,14 @@ def typed_rows(task: Task) -> Iterator[dict[str, Any]]:
             if not row[column.name].strip():
                 return
         yield row
+
+
+def as_json(task: Task, row: dict[str, Any], predictions: Sequence[Prediction]) -> str:
+    """A row's id, its columns, the prediction (all of them where there are several), and its scores, as a JSON object."""
+    shown = {"id": row["id"], **{column.name: row[column.name] for column in task.input_columns}}
+    shown["prediction"] = predictions[0].text
+    if len(predictions) > 1:
+        shown["predictions"] = [prediction.text for prediction in predictions]
+    if predictions[0].scores:
+        shown["scores"] = predictions[0].scores
+    return json.dumps(shown, ensure_ascii=False)

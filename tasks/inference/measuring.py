@@ -1,4 +1,4 @@
-"""Predictions beside their baseline: the metrics of a split, and the lines for the terminal."""
+"""Metrics of a split beside their baseline, and their table for the terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def format_results(task: Task, results: Mapping[str, Any]) -> str:
-    """The figures of ``all_results.json`` that a person looks at first, beside their baseline."""
+    """The main figures of ``all_results.json`` beside their baseline."""
     lines = []
     intervals = {name: f"[{low:.3f}, {high:.3f}]" for name, (low, high) in results.get("intervals", {}).items()}
     if "rows" in results:
@@ -51,42 +51,29 @@ def format_results(task: Task, results: Mapping[str, Any]) -> str:
 
 
 class Evaluator:
-    """What a run is measured by: a predictor of the model in training, and the ``examples`` of each split but train."""
+    """A predictor of the model in training and the ``examples`` of each split but train."""
 
     def __init__(
-        self,
-        task: Task,
-        model: Any,
-        encoder: Encoder,
-        args: TrainingArguments,
-        examples: Mapping[str, Sequence[Example]],
+        self, task: Task, model: Any, encoder: Encoder, args: TrainingArguments, examples: Mapping[str, Sequence[Example]]
     ) -> None:
-        """``model`` may be PEFT's handle of an adapter: its layers lie inside of the model that answers."""
+        """``model`` may be a PeftModel; its base model, which holds the adapter's layers, predicts."""
         model = unwrap_peft_model(model)
         self.predictor = Predictor(task, model, encoder, encoder.settings, args.generation_batch_size, args.seed)
         self.examples = examples
 
     def score(self) -> dict[str, Any]:
-        """The task's metrics over the validation rows, as the model is now; nothing is written."""
+        """The task's metrics over the validation rows with the current weights; nothing is written."""
         return self.predictor.task.score(self.predictor.predict(self.examples["validation"]))
 
 
 def measure(
-    predictor: Predictor,
-    examples: Sequence[Example],
-    folder: Path,
-    prefix: str = "",
-    train: Sequence[Example] | None = None,
+    predictor: Predictor, examples: Sequence[Example], folder: Path, prefix: str = "", train: Sequence[Example] | None = None
 ) -> dict[str, Any]:
     """Predict, write ``<prefix>predictions.jsonl`` into ``folder``, and return the metrics beside their baseline.
 
-    Where answers were taken from their context (``extractive``), the same rows are answered freely too: what the metrics
-    are then is ``<prefix>free_<metric>``.
-
-    ``<prefix>intervals`` are {metric: [low, high]}, the 95 % interval over the rows of each metric that is pooled.
-    The baseline may read ``train``, the training rows.
-
-    Of several processes each predicts a share of the rows; the first one writes and scores them, the others return nothing.
+    With ``extractive`` the same rows are predicted without it too, for ``<prefix>free_<metric>``. ``<prefix>intervals`` are
+    {metric: [low, high]}, the 95 % interval over the rows of each pooled metric. The baseline may use ``train``, the
+    training rows. The first process writes and scores the predictions; the others return {}.
     """
     task = predictor.task
     started = time.perf_counter()

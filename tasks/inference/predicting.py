@@ -1,4 +1,4 @@
-"""From examples to predictions: what each output type of a task means."""
+"""From a trained model and examples to predictions, for each output type of a task."""
 
 from __future__ import annotations
 
@@ -8,26 +8,42 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks import distributed
+from tasks import distributed, get_task, task_of
 from tasks.base import Example, Prediction, Task
-from tasks.errors import explained
+from tasks.errors import UserError, explained
 from tasks.inference.extraction import Allowed, Extractor
 from tasks.inference.generation import generate
 from tasks.inference.scoring import choice_logprobs, text_windows, token_logprobs
+from tasks.model.loading import at_commit, load_config
+from tasks.model.model_files import find_file
+from tasks.model.opening import open_encoder, open_model
+from tasks.model.speedups import fuse_gelu
+from tasks.run_folder import TASK_FILE, RunConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from tasks.arguments.generation import GenerationArguments
+    from tasks.arguments.model import ModelArguments
     from tasks.preparing.encoding import Encoder
 
 
 @dataclass
+class Candidate:
+    """A completion of ``prompt``, one window of an example, as ids; ``mean_logprob`` in nats where windows compete."""
+
+    prompt: list[int]
+    ids: list[int]
+    mean_logprob: float = math.nan
+
+
+@dataclass
 class Predictor:
-    """A model that is ready to answer the examples of a task.
+    """A model and all that its predictions depend on.
 
     ``settings`` are the fields of GenerationArguments, completed by ``generation_settings``. ``batch_size`` counts rows;
-    without it a batch is as large as memory allows. Of several processes each answers its share of the rows, and all of
-    them get all answers: every process has to ask. ``batch_flag`` is what the script calls ``batch_size``.
+    without it a batch is as large as memory allows. Of several processes each predicts its share of the rows and gets the
+    predictions of all: every process has to call. ``batch_flag`` is the script's flag for ``batch_size``.
     """
 
     task: Task
@@ -39,7 +55,7 @@ class Predictor:
     batch_flag: str = "--generation_batch_size"
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
-        """One prediction an example, in their order. Needs no references but for texts: ``task.score`` compares.
+        """One prediction for each example, in order. References are needed where texts are scored, and nowhere else.
 
         Raises:
             UserError: a prompt does not fit into the model, or a batch not into memory.
@@ -48,82 +64,73 @@ class Predictor:
         return self._shared(output_types[self.task.output_type], examples)
 
     def answer(self, examples: Sequence[Example]) -> list[list[Prediction]]:
-        """What a user asks for: each row's predictions, several where ``num_return_sequences`` asks for them."""
+        """Each example's predictions, ``num_return_sequences`` of them where the task generates."""
         if self.task.output_type == "multiple_choice":
             return [[prediction] for prediction in self._shared(self._choose, examples)]
         return self._shared(self.complete, examples)
 
     def _shared(self, answer: Callable[..., list[Any]], examples: Sequence[Example]) -> list[Any]:
-        """What ``answer(examples, numbers)`` gives for each example, a share of them done by each process."""
+        """``answer(examples, numbers)`` on this process's share of the examples, gathered from all processes."""
         numbers = distributed.share([len(example.prompt_text) + len(example.completion or "") for example in examples])
         with explained("predicting", lambda: prediction_advice(self)):
             answers = answer([examples[i] for i in numbers], numbers)
         return distributed.gather(numbers, answers)
 
     def complete(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[Prediction]]:
-        """``num_return_sequences`` completions of each example's prompt. What is sampled follows the examples' numbers.
+        """``num_return_sequences`` completions of each example's prompt; sampling depends on the examples' ``numbers``.
 
-        Where a long context was read through windows, each window has an answer; the one whose tokens are most probable on
-        average (eos included) is taken. The average, because a sum would favour the shortest.
+        A long context is read in overlapping windows (a stride), and each window gets completions of its own. Those with the
+        highest mean log-probability of a token, eos included, are kept: a sum would favour the shortest.
         """
         windows = self.encoder.prompts(examples)
-        prompts = [prompt for row in windows for prompt in row]
-        constraint = None
-        if self.settings["extractive"]:
-            # The whole context for every window: an answer may go on behind the end of what a window shows.
-            sources = [example.source_text for example, row in zip(examples, windows) for _ in row]
+        places = [(row, window) for row, prompts in enumerate(windows) for window in range(len(prompts))]
+        prompts = [windows[row][window] for row, window in places]
+        names = [(numbers[row], window) for row, window in places]
 
-            def constraint(batch: Sequence[int]) -> Allowed:
-                return self.extractor.allowed([sources[i] for i in batch])
+        def allowed(batch: Sequence[int]) -> Allowed:
+            # The whole context for every window: an answer may continue past the end of its window.
+            return self.extractor.allowed([examples[places[i][0]].source_text for i in batch])
 
-        names = [(number, window) for number, row in zip(numbers, windows) for window in range(len(row))]
-        model, tokenizer = self.model, self.encoder.tokenizer
-        written = iter(generate(model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint, names))
-        # For each example, (prompt, completion) of every window.
-        candidates = [[(prompt, ids) for prompt in row for ids in next(written)] for row in windows]
-        scores: list[list[dict[str, Any]]] = [[{} for _ in row] for row in candidates]
-        several = [i for i, row in enumerate(windows) if len(row) > 1]
-        logprobs = iter(self._mean_logprobs([pair for i in several for pair in candidates[i]]))
-        for i in several:
-            means = [next(logprobs) for _ in candidates[i]]
-            best = sorted(range(len(means)), key=lambda k: -means[k])[: self.settings.get("num_return_sequences", 1)]
-            candidates[i] = [candidates[i][k] for k in best]
-            scores[i] = [{"mean_logprob": means[k], "windows": len(windows[i])} for k in best]
-        return [
-            [
-                Prediction(example.id, example.prompt_text, self._text(example, ids), example.references, score)
-                for (_, ids), score in zip(row, row_scores)
-            ]
-            for example, row, row_scores in zip(examples, candidates, scores)
-        ]
+        constraint = allowed if self.settings["extractive"] else None
+        tokenizer = self.encoder.tokenizer
+        written = generate(self.model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint, names)
+        candidates: list[list[Candidate]] = [[] for _ in examples]
+        for (row, _), prompt, completions in zip(places, prompts, written):
+            candidates[row] += [Candidate(prompt, ids) for ids in completions]
+        rivals = [candidate for row, prompts in zip(candidates, windows) if len(prompts) > 1 for candidate in row]
+        pairs = [(candidate.prompt, [*candidate.ids, tokenizer.eos_token_id]) for candidate in rivals]
+        for candidate, logprobs in zip(rivals, self._logprobs(pairs)):
+            candidate.mean_logprob = sum(logprobs) / len(logprobs)
+        return [self._best(*each) for each in zip(examples, candidates, map(len, windows))]
 
-    def _mean_logprobs(self, candidates: Sequence[tuple[list[int], list[int]]]) -> list[float]:
-        eos = self.encoder.tokenizer.eos_token_id
-        rows = self._logprobs([(prompt, [*completion, eos]) for prompt, completion in candidates])
-        return [sum(row) / len(row) for row in rows]
+    def _best(self, example: Example, candidates: list[Candidate], windows: int) -> list[Prediction]:
+        if windows > 1:
+            candidates = sorted(candidates, key=lambda candidate: -candidate.mean_logprob)
+        predictions = []
+        for best in candidates[: self.settings.get("num_return_sequences", 1)]:
+            extractive = self.settings["extractive"]
+            text = self.extractor.answer(example.source_text, best.ids) if extractive else self._decode(best.ids)
+            scores = {"mean_logprob": best.mean_logprob, "windows": windows} if windows > 1 else {}
+            predictions.append(Prediction(example.id, example.prompt_text, text, example.references, scores))
+        return predictions
 
     def _logprobs(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
         return token_logprobs(self.model, pairs, self.encoder.tokenizer.pad_token_id, self.batch_size)
 
     @functools.cached_property
     def extractor(self) -> Extractor:
-        """The tokenizer's vocabulary, made ready once to find what may follow in a context."""
+        """The index of the tokenizer's vocabulary, built once."""
         return Extractor(self.encoder.tokenizer)
 
-    def _text(self, example: Example, ids: Sequence[int]) -> str:
-        if self.settings["extractive"]:
-            return self.extractor.answer(example.source_text, ids)
-        return self._decode(ids)
-
     def _decode(self, ids: Sequence[int]) -> str:
-        """The text of generated ids. White space at its ends belongs to the join with the prompt and is dropped."""
+        """The text of generated ids, without the white space at its ends, which joins it to the prompt."""
         return self.encoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
 
     def _write(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
         return [row[0] for row in self.complete(examples, numbers)]
 
     def _choose(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
-        """The label whose word has the highest sum of log-probabilities, as lm-evaluation-harness's ``acc``."""
+        """The label whose word has the highest summed log-probability, as lm-evaluation-harness's ``acc``."""
         labels = list(self.task.label_words)
         words = self.encoder.tokenize(list(self.task.label_words.values()))[0]
         prompts = [windows[0] for windows in self.encoder.prompts(examples)]
@@ -136,23 +143,25 @@ class Predictor:
         return predictions
 
     def _measure(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
-        """How probable each text is (nats, tokens, characters), and what the model makes of the first ones' beginnings."""
+        """The loss of each text (nats, tokens, characters), and for the first ``num_samples`` texts a sample."""
         tokenizer = self.encoder.tokenizer
         texts = [example.references[0] for example in examples]
         ids = self.encoder.tokenize(texts)[0]
         windows = [
             text_windows([tokenizer.bos_token_id], [*row, tokenizer.eos_token_id], self.encoder.max_length) for row in ids
         ]
-        logprobs = iter(self._logprobs([pair for row in windows for pair in row]))
+        values: list[list[float]] = [[] for _ in examples]
+        rows = [i for i, pairs in enumerate(windows) for _ in pairs]
+        for i, logprobs in zip(rows, self._logprobs([pair for pairs in windows for pair in pairs])):
+            values[i] += logprobs
         sampled = [i for i, number in enumerate(numbers) if number < self.settings["num_samples"]]
         beginnings = [self.task.sample_example(examples[i]) for i in sampled]
         samples = dict(zip(sampled, self._write(beginnings, [numbers[i] for i in sampled])))
         predictions = []
-        for i, (example, row) in enumerate(zip(examples, windows)):
-            values = [value for _ in row for value in next(logprobs)]
+        for i, example in enumerate(examples):
             scores = {
-                "nll": -math.fsum(values),
-                "tokens": len(values),
+                "nll": -math.fsum(values[i]),
+                "tokens": len(values[i]),
                 "characters": len(texts[i]),
                 "unknown_tokens": ids[i].count(tokenizer.unk_token_id),
             }
@@ -161,17 +170,59 @@ class Predictor:
         return predictions
 
 
+def load_predictor(
+    model_args: ModelArguments,
+    generation_args: GenerationArguments,
+    *,
+    task_name: str | None = None,
+    max_length: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 42,
+    num_return_sequences: int = 1,
+) -> Predictor:
+    """The Predictor of a folder or Hub model, with the settings of its task.json, on the best device of this process.
+
+    ``task_name`` replaces the task of task.json. A model without one, such as a base model, needs it, and gets the task's
+    separators untrained.
+
+    Raises:
+        UserError: the model cannot be loaded, names no task, or was made for another version of its task's prompt; several
+            texts for one input would all be the same.
+    """
+    device = distributed.processes().device
+    model_args = at_commit(model_args)
+    load_config(model_args)  # refuses what is not a model, before anything else
+    path = find_file(model_args.model, TASK_FILE, model_args.model_revision)
+    run = RunConfig.load(path.parent) if path else None
+    if run is None and task_name is None:
+        raise UserError(f"{model_args.model}: no task.json there, so its task is not known; name it with --task")
+    if run and task_name not in (None, run.task):
+        run = None  # its lengths and settings belong to the other task
+    task = task_of(run) if run else get_task(task_name)
+    if run and run.task_version != task.version:
+        raise UserError(
+            f"{model_args.model}: made for version {run.task_version} of the {task.name} prompt, and this is version "
+            f"{task.version}; use the release of this project that made it, or train it again"
+        )
+    length = max_length or (run.max_length if run else None)
+    encoder = open_encoder(task, model_args, generation_args, length, run.generation if run else None)
+    settings = encoder.settings | {"num_return_sequences": num_return_sequences}
+    if num_return_sequences > 1 and not settings["do_sample"] and settings["num_beams"] < num_return_sequences:
+        raise UserError("several texts for one input differ only when sampled or by beams; add --do_sample")
+    model = open_model(task, model_args, encoder)
+    fuse_gelu(model)  # as in training, so that a run and its evaluation agree
+    return Predictor(task, model.to(device), encoder, settings, batch_size, seed, batch_flag="--batch_size")
+
+
 def prediction_advice(predictor: Predictor) -> list[str]:
     """Flags that make predictions fit."""
-    beams, settings = predictor.settings["num_beams"], predictor.settings
-    rows = 8 if predictor.batch_size is None else predictor.batch_size // 2  # without a number it fills what should be there
-    advice = [f"{predictor.batch_flag} {rows}"] if rows else []
+    settings = predictor.settings
+    rows = 8 if predictor.batch_size is None else predictor.batch_size // 2  # by default a batch fills the memory
+    halves = {predictor.batch_flag: rows}
     if predictor.task.output_type != "multiple_choice":
-        if beams > 1:
-            advice.append(f"--num_beams {beams // 2}")
-        if settings.get("num_return_sequences", 1) > 1:
-            advice.append(f"--num_return_sequences {settings['num_return_sequences'] // 2}")
-        advice.append(f"--max_new_tokens {max(1, settings['max_new_tokens'] // 2)}")
-    advice.append(f"--max_length {max(1, predictor.encoder.max_length // 2)}")
+        halves |= {f"--{name}": settings.get(name, 1) // 2 for name in ("num_beams", "num_return_sequences")}
+        halves["--max_new_tokens"] = max(1, settings["max_new_tokens"] // 2)
+    halves["--max_length"] = max(1, predictor.encoder.max_length // 2)
     # A run trains in the same type, and needs float32 for it.
-    return [*advice, "--dtype bfloat16" if predictor.batch_flag == "--batch_size" else "--no_do_predict --no_do_eval"]
+    last = "--dtype bfloat16" if predictor.batch_flag == "--batch_size" else "--no_do_predict --no_do_eval"
+    return [*(f"{flag} {half}" for flag, half in halves.items() if half), last]

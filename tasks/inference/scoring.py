@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens: label words, candidate answers, whole texts. Nothing is generated."""
+"""Log-probabilities of given tokens: label words, candidate answers, whole texts."""
 
 from __future__ import annotations
 
@@ -24,19 +24,17 @@ def token_logprobs(
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]],
     pad_token_id: int,
     batch_size: int | None = None,
-    description: str = "score",
 ) -> list[list[float]]:
-    """log P(token | all before it), in nats, of every token of each pair's second half, given its first.
+    """log P(token | all before it), in nats, of every target token of (context, target) ids.
 
-    Pairs are (context, target) ids; a context has at least one token. Sequences are right-padded, where a plain forward
-    pass counts positions from the first token as training did (left-padded it would not: transformers leaves
-    ``position_ids`` to the caller). The head runs on positions that some row of the batch needs, and on no others.
+    A context has at least one token. Sequences are right-padded, so that positions count from the first token without
+    ``position_ids``. The head runs only on positions that some row of the batch needs.
     """
     takes_positions = "logits_to_keep" in inspect.signature(model.forward).parameters
     model.eval()
     results: list[list[float]] = [[] for _ in pairs]
     lengths = [len(context) + len(target) - 1 for context, target in pairs]
-    with progress(len(pairs), description) as bar:
+    with progress(len(pairs), "score") as bar:
         for batch in batches_by_length(lengths, batch_size or MAX_TOKENS, MAX_TOKENS):
             sequences = [[*pairs[i][0], *pairs[i][1]][:-1] for i in batch]  # the last token predicts nothing we ask for
             input_ids, attention_mask = pad(sequences, pad_token_id, "right", model.device)
@@ -62,10 +60,10 @@ def choice_logprobs(
     pad_token_id: int,
     batch_size: int | None = None,
 ) -> list[list[float]]:
-    """log P(choice | prompt) in nats, summed over the choice's tokens: for each prompt one value a choice.
+    """log P(choice | prompt) in nats, summed over the choice's tokens: for each prompt one value per choice.
 
-    Each prompt goes through the model once, whatever the number of choices, and its head runs on the last position alone.
-    Choices of several tokens continue from the keys and values of their prompt.
+    Each prompt goes through the model once, with the head on the last position alone. Choices of several tokens continue
+    from the keys and values of their prompt.
     """
     parameters = inspect.signature(model.forward).parameters
     model.eval()
@@ -106,7 +104,7 @@ def _later_tokens(
 
 
 def _forward(model: Any, parameters: Any, ids: Any, mask: Any, place: Any, kept: int | None = None, **kwargs: Any) -> Any:
-    """A forward pass with those of the arguments that this architecture knows."""
+    """A forward pass with the arguments that this architecture takes."""
     known = {"position_ids": place} if "position_ids" in parameters else {}
     if kept and "logits_to_keep" in parameters:
         known["logits_to_keep"] = kept
@@ -116,12 +114,10 @@ def _forward(model: Any, parameters: Any, ids: Any, mask: Any, place: Any, kept:
 def text_windows(prefix: Sequence[int], text: Sequence[int], max_length: int) -> list[tuple[list[int], list[int]]]:
     """(context, target) pairs that cover every token of ``text`` once, each with as much context as fits.
 
-    Windows move by half their length, so that a token far into a long text is judged with at least that much of the text
-    before it (the strided evaluation of the transformers perplexity guide), and not as if the text began there.
+    The stride is half the window, so that every later token has at least that much context (as in the transformers guide
+    to the perplexity of fixed-length models).
     """
-    sequence = [*prefix, *text]
-    start = len(prefix)
-    pairs = []
+    sequence, start, pairs = [*prefix, *text], len(prefix), []
     while start < len(sequence):
         end = max_length if not pairs else start + max_length // 2
         pairs.append((sequence[max(0, min(end, len(sequence)) - max_length) : start], sequence[start:end]))

@@ -1,4 +1,4 @@
-"""What the tokens of a vocabulary stand for, in bytes, and what a tokenizer does to characters before it makes tokens."""
+"""The tokens of a vocabulary as bytes, and a tokenizer's normalizer."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-#: White space, which is one space however much there is.
 SPACES = re.compile(r"\s+")
 
 
 def normalizer_of(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], str] | None:
-    """What the tokenizer does to characters before it cuts a text into tokens; None for nothing.
+    """The tokenizer's normalizer as a function; None where it has none.
 
-    Llama 2 has its ``▁`` for spaces made here too, which is no matter of characters and left out.
+    Llama 2's normalizer also writes spaces as ``▁``; that step is skipped.
     """
     from tokenizers import Tokenizer
 
@@ -38,22 +39,16 @@ def normalizer_of(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], str] | 
 
 
 def _parts(component: Any, name: str) -> list[dict[str, Any]]:
-    """The settings of a tokenizer's component as tokenizer.json has them, a Sequence taken apart."""
-    if component is None:
-        return []
-    state = json.loads(component.__getstate__())
-    pending, found = [state], []
-    while pending:
-        state = pending.pop(0)
-        if state["type"] == "Sequence":
-            pending = [*state[name], *pending]
-        else:
-            found.append(state)
-    return found
+    """The settings of a tokenizer's component as in tokenizer.json, with its Sequences flattened."""
+
+    def flat(state: dict[str, Any]) -> list[dict[str, Any]]:
+        return [part for inner in state[name] for part in flat(inner)] if state["type"] == "Sequence" else [state]
+
+    return flat(json.loads(component.__getstate__())) if component else []
 
 
 def pieces_of(tokenizer: PreTrainedTokenizerFast, normalize: Callable[[str], str] | None) -> dict[int, bytes]:
-    """{token: the bytes it stands for}, white space as one space, without special tokens and separators."""
+    """{token id: its bytes} without special tokens and separators, runs of white space as one space."""
     spell = _speller(tokenizer)
     added = tokenizer.added_tokens_decoder
     special = {*tokenizer.all_special_ids, *(index for index, token in added.items() if token.special)}
@@ -61,7 +56,7 @@ def pieces_of(tokenizer: PreTrainedTokenizerFast, normalize: Callable[[str], str
     for token, index in tokenizer.get_vocab().items():
         if index in special:
             continue
-        # Found in a text before it is normalised (KoGPT2's ㅠㅠ, whose letters NFKC changes).
+        # An added token is found in the text before that is normalised (KoGPT2's ㅠㅠ, whose letters NFKC changes).
         piece = normalize(token).encode() if normalize and index in added else spell(token)
         # Bytes that are no whole character survive as surrogates.
         piece = SPACES.sub(" ", piece.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
@@ -71,18 +66,12 @@ def pieces_of(tokenizer: PreTrainedTokenizerFast, normalize: Callable[[str], str
 
 
 def _speller(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], bytes]:
-    """The bytes that a token of the vocabulary stands for, by the tokenizer's decoder."""
+    """A function from a token of the vocabulary to its bytes, by the tokenizer's decoder."""
     decoder = {part["type"]: part for part in _parts(tokenizer.backend_tokenizer.decoder, "decoders")}
     if "ByteLevel" in decoder:
-        table = _byte_level_table()
-
-        def byte_level(token: str) -> bytes:
-            try:
-                return bytes(map(table.__getitem__, token))
-            except KeyError:  # an added token, which stands for itself
-                return token.encode()
-
-        return byte_level
+        table = {character: byte for byte, character in bytes_to_unicode().items()}
+        # An added token stands for itself.
+        return lambda token: bytes(map(table.get, token)) if table.keys() >= set(token) else token.encode()
     mark = decoder.get("Metaspace", {}).get("replacement") or decoder.get("Replace", {}).get("pattern", {}).get("String")
     if mark is None:
         raise UserError("--extractive: it is not known which characters this tokenizer's tokens stand for; leave it out")
@@ -93,10 +82,3 @@ def _speller(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], bytes]:
         return token.replace(mark, " ").encode()
 
     return metaspace
-
-
-def _byte_level_table() -> dict[str, int]:
-    """GPT-2's characters for bytes: printable ones stand for themselves, the others come after U+0100 in their order."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}

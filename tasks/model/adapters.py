@@ -1,4 +1,4 @@
-"""LoRA adapters by PEFT: put into a model, saved without it, found again beside their base, and merged."""
+"""LoRA adapters (PEFT) and base weights in 4 bits (QLoRA): add, save, restore, attach and merge an adapter."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tasks.model.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_file
 if TYPE_CHECKING:
     import torch
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerFast
 
     from tasks.arguments.model import FineTuningArguments, ModelArguments
 
 
 def is_adapter(model: Any) -> bool:
-    """Whether ``model`` is PEFT's handle of an adapter inside of a model."""
+    """Whether ``model`` is a PeftModel, also under wrappers of the Trainer."""
     from transformers.trainer_utils import unwrap_peft_model
 
     return unwrap_peft_model(model) is not model
@@ -30,46 +30,42 @@ def is_adapter(model: Any) -> bool:
 def add_adapter(
     model: PreTrainedModel, model_args: FineTuningArguments, tokenizer: PreTrainedTokenizerFast, separators: Sequence[str]
 ) -> PreTrainedModel | PeftModel:
-    """What the Trainer trains: ``model`` itself, or with ``--lora_r`` PEFT's handle of an adapter in it.
+    """The model to train: ``model`` itself, or with ``--lora_r`` a PeftModel with a new adapter.
 
-    The adapter's layers are put into ``model``, so whoever holds it predicts with them. Everything else is frozen but the
-    rows of the ``separators``, which mean nothing before training: in the embedding, and in a head that is not tied to it.
+    The adapter's layers are inserted into ``model`` in place. Its weights are frozen except the rows of the ``separators``,
+    which are untrained, in the embedding and in a head that is not tied to it.
 
     Raises:
-        UserError: a layer of ``--lora_target_modules`` is not there, or the model is an adapter itself.
+        UserError: the model has no layer that ``--lora_target_modules`` names.
     """
     if getattr(model_args, "lora_r", None) is None:
         return model
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
     from transformers.pytorch_utils import Conv1D
 
-    if not model_args.merge_adapter and base_arguments(model_args) is not None:
-        raise UserError(
-            f"--model {model_args.model} is an adapter, and a new adapter would need both it and its base; add "
-            "--merge_adapter, or begin with a whole model"
-        )
     if model_args.load_in_4bit:
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # that is the Trainer's own flag
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # the Trainer enables it if asked
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=model_args.lora_r,
         lora_alpha=model_args.lora_alpha,
         lora_dropout=model_args.lora_dropout,
         target_modules=_target_modules(model, model_args.lora_target_modules),
-        # GPT-2's weights are transposed; in 4 bits they are not, but their base may be loaded whole later.
+        # GPT-2's weights are transposed. In 4 bits they are not, but the base may later be loaded without quantization.
         fan_in_fan_out=any(getattr(module, "source_cls", type(module)) is Conv1D for module in model.modules()),
         trainable_token_indices=_rows(model, tokenizer.convert_tokens_to_ids([str(s) for s in separators])),
         revision=model_args.model_revision,
     )
     adapted = get_peft_model(model, config)
-    # A folder by its whole path: the adapter is of no use where its base is not found. Publishing writes the Hub id instead.
-    name = model_args.model
-    adapted.peft_config["default"].base_model_name_or_path = str(Path(name).resolve()) if Path(name).is_dir() else name
+    name, config = model_args.model, adapted.peft_config["default"]
+    # The absolute path of a folder, so that the base is found from anywhere. Publishing writes the Hub id instead.
+    config.base_model_name_or_path = str(Path(name).resolve()) if Path(name).is_dir() else name
+    config.target_modules = sorted(config.target_modules)  # a set, whose order in the saved file would vary
     return adapted
 
 
 def _target_modules(model: PreTrainedModel, wanted: str) -> str | list[str]:
-    """PEFT's ``target_modules`` of a flag. Raises UserError on a name that no linear layer ends in."""
+    """PEFT's ``target_modules`` for the value of the flag. Raises UserError on a name that no linear layer has."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -87,18 +83,22 @@ def _target_modules(model: PreTrainedModel, wanted: str) -> str | list[str]:
     return names
 
 
-def _rows(model: PreTrainedModel, ids: list[int]) -> dict[str, list[int]] | None:
-    """PEFT's ``trainable_token_indices``: the names of the embedding and of a head of its own. A tied one follows."""
+def token_layers(model: PreTrainedModel) -> list[torch.nn.Module]:
+    """The layers with one row per token: the embedding, and the head unless it is tied to it."""
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
-    matrices = [embedding] if head is None or head.weight is embedding.weight else [embedding, head]
+    return [embedding] if head is None or head.weight is embedding.weight else [embedding, head]
+
+
+def _rows(model: PreTrainedModel, ids: list[int]) -> dict[str, list[int]] | None:
+    """PEFT's ``trainable_token_indices``: the token ids by the names of the layers."""
     names = {id(module): name for name, module in model.named_modules()}
-    return {names[id(matrix)]: list(ids) for matrix in matrices} if ids else None
+    return {names[id(layer)]: list(ids) for layer in token_layers(model)} if ids else None
 
 
 def merge(model: Any, unload: bool = False) -> Any:
-    """Add an adapter into the weights of its base; what is no adapter, or has its base in 4 bits, is returned as it is.
+    """Merge an adapter into the weights of its base; any other model, or a base in 4 bits, is returned unchanged.
 
-    The adapter's own weights stay, to be saved. With ``unload`` its layers are taken out, and the plain model is returned.
+    The adapter's own weights stay and can be saved. With ``unload`` they are removed, and the base model is returned.
     """
     if not is_adapter(model) or getattr(model.get_base_model(), "is_loaded_in_4bit", False):
         return model
@@ -109,28 +109,15 @@ def merge(model: Any, unload: bool = False) -> Any:
 
 
 def save_adapter(model: PeftModel, folder: Path, state_dict: dict[str, torch.Tensor] | None = None) -> None:
-    """Write an adapter without its base: its weights and config, and the settings for generation.
-
-    Not by ``PeftModel.save_pretrained``: that writes a README.md over the run's card, and the whole embedding where it has
-    grown, although the adapter has each of the new rows.
-    """
-    from peft import get_peft_model_state_dict
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = get_peft_model_state_dict(model, state_dict=state_dict, save_embedding_layers=False)
-    save_file(
-        {name: weight.contiguous() for name, weight in weights.items()}, folder / ADAPTER_WEIGHTS, metadata={"format": "pt"}
-    )
-    config = copy.copy(model.peft_config["default"])
-    config.inference_mode = True
-    config.target_modules = sorted(config.target_modules)  # a set, in another order each time
-    config.save_pretrained(str(folder))
+    """Save an adapter without its base: weights, config and generation config."""
+    model.create_or_update_model_card = lambda folder: None  # PEFT's card would overwrite the run's
+    # Even if the embedding has grown, the adapter contains every new row.
+    model.save_pretrained(str(folder), save_embedding_layers=False, state_dict=state_dict)
     model.get_base_model().generation_config.save_pretrained(folder)
 
 
 def remove_files(folder: Path, patterns: Sequence[str]) -> None:
-    """Take what an earlier run of the other kind left out of ``folder``."""
+    """Delete the files of ``folder`` that match, such as those of an earlier run that saved the other kind of model."""
     for pattern in patterns:
         for path in folder.glob(pattern):
             path.unlink()
@@ -141,7 +128,7 @@ def restore_adapter(model: PeftModel, folder: str | Path) -> None:
 
     Raises:
         OSError, SafetensorError: they cannot be read.
-        RuntimeError: they belong to an adapter of other layers or sizes.
+        RuntimeError: they belong to an adapter with other layers or sizes.
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
@@ -156,12 +143,12 @@ def restore_adapter(model: PeftModel, folder: str | Path) -> None:
 
 
 def base_arguments(model_args: ModelArguments) -> ModelArguments | None:
-    """The arguments that load the base of the adapter that ``model_args`` name; None where they name a whole model.
+    """The arguments that load the base if ``model_args`` name an adapter; None if they name a whole model.
 
     Raises:
         UserError: PEFT is not installed, or the adapter's config is damaged or names no base.
     """
-    path = find_file(model_args, ADAPTER_CONFIG)
+    path = find_file(model_args.model, ADAPTER_CONFIG, model_args.model_revision)
     if path is None:
         return None
     if find_spec("peft") is None:
@@ -181,7 +168,7 @@ def base_arguments(model_args: ModelArguments) -> ModelArguments | None:
 
 
 def attach_adapter(model: PreTrainedModel, model_args: ModelArguments) -> PreTrainedModel:
-    """``model``, the base, with the adapter that ``model_args`` name: added into its weights, or beside them in 4 bits.
+    """The base ``model`` with the adapter that ``model_args`` name: merged, or unmerged if the base is in 4 bits.
 
     Raises:
         UserError: the adapter's weights are missing or damaged, or do not fit this model.
@@ -189,10 +176,10 @@ def attach_adapter(model: PreTrainedModel, model_args: ModelArguments) -> PreTra
     from peft import PeftConfig, get_peft_model
     from safetensors import SafetensorError
 
-    name, weights = model_args.model, find_file(model_args, ADAPTER_WEIGHTS)
+    name, base = model_args.model, model.name_or_path
+    weights = find_file(name, ADAPTER_WEIGHTS, model_args.model_revision)
     if weights is None:
         raise UserError(f"{name}: {ADAPTER_WEIGHTS} is missing; pickled weights (.bin) are never loaded: save them again")
-    base = model.name_or_path
     try:
         adapted = get_peft_model(model, PeftConfig.from_pretrained(str(weights.parent)))
         restore_adapter(adapted, weights.parent)
@@ -202,4 +189,34 @@ def attach_adapter(model: PreTrainedModel, model_args: ModelArguments) -> PreTra
         text = " ".join(str(error).split())
         raise UserError(f"{name}: the adapter was made for another model than {base}: {text[:300]}") from None
     merged = merge(adapted, unload=True)
-    return merged.get_base_model() if is_adapter(merged) else merged.requires_grad_(True)  # PEFT froze it
+    return merged.get_base_model() if is_adapter(merged) else merged.requires_grad_(True)  # PEFT froze the base
+
+
+def four_bit_config() -> BitsAndBytesConfig:
+    """Linear layers in 4-bit NormalFloat with double quantization, computed in bfloat16 (Dettmers et al. 2023, section 3).
+
+    Embedding and head keep the type of ``--dtype``. A GPU without bfloat16 computes in float16, a CPU in float32.
+    """
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    compute = torch.float32
+    if torch.cuda.is_available():
+        compute = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
+
+
+def stay_trainable(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes 0.50 from packing the weights for CPU inference at the first evaluation.
+
+    On CPUs with AVX512-BF16 the packed weights need a kernel without a backward pass and are not unpacked again: the first
+    training step after an evaluation would fail.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False

@@ -1,4 +1,4 @@
-"""Load any causal language model for a tokenizer, or make an empty GPT-2."""
+"""Load the config and the weights of a causal language model, with errors that say what to do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import UserError
-from tasks.model.adapters import attach_adapter, base_arguments
-from tasks.model.quantization import four_bit_config, stay_trainable
+from tasks.model.adapters import attach_adapter, base_arguments, four_bit_config, stay_trainable, token_layers
+from tasks.model.model_files import unreadable
 from tasks.network import hub_failure
 
 if TYPE_CHECKING:
@@ -21,27 +21,26 @@ if TYPE_CHECKING:
 
     from tasks.arguments.model import ModelArguments
 
-# Where a repository has no safetensors, transformers would look for a pull request of the bot SFconvertbot, ask a Space to
-# convert the weights, and do so in a thread. It reads this switch each time it loads weights, and all are loaded below.
+# For a repository without safetensors, transformers would search for a pull request of the bot SFconvertbot and ask a Space
+# to convert the weights, in a thread. It reads this variable whenever it loads weights.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 
-#: What architectures call their dropout probabilities.
+#: The names of dropout probabilities in configs.
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout", "hidden_dropout", "embed_dropout", "dropout")
 
 
 def load_config(model_args: ModelArguments) -> PretrainedConfig:
-    """The model's config, of an adapter that of its base.
+    """The model's config; for an adapter, that of its base.
 
     Raises:
-        UserError: there is none, it is damaged, or the model is not a causal LM.
+        UserError: it is missing or damaged, or the model is not a causal LM.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
     name = model_args.model
     if not Path(name).is_dir() and (name.startswith((".", "~", "/")) or name.count("/") > 1):
         raise UserError(f"--model {name}: no such folder; check the path")
-    base = base_arguments(model_args)
-    if base is not None:
+    if base := base_arguments(model_args):
         try:
             return load_config(base)
         except UserError as error:
@@ -55,27 +54,26 @@ def load_config(model_args: ModelArguments) -> PretrainedConfig:
         raise model_error(name, error) from None
     if type(config) not in AutoModelForCausalLM._model_mapping and not getattr(config, "auto_map", None):
         raise UserError(f"{name}: {config.model_type} is no causal language model; take a GPT, Llama, Qwen or the like")
-    # AutoModelForCausalLM loads a BERT too, which then sees the tokens that it is to learn to predict.
+    # AutoModelForCausalLM also loads BERT, whose attention would see the tokens to predict.
     if type(config) in AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", False):
         raise UserError(f"{name}: {config.model_type} reads in both directions; take a GPT, Llama, Qwen or the like")
     return config
 
 
 def at_commit(model_args: ModelArguments) -> ModelArguments:
-    """The same arguments at the commit that a model's branch or tag stands for now.
+    """The same arguments with the model's branch or tag resolved to its current commit.
 
-    So tokenizer and weights are of one commit, which the model card can name. A folder, and what cannot be resolved, stays
-    as it is: loading the config says what is wrong.
+    Tokenizer and weights are then of one commit, which the model card names. A folder is left unchanged, and so is a name
+    that cannot be resolved, which ``load_config`` reports.
     """
     from huggingface_hub import is_offline_mode, resolve_revision
 
     resolved = copy.copy(model_args)
     if not Path(model_args.model).is_dir():
         with contextlib.suppress(Exception):
-            revision = resolve_revision(
-                model_args.model, revision=model_args.model_revision, local_files_only=is_offline_mode()
-            )
-            resolved.model_revision = revision.resolved
+            offline = is_offline_mode()
+            found = resolve_revision(model_args.model, revision=model_args.model_revision, local_files_only=offline)
+            resolved.model_revision = found.resolved
     return resolved
 
 
@@ -87,42 +85,50 @@ def hub_options(model_args: ModelArguments) -> dict[str, Any]:
 def load_model(
     model_args: ModelArguments, tokenizer: PreTrainedTokenizerFast, appended_ids: Sequence[int] = ()
 ) -> PreTrainedModel:
-    """The model of a folder or the Hub, its embedding large enough for the tokenizer, its stop token the tokenizer's.
+    """The model of a folder or the Hub, with an embedding for the tokenizer and the tokenizer's special tokens.
 
     Rows for ``appended_ids`` start at the mean of the old ones (Hewitt 2021, "Initializing new word embeddings"), whether
-    the embedding has to grow (then to a multiple of 64, which keeps matrix units busy) or has slack at its end.
+    the embedding has to grow (to a multiple of 64, which suits matrix units) or has unused rows at its end.
 
-    Under an adapter the embedding has one row a token and no other changed: that is how stock PEFT makes it ready for the
-    adapter, which brings the rows of its separators.
+    With an adapter the embedding has one row per token, and only new rows are set: stock PEFT resizes it in the same way
+    before it loads the adapter, which contains the rows of its separators.
 
     Raises:
-        UserError: the folder or repository is missing, damaged, or needs ``--trust_remote_code``; of an adapter, it or its
-            base.
+        UserError: the model, the adapter or its base is missing, damaged, or needs ``--trust_remote_code``; a new adapter
+            is asked for on top of an adapter that is not merged.
     """
     import torch
 
-    base = base_arguments(model_args)
+    base, new_adapter = base_arguments(model_args), getattr(model_args, "lora_r", None) is not None
+    if base and new_adapter and not model_args.merge_adapter:
+        raise UserError(
+            f"--model {model_args.model} is an adapter, and a new adapter would need both it and its base; add "
+            "--merge_adapter, or begin with a whole model"
+        )
     model = _load_whole(base or model_args)
-    frozen = base is not None or getattr(model_args, "lora_r", None) is not None
     old_rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > old_rows:
-        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=None if frozen else 64, mean_resizing=False)
     first_new = min([old_rows, *appended_ids])
-    new = [*appended_ids, *range(old_rows, len(tokenizer))] if frozen else slice(first_new, None)
-    matrices = [m.weight for m in (model.get_input_embeddings(), model.get_output_embeddings()) if m is not None]
+    if base or new_adapter:
+        rows_to_set, multiple = [*appended_ids, *range(old_rows, len(tokenizer))], None
+    else:
+        rows_to_set, multiple = slice(first_new, None), 64
+    if len(tokenizer) > old_rows:
+        model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=multiple, mean_resizing=False)
     with torch.no_grad():
-        for matrix in {id(matrix): matrix for matrix in matrices}.values():  # tied: one matrix, changed once
-            matrix[new] = matrix[:first_new].mean(dim=0)
+        for layer in token_layers(model):
+            layer.weight[rows_to_set] = layer.weight[:first_new].mean(dim=0)
     align_special_tokens(model, tokenizer)
-    return model if base is None else attach_adapter(model, model_args)
+    return attach_adapter(model, model_args) if base else model
 
 
 def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
-    """The model as it lies in a folder or on the Hub. Raises UserError as ``load_model``."""
+    """The model as it was saved. Raises UserError as ``load_model``."""
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GPT2LMHeadModel
 
+    # Constants that transformers itself saved in 2021, as in KoGPT2's weights: its report of them would say nothing.
+    GPT2LMHeadModel._keys_to_ignore_on_load_unexpected = [r"\.attn\.masked_bias$"]
     config = load_config(model_args) if model_args.dropout is not None else None
     if config:
         for name in set(DROPOUTS) & set(config.to_dict()):
@@ -134,7 +140,7 @@ def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
             output_loading_info=True,
             dtype=getattr(torch, model_args.dtype),
             attn_implementation=model_args.attn_implementation,
-            # Safetensors where they are, whole or sharded, else pytorch_model.bin, of which torch reads the tensors alone.
+            # Safetensors if there are any, whole or sharded, else pytorch_model.bin, from which torch reads only tensors.
             use_safetensors=None,
             weights_only=True,
             quantization_config=four_bit_config() if model_args.load_in_4bit else None,
@@ -144,9 +150,9 @@ def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
         raise pickle_error(model_args.model, error) from None
     except (OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError, EOFError) as error:
         raise weights_error(model_args) or model_error(model_args.model, error) from None
-    except (AttributeError, TypeError) as error:  # what torch.load returned may be anything
+    except (AttributeError, TypeError) as error:  # torch.load may return any object
         raise weights_error(model_args) or error from None
-    if loading["missing_keys"]:  # transformers fills them with noise and only logs it
+    if loading["missing_keys"]:  # transformers initialises them randomly and only logs it
         names = sorted(loading["missing_keys"])
         raise UserError(
             f"{model_args.model}: {len(names)} weights that its config asks for are not there ({names[0]}); "
@@ -158,16 +164,20 @@ def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
 
 
 def align_special_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Make the model's configs name the tokenizer's bos, eos and pad, so that generation stops where it should."""
-    model.loss_type = "ForCausalLM"  # what GPT2LMHeadModel falls back to anyway, with a warning: its name does not say it
-    for config in (model.config, model.generation_config):
-        config.bos_token_id = tokenizer.bos_token_id
-        config.eos_token_id = tokenizer.eos_token_id
-        config.pad_token_id = tokenizer.pad_token_id
+    """Set the tokenizer's special tokens in the model's configs, so that generation stops at its eos."""
+    model.loss_type = "ForCausalLM"  # GPT2LMHeadModel falls back to it anyway, with a warning
+    for name, token_id in special_ids(tokenizer).items():
+        setattr(model.config, name, token_id)
+        setattr(model.generation_config, name, token_id)
+
+
+def special_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """bos, eos and pad of the tokenizer by the names that configs have for them."""
+    return {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
 
 
 def weight_files(name: str, revision: str | None) -> list[Path]:
-    """The files of a model's weights that are on this machine, in its folder or the Hub's cache: safetensors, else .bin."""
+    """The local files of a model's weights, in its folder or the Hub's cache: safetensors, else .bin."""
     from huggingface_hub import try_to_load_from_cache
 
     folder = Path(name)
@@ -180,10 +190,8 @@ def weight_files(name: str, revision: str | None) -> list[Path]:
 
 
 def weights_error(model_args: ModelArguments) -> UserError | None:
-    """What is wrong with a file of the weights, such as a download that broke off; None where nothing is known."""
+    """The error of a damaged file of weights, such as a partial download; None if no file shows damage."""
     import torch
-
-    from tasks.model.model_files import unreadable
 
     name = model_args.model
     for path in weight_files(name, model_args.model_revision):
@@ -203,7 +211,7 @@ def weights_error(model_args: ModelArguments) -> UserError | None:
 
 
 def pickle_error(name: str, error: pickle.UnpicklingError) -> UserError:
-    """What to tell of a pickle that torch refuses to read: it calls what makes no tensor, or is no file of torch."""
+    """The error of a pickle that torch refuses to load: it calls other code, or is not a file of torch."""
     called = re.search(r"GLOBAL (\S+)", str(error))
     if called is None:
         return UserError(f"{name}: its weights are no file of torch (a git-lfs pointer, or a web page?); download it again")
@@ -214,7 +222,7 @@ def pickle_error(name: str, error: pickle.UnpicklingError) -> UserError:
 
 
 def model_error(name: str, error: Exception) -> UserError:
-    """What a user needs to know of a model that could not be loaded."""
+    """The error of a model that could not be loaded, by its usual causes."""
     text = " ".join(str(error).split())
     if "trust_remote_code" in text:
         return UserError(f"{name}: this model runs code of its own; read it, then add --trust_remote_code")

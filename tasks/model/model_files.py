@@ -1,46 +1,42 @@
-"""The files of a model: their names, where they are found, and whether they are whole."""
+"""The files of a model: their names, how they are found, and whether they are complete."""
 
 from __future__ import annotations
 
 import json
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tasks.network import hub_failure
 
-if TYPE_CHECKING:
-    from tasks.arguments.model import ModelArguments
-
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-#: What a folder holds of a whole model, and of an adapter: one of the two, or programs would load a mixture.
+#: The files of a whole model, and of an adapter. A folder holds only one kind, or programs would load a mixture.
 WHOLE_FILES = ("config.json", "model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
 
 
-def find_file(model_args: ModelArguments, file_name: str) -> Path | None:
-    """A file of a folder, the Hub or its cache; None where it is not there."""
+def find_file(name: str, file_name: str, revision: str | None) -> Path | None:
+    """A file of the folder or Hub repository ``name``, downloaded or from the cache; None if it is missing.
+
+    Raises:
+        UserError: the connection broke off.
+    """
     from transformers.utils import cached_file
 
+    quiet = [f"_raise_exceptions_for_{problem}" for problem in ("missing_entries", "connection_errors", "gated_repo")]
     try:
-        path = cached_file(
-            model_args.model,
-            file_name,
-            revision=model_args.model_revision,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-            _raise_exceptions_for_gated_repo=False,
-        )
-    except OSError:  # no such repository: loading the model will say so
-        return None
-    except Exception as error:  # a connection that broke off comes through as it is
-        raise hub_failure(model_args.model, error) or error from None
+        path = cached_file(name, file_name, revision=revision, **dict.fromkeys(quiet, False))
+    except Exception as error:  # transformers lets a connection that broke off through
+        if failure := hub_failure(name, error):
+            raise failure from None
+        if isinstance(error, OSError):  # no such repository: loading the model's config reports it
+            return None
+        raise
     return Path(path) if path else None
 
 
 def unreadable(path: Path) -> str | None:
-    """Why a file of a checkpoint or a model cannot be whole, by its format; None where nothing is known to be wrong."""
+    """Why a file of a checkpoint or model is incomplete or damaged; None if its format shows no problem."""
     try:
         if path.suffix == ".json":
             json.loads(path.read_text("utf-8"))
@@ -56,7 +52,7 @@ def unreadable(path: Path) -> str | None:
 
 
 def _check_safetensors(path: Path) -> None:
-    """Raises ValueError where the file is shorter or longer than its header says (8 bytes of length, JSON, tensors)."""
+    """Raises ValueError if the size differs from what the header says (8 bytes of length, JSON, tensors)."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -72,9 +68,9 @@ def make_portable(folder: str | Path) -> None:
     """Rewrite a saved tokenizer_config.json so that other programs can read it.
 
     transformers 5 writes a class name (``TokenizersBackend``) that transformers 4, llama.cpp and mlx do not know
-    (transformers#47553, unsloth#8444, mlx-lm#683), and notes about this machine. It leaves out which inputs the model takes,
-    and transformers 4 then hands it ``token_type_ids``: GPT-2 adds row 0 of its embedding to every position, and others
-    refuse them. No model is trained on these here, so they are never named, whatever the base's own tokenizer says.
+    (transformers#47553, unsloth#8444, mlx-lm#683), and settings of this machine. It leaves out the model's inputs, so
+    transformers 4 would also pass ``token_type_ids``, which no model is trained with here: GPT-2 adds row 0 of its embedding
+    to every position, and other models refuse them.
     """
     path = Path(folder) / "tokenizer_config.json"
     config = json.loads(path.read_text("utf-8"))

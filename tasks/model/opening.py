@@ -1,4 +1,4 @@
-"""The one place where a model is opened for a task: first what encodes its rows, then its weights."""
+"""Open a model for a task: first its encoder, then its weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 from tasks.arguments.generation import generation_settings
 from tasks.base import Task
 from tasks.model.adapters import add_adapter
-from tasks.model.loading import at_commit, load_config, load_model
+from tasks.model.loading import at_commit, load_config, load_model, special_ids
 from tasks.model.tokenizer import add_separators, load_tokenizer
 from tasks.preparing.encoding import Encoder, sequence_length
 
@@ -29,13 +29,13 @@ def open_encoder(
     max_length: int | None = None,
     measured_with: dict[str, Any] | None = None,
 ) -> Encoder:
-    """The model's tokenizer, checked to carry Korean, with one token a separator of ``task``, and the decoding settings.
+    """The encoder of a model: its tokenizer with a token for each separator of ``task``, and the decoding settings.
 
-    ``max_length`` counts the tokens of a whole sequence; without one it is what the model reads, 1,024 at most.
-    ``measured_with`` are the decoding settings that the model's task.json names.
+    ``max_length`` is the length of a whole sequence in tokens, by default what the model reads, at most 1,024.
+    ``measured_with`` are the decoding settings of the model's task.json.
 
     Raises:
-        UserError: the model is no causal LM, has no tokenizer that can be used, or reads less than ``max_length``.
+        UserError: the model is not a causal LM, has no tokenizer that preserves Korean, or reads less than ``max_length``.
     """
     model_args = at_commit(model_args)
     config = load_config(model_args)
@@ -48,10 +48,10 @@ def open_encoder(
 
 
 def open_model(task: Task, model_args: ModelArguments, encoder: Encoder) -> PreTrainedModel | PeftModel:
-    """The weights for ``encoder``: with ``--lora_r`` under a new adapter, and of an adapter's folder with that adapter.
+    """The model for ``encoder``; with ``--lora_r`` it gets a new adapter, and an adapter is loaded with its base.
 
     Raises:
-        UserError: the weights are missing or damaged, or an adapter does not fit.
+        UserError: the weights are missing or damaged, or an adapter does not fit its base.
     """
     model_args = copy.copy(model_args)
     model_args.model_revision = encoder.revision
@@ -61,19 +61,14 @@ def open_model(task: Task, model_args: ModelArguments, encoder: Encoder) -> PreT
 
 
 def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
-    """The settings as transformers' GenerationConfig, which is also what a run saves for ``pipeline``."""
-    sampling = {name: settings[name] for name in ("top_k", "top_p", "temperature")} if settings["do_sample"] else {}
+    """The settings as a GenerationConfig, which a run also saves, for ``pipeline``."""
+    sampling = ("top_k", "top_p", "temperature") if settings["do_sample"] else ()
     return GenerationConfig(
-        max_new_tokens=settings["max_new_tokens"],
-        num_beams=settings["num_beams"],
-        do_sample=settings["do_sample"],
+        **{name: settings[name] for name in ("max_new_tokens", "num_beams", "do_sample", *sampling)},
         num_return_sequences=settings.get("num_return_sequences", 1),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        use_cache=True,  # the Trainer switches it off for training
-        # Named, because what is not is taken from the model's own generation_config: Qwen's carries a penalty.
+        use_cache=True,  # the Trainer disables it for training
+        # Set, because the model's own generation_config would be used otherwise: Qwen's has a penalty.
         repetition_penalty=1.0,
         no_repeat_ngram_size=0,
-        **sampling,
+        **special_ids(tokenizer),
     )

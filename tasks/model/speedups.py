@@ -1,4 +1,4 @@
-"""What makes a step cheaper without changing what is learned: each part gives the plain Trainer's loss and gradients."""
+"""Cheaper training steps with the same loss and gradients as the plain Trainer's."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep what is freed instead of giving it back page by page (glibc's ``mallopt``, man page 3).
+    """Make glibc keep freed memory instead of returning it to the kernel (``mallopt``, man page 3).
 
-    A step frees and asks for the same hundreds of megabytes. glibc maps large blocks anew each time, and the kernel fills
-    every page with zeros when it is first touched. Returns False, and does nothing, where the C library is another one.
+    Each step frees and allocates the same hundreds of megabytes. glibc maps large blocks anew each time, and the kernel
+    zeroes every page on first access. Returns False and does nothing with another C library.
     """
     if platform.system() != "Linux":
         return False
@@ -36,17 +36,16 @@ def keep_freed_memory() -> bool:
 
 
 def has_attention_dropout(model: PreTrainedModel) -> bool:
-    """Whether attention weights are dropped in training, for which torch's sdpa has no fused kernel on CPU.
+    """Whether training has attention dropout, for which torch's sdpa has no fused kernel on CPU.
 
-    It then falls back to a slower way of doing what eager attention does: 154 to 181 ms a layer against 41 (short rows, two
-    cores, bf16).
+    Its fallback is slower than eager attention: 154 to 181 ms a layer against 41 (short rows, two cores, bf16).
     """
     return any(getattr(model.config, name, 0) for name in ("attn_pdrop", "attention_dropout"))
 
 
 @contextlib.contextmanager
 def eager_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Eager attention inside, and what it was before afterwards."""
+    """Use eager attention inside the context."""
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
@@ -56,9 +55,9 @@ def eager_attention(model: PreTrainedModel) -> Iterator[None]:
 
 
 def fuse_gelu(model: PreTrainedModel) -> int:
-    """Replace GELUs that are written out in seven operations by torch's one; returns how many were.
+    """Replace GELUs of seven operations by torch's fused one; returns how many were replaced.
 
-    ``gelu_new`` (GPT-2) and ``gelu_fast`` are the same tanh formula, so only rounding differs. The config stays as it is.
+    ``gelu_new`` (GPT-2) and ``gelu_fast`` are the same tanh formula, so only rounding differs. The config is unchanged.
     """
     replaced = 0
     for module in list(model.modules()):
@@ -70,23 +69,23 @@ def fuse_gelu(model: PreTrainedModel) -> int:
 
 
 def head_on_labels_only(model: PreTrainedModel) -> bool:
-    """Make ``model(labels=...)`` apply its head where there is a label, and return the loss without logits.
+    """Make ``model(labels=...)`` apply its head only to positions with a label, and return the loss without logits.
 
-    Of a summary's or a label's row most positions are prompt, whose logits over 51,200 tokens are computed, kept and then
-    masked by the model's own loss. The loss is the same: the sum over labelled tokens, divided by ``num_items_in_batch``
-    (the labels of the whole optimizer step), or else by their number here. Without labels nothing changes.
+    Most positions are prompt, whose logits over 51,200 tokens would be computed, stored and then masked by the loss. The
+    loss is the same: the sum over labelled tokens, divided by ``num_items_in_batch`` (the labels of the whole optimizer
+    step) or else by their number here. Without labels nothing changes.
 
-    The forward itself is replaced, not called past: autocast, DDP's gradient averaging and FSDP wrap it as before. A head
-    called from ``compute_loss`` would run in float32 under ``--bf16``, and under torchrun each process would learn alone.
+    The forward itself is replaced, so that autocast, DDP's gradient averaging and FSDP still wrap it. A head called in
+    ``compute_loss`` would run in float32 under ``--bf16``, and processes of torchrun would not average its gradients.
 
-    Returns False, and changes nothing, where the model's logits are not its head over its base model (Gemma 2 caps them,
+    Returns False and changes nothing if the logits are not the head over the base model's hidden states (Gemma 2 caps them,
     Cohere scales them).
     """
     if not _head_is_separate(model):
         return False
     plain, base, head = model.forward, model.base_model, model.get_output_embeddings()
 
-    @functools.wraps(plain)  # with its signature: the Trainer looks there for what the model accepts
+    @functools.wraps(plain)  # keeps the signature, from which the Trainer reads what the model accepts
     def forward(*args: Any, labels: Any = None, num_items_in_batch: Any = None, **kwargs: Any) -> Any:
         if labels is None:
             return plain(*args, **kwargs)
@@ -106,7 +105,7 @@ def head_on_labels_only(model: PreTrainedModel) -> bool:
 
 @torch.no_grad()
 def _head_is_separate(model: PreTrainedModel) -> bool:
-    """Whether the logits are the head over the last hidden state, tried on three tokens."""
+    """Whether the logits are the head over the last hidden state, tested on three tokens."""
     base, head = model.base_model, model.get_output_embeddings()
     if base is model or head is None:
         return False

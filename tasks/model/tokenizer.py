@@ -1,4 +1,4 @@
-"""Load any tokenizer so that Korean survives, and give every separator one token of its own."""
+"""Load a tokenizer, check that it preserves Korean, and give every separator a token of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.base import Separator
 from tasks.errors import UserError
 from tasks.model.loading import hub_options
+from tasks.model.model_files import find_file
 from tasks.network import hub_failure
 
 if TYPE_CHECKING:
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
 
     from tasks.arguments.model import ModelArguments
 
-#: Frequent and rare syllables, Latin, digits, punctuation: what a tokenizer that claims Korean has to carry.
+#: Frequent and rare syllables, Latin, digits and punctuation, which a tokenizer for Korean has to preserve.
 PROBE = "안녕하세요. 한국어 GPT-2 입니다. 값싼 옷을 2벌 샀다!"
 
-#: Names of slots that tokenizers keep free for their users: KoGPT2, BERT-like, Llama 3.
-FREE_SLOT = re.compile(r"(<unused(\d+)>|\[unused(\d+)\]|<\|reserved_special_token_(\d+)\|>)")
+#: Unused tokens that vocabularies reserve for their users: KoGPT2, BERT-like, Llama 3.
+FREE_SLOT = re.compile(r"<unused(\d+)>|\[unused(\d+)\]|<\|reserved_special_token_(\d+)\|>")
 
-#: Special tokens of the layouts that come without tokenizer_config.json, by the names the field gives them.
+#: Common names of special tokens, for models without tokenizer_config.json.
 COMMON_NAMES = {
     "eos_token": ("</s>", "<|endoftext|>", "<eos>", "[EOS]"),
     "bos_token": ("<s>", "<|endoftext|>", "<bos>", "[BOS]"),
@@ -36,49 +37,31 @@ COMMON_NAMES = {
 
 
 def load_tokenizer(model_args: ModelArguments, config: PretrainedConfig) -> PreTrainedTokenizerFast:
-    """The tokenizer of a folder or a Hub model, checked to carry Korean, with eos, bos and pad set.
+    """The tokenizer of a folder or a Hub model, checked to preserve Korean, with eos, bos and pad set.
 
-    ``AutoTokenizer`` alone is not enough. A GPT-2 folder without tokenizer_config.json, which is how ``skt/kogpt2-base-v2``
-    comes, makes it put a byte-level pre-tokenizer over a vocabulary that has none, and every Hangul syllable is lost without
-    a word (transformers#45812, #45920). So what it returns has to carry a Korean probe there and back; where it does not,
-    tokenizer.json is read as it stands.
+    ``AutoTokenizer`` alone is not enough: for a GPT-2 without tokenizer_config.json, such as ``skt/kogpt2-base-v2``, it adds
+    a byte-level pre-tokenizer to a vocabulary without bytes, and every Hangul syllable is lost without a warning
+    (transformers#45812, #45920). If a Korean probe is not decoded as it was encoded, tokenizer.json is loaded as it is.
 
-    ``model_max_length`` is set from the model's positions, since a bare tokenizer.json says 1e30 and would never cut.
+    ``model_max_length`` is set to the model's positions: a bare tokenizer.json has 1e30 and would never truncate.
 
     Raises:
         UserError: there is no tokenizer, it cannot be read, or it loses Korean.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
-    from transformers.utils import cached_file
 
-    name, common = model_args.model, hub_options(model_args)
-
-    def find(file_name: str) -> str | None:
-        # The contract is "None where it is missing", for folders, the Hub and the offline cache alike.
-        try:
-            return cached_file(
-                name,
-                file_name,
-                revision=model_args.model_revision,
-                _raise_exceptions_for_missing_entries=False,
-                _raise_exceptions_for_connection_errors=False,
-                _raise_exceptions_for_gated_repo=False,
-            )
-        except Exception as error:  # a connection that broke off comes through as it is
-            raise hub_failure(name, error) or error from None
-
-    tokenizer = None
-    reason = "it has no tokenizer files"
-    if find("tokenizer_config.json"):
+    name, revision, common = model_args.model, model_args.model_revision, hub_options(model_args)
+    tokenizer, reason = None, "it has no tokenizer files"
+    if find_file(name, "tokenizer_config.json", revision):
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, **common)
-        except (OSError, ValueError, KeyError, ImportError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, KeyError, ImportError) as error:
             reason = str(error).splitlines()[0]
         except Exception as error:
             reason = f"its tokenizer.json cannot be read ({error})"
-    if (tokenizer is None or not carries_korean(tokenizer)) and (path := find("tokenizer.json")):
+    if (tokenizer is None or not carries_korean(tokenizer)) and (path := find_file(name, "tokenizer.json", revision)):
         try:
-            bare = PreTrainedTokenizerFast.from_pretrained(name, **common, **_named_special_tokens(Path(path), config))
+            bare = PreTrainedTokenizerFast.from_pretrained(name, **common, **_named_special_tokens(path, config))
             tokenizer = bare if tokenizer is None or carries_korean(bare) else tokenizer
         except Exception as error:
             reason = f"its tokenizer.json cannot be read ({error})"
@@ -94,16 +77,16 @@ def load_tokenizer(model_args: ModelArguments, config: PretrainedConfig) -> PreT
         raise UserError(f"{name}: the tokenizer has no eos token, so a model could never stop; set eos_token in its config")
     tokenizer = _keep_emoticons(tokenizer)
     if tokenizer.bos_token is None:
-        tokenizer.bos_token = tokenizer.eos_token  # GPT-2's own way: a text begins where another one ended
+        tokenizer.bos_token = tokenizer.eos_token  # as GPT-2 does: eos separates texts
     if tokenizer.pad_token is None:
-        # Safe here: labels are built once, while encoding, so that no collator mistakes an eos for padding.
+        # Labels are built while encoding, so no collator mistakes an eos for padding.
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.model_max_length = max_positions(config)
     return tokenizer
 
 
 def _no_tokenizer(model_args: ModelArguments, reason: str) -> UserError:
-    """Why there is none: a Hub that failed looks, to who asks whether a file is there, like one without the file."""
+    """The error of a missing tokenizer. ``find_file`` returns None for a Hub that failed, too, so the Hub is asked again."""
     from transformers.utils import cached_file
 
     name = model_args.model
@@ -120,7 +103,7 @@ def _no_tokenizer(model_args: ModelArguments, reason: str) -> UserError:
 
 
 def max_positions(config: PretrainedConfig) -> int:
-    """The longest sequence of tokens that the model can read; 1,024 where its config does not say."""
+    """The longest sequence in tokens that the model can read; 1,024 if its config does not say."""
     for attribute in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         value = getattr(config, attribute, None)
         if isinstance(value, int) and value > 0:
@@ -129,42 +112,40 @@ def max_positions(config: PretrainedConfig) -> int:
 
 
 def carries_korean(tokenizer: PreTrainedTokenizerFast) -> bool:
-    """True where a Korean sentence comes back from its ids with every character but white space."""
+    """Whether a Korean sentence is decoded from its ids with every character except white space."""
     ids = tokenizer(PROBE, add_special_tokens=False).input_ids
     back = tokenizer.decode(ids, skip_special_tokens=True)
     return "".join(unicodedata.normalize("NFKC", back).split()) == "".join(PROBE.split())
 
 
 def _named_special_tokens(tokenizer_json: Path, config: PretrainedConfig) -> dict[str, str]:
-    """The special tokens of a tokenizer.json that has no tokenizer_config.json, found by their usual names."""
+    """The special tokens of a tokenizer.json without tokenizer_config.json, by their common names."""
     state = json.loads(tokenizer_json.read_text("utf-8"))
     vocabulary = {token["content"] for token in state["added_tokens"]}
     named = {role: next((name for name in names if name in vocabulary), None) for role, names in COMMON_NAMES.items()}
     if config.model_type == "gpt2" and named["eos_token"]:
-        # KoGPT2 was trained with </s> at both ends, as GPT-2 was with <|endoftext|>; <s> is never seen.
+        # KoGPT2 was trained with </s> at both ends, as GPT-2 was with <|endoftext|>; its <s> is untrained.
         named["bos_token"] = named["eos_token"]
     return {role: name for role, name in named.items() if name}
 
 
 def _keep_emoticons(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """Make ordinary text that a tokenizer lists as special ordinary again.
+    """Unmark ordinary text that a tokenizer lists as special.
 
-    KoGPT2 lists 266 emoji and emoticons (ㅠㅠ, ^^, 😂) as special tokens, so ``skip_special_tokens=True`` deletes them from
-    every answer, and splitting special tokens, which keeps a ``</s>`` in a document from ending it, takes them apart.
+    KoGPT2 lists 266 emoji and emoticons (ㅠㅠ, ^^, 😂) as special: ``skip_special_tokens=True`` would delete them from
+    predictions, and they would be split in documents, as a ``</s>`` there is so that it does not end the text.
     """
     named = set(tokenizer.all_special_tokens)
-    changed = []
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    for token in state["added_tokens"]:
-        looks_like_control = re.search(r"^\W?[<\[].*\w.*[>\]]$", token["content"])
-        if token["special"] and token["content"] not in named and not looks_like_control:
-            token["special"] = False
-            changed.append(token["content"])
-    return _rebuild(tokenizer, state) if changed else tokenizer
+    special = [token for token in state["added_tokens"] if token["special"] and token["content"] not in named]
+    ordinary = [token for token in special if not re.search(r"^\W?[<\[].*\w.*[>\]]$", token["content"])]
+    for token in ordinary:
+        token["special"] = False
+    return _rebuild(tokenizer, state) if ordinary else tokenizer
 
 
 def _rebuild(tokenizer: PreTrainedTokenizerFast, state: dict[str, Any]) -> PreTrainedTokenizerFast:
-    """A tokenizer from an edited tokenizer.json, with the special tokens of ``tokenizer``."""
+    """A tokenizer from an edited tokenizer.json, with the special tokens and settings of ``tokenizer``."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -176,13 +157,19 @@ def _rebuild(tokenizer: PreTrainedTokenizerFast, state: dict[str, Any]) -> PreTr
     )
 
 
+def slot_number(token: str) -> int | None:
+    """The number of a reserved token (7 for ``<unused7>``); None for any other token."""
+    match = FREE_SLOT.fullmatch(token)
+    return int(match[match.lastindex]) if match else None
+
+
 def add_separators(
     tokenizer: PreTrainedTokenizerFast, separators: Sequence[Separator]
 ) -> tuple[PreTrainedTokenizerFast, list[int]]:
     """Give each separator one token; returns the tokenizer and the ids that were appended to its vocabulary.
 
-    A free slot of the vocabulary (``<unused0>``) is renamed where there is one, so the vocabulary keeps its size and the
-    model its embedding; elsewhere the separator is added at the end. A tokenizer that already has them is returned as is.
+    Reserved tokens (``<unused0>``) are renamed first, so that vocabulary and embedding keep their size; once there are none
+    left, separators are appended. A tokenizer that has all separators is returned unchanged.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     vocabulary = tokenizer.get_vocab()
@@ -191,22 +178,20 @@ def add_separators(
     missing = [separator for separator in unlisted if separator not in vocabulary]
     if not unlisted:
         return tokenizer, []
-    free = sorted(
-        (int(next(filter(None, match.groups()[1:]))), token) for token in vocabulary if (match := FREE_SLOT.fullmatch(token))
-    )
+    free = sorted((number, token) for token in vocabulary if (number := slot_number(token)) is not None)
     slots = {token: separator for (_, token), separator in zip(free, missing)}
     if slots:
-        _rename(state, slots)
+        _rename(state, slots, vocabulary)
         tokenizer = _rebuild(tokenizer, state)
     added = missing[len(slots) :]
-    words = [separator for separator in unlisted if separator in vocabulary]  # ordinary words so far: they keep their id
+    words = [separator for separator in unlisted if separator in vocabulary]  # become special, with the same id
     if words or added:
         tokenizer.add_special_tokens({"extra_special_tokens": words + added}, replace_extra_special_tokens=False)
     return tokenizer, tokenizer.convert_tokens_to_ids(added)
 
 
-def _rename(state: dict[str, Any], slots: dict[str, str]) -> None:
-    """Rename tokens inside a tokenizer.json, in place; ids stay. Merges never build a special token, so they stay too."""
+def _rename(state: dict[str, Any], slots: dict[str, str], ids: dict[str, int]) -> None:
+    """Rename tokens of a tokenizer.json in place; ids stay, and so do merges, which never produce a special token."""
     vocabulary = state["model"]["vocab"]
     if isinstance(vocabulary, dict):
         state["model"]["vocab"] = {slots.get(token, token): index for token, index in vocabulary.items()}
@@ -214,10 +199,7 @@ def _rename(state: dict[str, Any], slots: dict[str, str]) -> None:
         state["model"]["vocab"] = [[slots.get(token, token), score] for token, score in vocabulary]
     listed = {token["content"]: token for token in state["added_tokens"]}
     for slot, separator in slots.items():
-        entry = listed.get(slot)
-        if entry is None:  # a slot of the plain vocabulary: text could run into it, so it has to be listed
-            ids = state["model"]["vocab"]
-            index = ids[separator] if isinstance(ids, dict) else [token for token, _ in ids].index(separator)
-            entry = {"id": index, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-            state["added_tokens"] = sorted([*state["added_tokens"], entry], key=lambda token: token["id"])
-        entry.update(content=separator, special=True, normalized=False)
+        if slot not in listed:  # its text would be tokenised like any other
+            listed[slot] = {"id": ids[slot], "single_word": False, "lstrip": False, "rstrip": False}
+        listed[slot].update(content=separator, special=True, normalized=False)
+    state["added_tokens"] = sorted(listed.values(), key=lambda token: token["id"])

@@ -1,4 +1,8 @@
-"""Prepared data on disk, named by what it was made from: whole or not there, never stale, shared by processes."""
+"""Prepared data on disk, named by what it was made from: complete or absent, never stale, shared by processes.
+
+The cache of ``Dataset.map`` does not serve: it returns damaged files as they are, and has no lock for processes that start
+at once.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ MANIFEST = "manifest.json"
 
 
 def key_of(parts: Any) -> str:
-    """A name for JSON values that another value does not have."""
+    """A collision-free name for a JSON value."""
     text = json.dumps(parts, ensure_ascii=True, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
@@ -28,10 +32,10 @@ def key_of(parts: Any) -> str:
 def cached(key: str, build: Callable[[Path], None], *, overwrite: bool = False) -> Path | None:
     """The folder of ``key``, with the files that ``build`` writes into the folder that it is given.
 
-    What is there is taken if every file is as it was written, else it is built anew. Of several processes one builds while
-    the others wait. A folder appears under its name when it is whole, so a process that is killed leaves none.
+    An entry is reused if every file is as it was written, and rebuilt otherwise. Of several processes one builds while the
+    others wait. A folder gets its name when it is complete, so a process that is killed leaves no entry behind.
 
-    Returns None where the cache cannot be written (a full disk, a folder of someone else's), with a warning.
+    Returns None, with a warning, where the cache cannot be written (a full disk, missing permission).
     """
     from datasets import config
     from filelock import FileLock
@@ -55,8 +59,9 @@ def cached(key: str, build: Callable[[Path], None], *, overwrite: bool = False) 
 
 
 def _build(entry: Path, build: Callable[[Path], None]) -> None:
-    temporary = Path(tempfile.mkdtemp(prefix=f"{entry.name}.", suffix=".tmp", dir=entry.parent))
-    try:
+    # Once the folder has been renamed, there is nothing left for TemporaryDirectory to remove.
+    with tempfile.TemporaryDirectory(".tmp", f"{entry.name}.", entry.parent, ignore_cleanup_errors=True) as name:
+        temporary = Path(name)
         build(temporary)
         files = sorted(temporary.iterdir())
         manifest = {path.name: [path.stat().st_size, file_sha256(path)] for path in files}
@@ -64,8 +69,6 @@ def _build(entry: Path, build: Callable[[Path], None]) -> None:
         if entry.exists():
             shutil.rmtree(entry)
         os.replace(temporary, entry)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def is_whole(entry: Path) -> bool:

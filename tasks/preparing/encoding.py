@@ -82,7 +82,8 @@ class Encoder:
         for i, row in enumerate(ids):
             if not self._spellings.keys().isdisjoint(row):
                 ids[i], spread = spell_out(row, self._spellings, spans[i] if offsets else None)
-                spans[i : i + 1] = [spread] if offsets else []
+                if offsets:
+                    spans[i] = spread
         return ids, spans
 
     def parts(self, examples: Sequence[Example]) -> list[list[Tokens]]:

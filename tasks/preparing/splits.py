@@ -6,13 +6,14 @@ import json
 import logging
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Example, RowError, Separator, Source, Task
 from tasks.errors import UserError
 from tasks.preparing.overlap import digest_of
 from tasks.reading.columns import Loaded, columns_of
-from tasks.reading.sources import DataSource, find_source
+from tasks.reading.sources import SPLITS, DataSource, find_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from tasks.arguments.data import DataArguments
 
 logger = logging.getLogger(__name__)
-
-SPLITS = ("train", "validation", "test")
 
 
 def load_raw_datasets(
@@ -155,7 +154,7 @@ def format_examples(task: Task, dataset: Iterable[dict[str, Any]], skip_bad_rows
 
 
 def format_rows(task: Task, rows: Iterable[dict[str, Any]], skip_bad_rows: bool) -> Iterator[Example | UserError]:
-    """The example of each row, or what is wrong with it where ``skip_bad_rows`` does not let that be raised."""
+    """Yield each row's Example. A bad row raises its UserError, or with ``skip_bad_rows`` yields it."""
     for row in rows:
         try:
             yield task.format(row)
@@ -166,16 +165,16 @@ def format_rows(task: Task, rows: Iterable[dict[str, Any]], skip_bad_rows: bool)
             yield problem
 
 
+@dataclass(frozen=True)
 class FormattedRows(Sequence[Example]):
-    """The examples of a dataset's rows, formatted a slice at a time when it is asked for.
+    """The examples of a dataset's rows, formatted when a slice is requested.
 
     A slice lacks the rows that the task refuses; without ``skip_bad_rows`` the first of them is raised as a UserError.
     """
 
-    def __init__(self, task: Task, rows: datasets.Dataset, skip_bad_rows: bool) -> None:
-        self.task = task
-        self.rows = rows
-        self.skip_bad_rows = skip_bad_rows
+    task: Task
+    rows: datasets.Dataset
+    skip_bad_rows: bool
 
     def __len__(self) -> int:
         """Rows, with those that will be skipped."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.arguments.data import DataArguments
-from tasks.arguments.model import ModelArguments
 from tasks.arguments.publishing import PublishArguments
 from tasks.base import Task
 from tasks.errors import UserError
@@ -50,7 +49,7 @@ def base_facts(model: str, revision: str | None = None, hub_id: str | None = Non
     if hub_id is None and folder.is_dir():
         return _folder_facts(folder.resolve())
     hub_id = hub_id or model
-    known = _table_facts(hub_id) or _card_facts(find_file(ModelArguments(hub_id, revision), "README.md"))
+    known = _table_facts(hub_id) or _card_facts(find_file(hub_id, "README.md", revision))
     return Base(name=hub_id, **{**known, "hub_id": hub_id}, revision=revision)
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import runpy
 import signal
 import socket
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +23,7 @@ import torch
 from tests.conftest import ROOT, Finished
 
 PRELOADED = [
-    "tests.helpers.ranks", "datasets", "torch.distributed.run", "tasks.inference.loading", "tasks.publishing.run",
+    "tests.helpers.ranks", "datasets", "torch.distributed.run", "tasks.inference.predicting", "tasks.publishing.run",
     "tasks.arguments.training", "tasks.training.finishing", "tasks.training.trainer",
 ]  # fmt: skip
 
@@ -61,7 +63,10 @@ def torchrun(folder: Path, *arguments: object) -> Finished:
 def start_torchrun(folder: Path, *arguments: object) -> multiprocessing.process.BaseProcess:
     """The launcher, running; what it prints goes to ``folder``."""
     folder.mkdir(exist_ok=True)
-    return start(_torchrun, folder, ["--run-path", "--start-method", "fork", *map(str, arguments)])
+    words = [*map(str, arguments)]
+    script = next(i for i, word in enumerate(words) if word.endswith(".py"))
+    words.insert(script, str(ROOT / "tests" / "helpers" / "as_program.py"))
+    return start(_torchrun, folder, ["--run-path", "--start-method", "fork", *words])
 
 
 def finish_torchrun(process: multiprocessing.process.BaseProcess, folder: Path) -> Finished:
@@ -71,15 +76,28 @@ def finish_torchrun(process: multiprocessing.process.BaseProcess, folder: Path) 
 
 
 def _torchrun(folder: Path, arguments: list[str]) -> None:
-    from torch.distributed.run import main
+    from torch.distributed import run
 
+    run.run_script_path = _run_script
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     os.setsid()  # so that its workers can be killed with it
     os.chdir(folder)
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    main(arguments)
+    run.main(arguments)
+
+
+def _run_script(path: str, *arguments: str) -> None:
+    """In place of torchrun's own: errors reach ``sys.excepthook``, as in a worker that is a process of its own."""
+    sys.argv = [path, *arguments]
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except SystemExit:
+        raise
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        sys.exit(1)
 
 
 def run_together(folder: Path, function: Callable[..., Any], *arguments: Any, processes: int = 2) -> list[Any]:

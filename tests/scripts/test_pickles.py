@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from tasks.arguments.generation import GenerationArguments
 from tasks.errors import UserError
-from tasks.inference.loading import load_predictor
+from tasks.inference.predicting import load_predictor
 from tests.conftest import model_args
 
 #: What torch, transformers, peft, accelerate and the older tokenizers have read pickles from.

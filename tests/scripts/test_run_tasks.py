@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 from tasks import get_task
 from tasks.arguments.generation import GenerationArguments
 from tasks.base import BOS
-from tasks.inference.loading import load_predictor
+from tasks.inference.predicting import load_predictor
 from tasks.reading.sources import SAMPLES
 from tests.conftest import ROOT, model_args
 from tests.helpers.task_rows import TRAINED

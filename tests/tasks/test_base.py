@@ -46,7 +46,7 @@ SETS = [[0, 1, 2, 3, 4], [0], [1], [2], [3], [4], [0, 0, 2], [1, 4], [3, 3, 3, 1
 def test_figures_from_sums_over_any_rows_are_the_score_of_those_rows(name):
     task = get_task(name)
     predictions, metric = predictions_of(task), task.metric()
-    statistics = metric.rows(**task.compared(predictions))
+    statistics = metric.rows(**task.metric_inputs(predictions))
     sums = {key: np.array([sum(statistics[row][key] for row in rows) for rows in SETS], float) for key in statistics[0]}
     pooled = metric.pool(sums)
     for n, rows in enumerate(SETS):
@@ -85,7 +85,7 @@ def test_figures_and_baselines_have_names_in_both_languages(name):
 
 def test_the_baseline_has_figures_of_its_answers_and_may_read_the_training_rows():
     class Echo(type(get_task("summarize"))):
-        def simplest(self, examples, train):
+        def baseline_answers(self, examples, train):
             return "first of train", [train[0].completion] * len(examples)
 
     task = Echo()

@@ -16,9 +16,8 @@ from transformers import Trainer
 from tasks import distributed, get_task
 from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.training import TrainingArguments
-from tasks.inference.loading import load_predictor
 from tasks.inference.measuring import measure
-from tasks.inference.predicting import Predictor
+from tasks.inference.predicting import Predictor, load_predictor
 from tasks.run_folder import RunConfig
 from tasks.training.callbacks import LogEvaluateSave
 from tasks.training.collator import CompletionCollator

@@ -88,9 +88,9 @@ def test_josa_refuses_what_it_cannot_read(module):
 
 def test_the_generator_writes_these_files_again(tmp_path):
     subprocess.run([sys.executable, str(SAMPLES / "make_samples.py"), str(tmp_path)], check=True)
-    assert [path.relative_to(tmp_path) for path in sorted(tmp_path.glob("*/*"))] == [p.relative_to(SAMPLES) for p in FILES]
-    for path in FILES:
-        assert (tmp_path / path.relative_to(SAMPLES)).read_bytes() == path.read_bytes(), path
+    made = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.glob("*/*")}
+    assert made.items() <= {str(path.relative_to(SAMPLES)): path.read_bytes() for path in FILES}.items()
+    assert {f"{task}/train.jsonl" for task in ("generate", "summarize", "nli", "qa")} < set(made)
 
 
 def test_the_sample_is_small():

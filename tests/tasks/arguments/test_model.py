@@ -11,7 +11,7 @@ from tasks.arguments.command_line import parse_arguments
 from tasks.arguments.model import FineTuningArguments, ModelArguments, ScratchArguments
 from tasks.arguments.training import ScratchTrainingArguments
 from tasks.errors import UserError
-from tasks.model.quantization import four_bit_config
+from tasks.model.adapters import four_bit_config
 
 TASK = get_task("nli")
 

@@ -6,8 +6,13 @@ import pytest
 
 from tasks import get_task
 from tasks.errors import UserError
-from tasks.inference.inputs import input_examples, read_file, read_inputs, rows_of_lines
+from tasks.inference.inputs import input_examples, read_inputs, rows_of_lines
+from tasks.reading.files import read_rows
 from tests.conftest import write_rows
+
+
+def read_file(task, path, column_map):
+    return read_inputs(task, read_rows(path), path, column_map)
 
 
 def values(task, lines):

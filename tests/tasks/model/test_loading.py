@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, T5Config, ViTConfig
 
 from tasks import get_task
@@ -37,6 +39,18 @@ def test_renamed_slots_leave_every_weight_untouched(kogpt2_folder):
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
     for name, weight in before.state_dict().items():
         assert torch.equal(model.state_dict()[name], weight), name
+
+
+@pytest.mark.parametrize(("name", "reported"), [("attn.masked_bias", False), ("attn.extra", True)])
+def test_constants_of_old_weights_are_not_reported_as_unexpected(
+    kogpt2_folder, tmp_path, caplog, monkeypatch, name, reported
+):
+    folder = copy(kogpt2_folder, tmp_path)
+    state = load_file(folder / "model.safetensors") | {f"transformer.h.0.{name}": torch.tensor(-1e4)}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    load_model(model_args(str(folder)), load_tokenizer(model_args(str(folder)), load_config(model_args(str(folder)))))
+    assert (name in caplog.text) == reported
 
 
 @pytest.mark.parametrize(("layout", "tied"), [("gpt2", True), ("llama", False)])

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.arguments.generation import GenerationArguments
 from tasks.errors import UserError
-from tasks.inference.loading import load_predictor
+from tasks.inference.predicting import load_predictor
 from tasks.run_folder import RunConfig
 from tests.conftest import model_args
 

@@ -68,7 +68,7 @@ class TestBase:
 
     def test_the_card_of_one_that_the_table_does_not_have(self, tmp_path, monkeypatch):
         (tmp_path / "README.md").write_text("---\nlicense: mit\nbase_model: a/b\n---\n", "utf-8")
-        monkeypatch.setattr(facts, "find_file", lambda model_args, name: tmp_path / name)
+        monkeypatch.setattr(facts, "find_file", lambda hub_id, name, revision: tmp_path / "README.md")
         assert facts.base_facts("nobody/unknown-model", "main") == Base(
             "nobody/unknown-model", "nobody/unknown-model", "main", license="mit"
         )

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from tasks import get_task
 from tasks.arguments.generation import GenerationArguments
-from tasks.inference.loading import load_predictor
+from tasks.inference.predicting import load_predictor
 from tasks.model.model_files import make_portable
 from tasks.model.opening import open_encoder, open_model
 from tasks.publishing.report import RunReport
