@@ -423,7 +423,7 @@ def test_a_base_model_that_is_named_lends_its_licence_and_its_credit(publish, hu
     base = ("--repo_id", "me/x", "--base_model", "skt/kogpt2-base-v2")
     laxer = publish("--license", "apache-2.0", to=base)
     assert laxer.code == 2
-    assert "skt/kogpt2-base-v2 is under cc-by-nc-sa-4.0, and this drops" in laxer.error
+    assert "skt/kogpt2-base-v2 is under cc-by-nc-sa-4.0, and apache-2.0 drops" in laxer.error
     assert hub.requests == []
     assert publish(to=base).code == 0
     card = card_of(hub)

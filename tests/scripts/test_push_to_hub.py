@@ -95,7 +95,7 @@ def test_a_copy_that_is_recognised_keeps_its_credit_and_is_named(run, hub, argum
     result = run()
     assert result.code == 0, result.stderr
     assert (
-        "my-copy is taken for a copy of skt/kogpt2-base-v2 by its config or vocabulary; if it is another model, name that "
+        "my-copy is taken for a copy of skt/kogpt2-base-v2 by its config or vocabulary; if it is another model, name it "
         "by --base_model\n"
     ) in result.stderr
     card = hub.repo("me/x").files["README.md"].decode()
@@ -171,8 +171,8 @@ def refused(run_script, arguments, monkeypatch, tmp_path):
     def never(*args, **kwargs):
         raise AssertionError("this comes after the preflight")
 
-    for name in ("preparing.RunData", "modeling.load_config", "modeling.load_model", "tokenization.load_tokenizer"):
-        monkeypatch.setattr(f"tasks.training.{name}", never)
+    for name in ("preparing.run_data.RunData", "model.opening.open_encoder", "model.opening.open_model"):
+        monkeypatch.setattr(f"tasks.{name}", never)
 
     def call(*more: str, script: str = "run_nli") -> str:
         own = arguments if script != "run_scratch" else arguments[2:]
@@ -202,7 +202,7 @@ def test_without_a_token(refused, hub, monkeypatch):
 def test_a_licence_that_is_not_known_or_does_not_fit(refused, hub):
     assert refused() == "the licence of kogpt2 is not known; look it up and name it with --license"
     base = ("--base_model", "skt/kogpt2-base-v2")
-    assert "skt/kogpt2-base-v2 is under cc-by-nc-sa-4.0, and this drops" in refused(*base, "--license", "mit")
+    assert "skt/kogpt2-base-v2 is under cc-by-nc-sa-4.0, and mit drops" in refused(*base, "--license", "mit")
     assert "forbids sharing adaptations" in refused("--base_model", "kakaobrain/kogpt")
     assert "add --allow_nd_dataset" in refused("--license", "mit", "--dataset_license", "cc-by-nd-4.0")
     assert hub.requests == []
