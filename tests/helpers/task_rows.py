@@ -6,6 +6,7 @@ from typing import Any
 
 from tasks import TASKS
 from tasks.base import Task
+from tasks.reading.sources import SAMPLES
 
 # Written with syllables of tests.conftest.CORPUS alone: to its tokenizer all others are the same <unk>.
 PEOPLE = ["민준이", "서연이", "시연이", "도준이", "민서", "도연이", "서준이", "연서"]
@@ -13,6 +14,9 @@ PLACES = ["도서관", "공원", "시청", "서울", "부산", "바다", "도시
 
 #: The tasks that a model is trained on, in the order of ``TASKS``.
 TRAINED = [name for name, task in TASKS.items() if not task.from_scratch]
+
+#: Those of them that have a bundled sample.
+SAMPLED = [name for name in TRAINED if (SAMPLES / name).is_dir()]
 
 
 def rows_of(task: Task) -> list[dict[str, Any]]:

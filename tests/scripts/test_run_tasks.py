@@ -15,9 +15,8 @@ from tasks import get_task
 from tasks.arguments.generation import GenerationArguments
 from tasks.base import BOS
 from tasks.inference.predicting import load_predictor
-from tasks.reading.sources import SAMPLES
 from tests.conftest import ROOT, model_args
-from tests.helpers.task_rows import TRAINED
+from tests.helpers.task_rows import SAMPLED, TRAINED
 from tests.scripts.conftest import ROWS
 
 CONTRACT = {
@@ -135,7 +134,7 @@ def test_task_json_holds_what_inference_needs(finished):
     assert (task["task"], task["task_version"], task["max_length"], task["max_new_tokens"]) == ("nli", 1, 128, 12)
 
 
-@pytest.mark.parametrize("task", [name for name in TRAINED if (SAMPLES / name).is_dir()])
+@pytest.mark.parametrize("task", SAMPLED)
 def test_the_bundled_sample_trains(run_script, kogpt2_folder, tmp_path, task):
     result = run_script(
         f"run_{task}", "--model", kogpt2_folder, "--sample_data", "--max_train_samples", 16, "--max_eval_samples", 4,
