@@ -26,17 +26,12 @@ class License:
 
     id: str
     name: str
-    asks: frozenset[str]
+    asks: set[str]
     link: str | None = None
     goes_on_as: tuple[str, ...] = ()
     never_as: tuple[str, ...] = ()
     kind: str | None = None
     frees_results: bool = False
-
-    @property
-    def own_terms(self) -> str:
-        """What ``asks`` calls the terms that a licence has of its own: Llama's are not Gemma's."""
-        return f"the terms of {self.id}"
 
 
 @dataclass(frozen=True)
@@ -49,12 +44,12 @@ class BaseModel:
     credit: dict[str, str] | None = None
 
 
-def _license(id: str, asks: list[str], **values: Any) -> License:
-    return License(id, asks=frozenset(f"the terms of {id}" if term == "own terms" else term for term in asks), **values)
-
-
 _TABLES = yaml.safe_load(Path(__file__).with_name("licenses.yaml").read_text("utf-8"))
-LICENSES = {id: _license(id, **row) for id, row in _TABLES["licenses"].items()}
+LICENSES = {
+    # Llama's own terms are not Gemma's.
+    id: License(id, **(row | {"asks": {f"the terms of {id}" if term == "own terms" else term for term in row["asks"]}}))
+    for id, row in _TABLES["licenses"].items()
+}
 BASE_MODELS = {
     key: BaseModel(**(row if isinstance(row, dict) else {"license": row})) for key, row in _TABLES["base_models"].items()
 }
@@ -103,13 +98,37 @@ def resolve_license(
     Raises:
         UserError: the base forbids it, the licence is missing or not one of the Hub, or drops what base or data ask for.
     """
-    base, given, dataset = ((text or "").strip().lower() or None for text in (base, given, dataset))
-    of_base, from_scratch = base_model or "the base model", base is None and base_model is None
-    chosen, source, data = _known_licenses(base, given, dataset, of_base, allow_nd_dataset)
+    base, given, dataset = ((text or "").strip().lower() for text in (base, given, dataset))
+    of_base, from_scratch = base_model or "the base model", not base and base_model is None
+    if _forbids_adaptations(base):
+        raise UserError(
+            f"{of_base} is under {base}, which forbids sharing adaptations, so no fine-tune of it can be published; "
+            "start from another --model"
+        )
+    if _forbids_adaptations(dataset) and not allow_nd_dataset:
+        raise UserError(
+            f"the data set is under {dataset}, which forbids sharing adaptations, and whether trained weights are an "
+            "adaptation of their data is disputed; to publish on your own judgement, add --allow_nd_dataset"
+        )
+    chosen = _known(given, f"--license {given}")
+    source = LICENSES.get(base)
+    if not given:
+        source = _known(base, f"the licence of {of_base}, {base},", "; look it up and name it with --license")
+    data = None
+    if not _forbids_adaptations(dataset):
+        advice = "; name it with --dataset_license, 'other' if it is not there"
+        data = _known(dataset, f"the licence of the data set, {dataset},", advice)
+    if chosen and chosen.kind == "unclear":
+        raise UserError(f"--license {given} does not say what is allowed; name one licence, such as cc-by-nc-sa-4.0")
+    if source and source.kind == "unclear":
+        source = None
+    if data and (data.frees_results or data.kind in ("unclear", "other")):
+        data = None
+
     license = chosen or source
     if license is None and from_scratch:
-        told = f" (its data set is under {data.id})" if data else ""
-        raise UserError(f"a model trained from scratch inherits no licence{told}; choose one with --license")
+        of_data = f" (its data set is under {data.id})" if data else ""
+        raise UserError(f"a model trained from scratch inherits no licence{of_data}; choose one with --license")
     if license is None:
         said = f" (its page says {base})" if base else ""
         raise UserError(f"the licence of {of_base} is not known{said}; look it up and name it with --license")
@@ -119,8 +138,8 @@ def resolve_license(
             "it; name another --license"
         )
     if source and not _allows(source, license):
-        where = f"--license {license.id}: {of_base} is under {source.id}"
-        raise UserError(f"{where}, {_why_not(source, license)}; leave --license out to publish under {source.id}")
+        reason = f"{of_base} is under {source.id}, {_why_not(source, license)}"
+        raise UserError(f"--license {license.id}: {reason}; leave --license out to publish under {source.id}")
     if data and license.kind != "other" and not _covers(license, data):
         advice = "name a --license that covers both; if there is none, train on other data or start from another --model"
         if source is None or _allows(source, data):
@@ -129,41 +148,11 @@ def resolve_license(
     return license.id
 
 
-def _known_licenses(
-    base: str | None, given: str | None, dataset: str | None, of_base: str, allow_nd: bool
-) -> tuple[License | None, License | None, License | None]:
-    """The licences given, of the base and of the data, each None where it sets no rule."""
-    if _forbids_adaptations(base):
-        raise UserError(
-            f"{of_base} is under {base}, which forbids sharing adaptations, so no fine-tune of it can be published; "
-            "start from another --model"
-        )
-    if _forbids_adaptations(dataset):
-        if not allow_nd:
-            raise UserError(
-                f"the data set is under {dataset}, which forbids sharing adaptations, and whether trained weights are an "
-                "adaptation of their data is disputed; to publish on your own judgement, add --allow_nd_dataset"
-            )
-        dataset = None
-    for id, what, advice in (
-        (given, f"--license {given}", ""),
-        (base if given is None else None, f"the licence of {of_base}, {base},", "; look it up and name it with --license"),
-        (
-            dataset,
-            f"the licence of the data set, {dataset},",
-            "; name it with --dataset_license, 'other' if it is not there",
-        ),
-    ):
-        if id and id not in LICENSES:
-            raise UserError(f"{what} is not a licence id of the Hub{nearest(id)}{advice}")
-    if given and LICENSES[given].kind == "unclear":
-        raise UserError(f"--license {given} does not say what is allowed; name one licence, such as cc-by-nc-sa-4.0")
-    chosen, source, data = (LICENSES.get(id or "") for id in (given, base, dataset))
-    if source and source.kind == "unclear":
-        source = None
-    if data and (data.frees_results or data.kind in ("unclear", "other")):
-        data = None
-    return chosen, source, data
+def _known(id: str, what: str, advice: str = "") -> License | None:
+    """The licence with this id, None for an empty id. Raises UserError where the Hub has no such id."""
+    if id and id not in LICENSES:
+        raise UserError(f"{what} is not a licence id of the Hub{nearest(id)}{advice}")
+    return LICENSES.get(id)
 
 
 def license_metadata(id: str, base: Any) -> dict[str, Any]:
@@ -174,7 +163,7 @@ def license_metadata(id: str, base: Any) -> dict[str, Any]:
     """
     license, inherited = LICENSES[id], base if base.license == id else BaseModel(id)
     name = inherited.license_name if id == "other" else None
-    link = inherited.license_link or (license.link if license.own_terms in license.asks else None)
+    link = inherited.license_link or (license.link if f"the terms of {id}" in license.asks else None)
     values = {"license": id, "license_name": name, "license_link": link}
     return {key: value for key, value in values.items() if value}
 
@@ -192,9 +181,9 @@ def credit(base_model: str | None, language: str, change: str) -> str | None:
     return text + _CHANGES.get(language, _CHANGES["en"]).format(change.strip().rstrip("."))
 
 
-def _forbids_adaptations(id: str | None) -> bool:
-    """Also for ids that the Hub does not list, such as cc-by-nd-3.0."""
-    return re.search(r"-nd\b", id or "") is not None
+def _forbids_adaptations(id: str) -> bool:
+    """Whether a licence is a no-derivatives one, ids that the Hub does not list (cc-by-nd-3.0) included."""
+    return re.search(r"-nd\b", id) is not None
 
 
 def _allows(source: License, result: License) -> bool:

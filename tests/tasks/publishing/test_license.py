@@ -293,7 +293,7 @@ def test_licenses_of_the_hub():
     for license in LICENSES.values():
         assert license.link is None or license.link.startswith("https://")
         more = license.asks - words
-        assert all(term.startswith("the copyleft of ") or term == license.own_terms for term in more)
+        assert all(term.startswith("the copyleft of ") or term == f"the terms of {license.id}" for term in more)
         # share-alike says that the licence binds what comes after it: so do copyleft and terms of its own
         assert "share-alike" in license.asks or not more
         for other in (*license.goes_on_as, *license.never_as):
