@@ -17,7 +17,9 @@ from typing import Any
 
 import yaml
 
+from tasks.arguments.publishing import PublishArguments
 from tasks.errors import UserError
+from tasks.publishing.report import Base
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,8 @@ _CHANGES = {"en": " Changes: {}.", "ko": " 변경한 내용: {}."}
 def base_license(base_model: str | None) -> BaseModel | None:
     """The licence of a base model by its Hub id, None where it is not known here (or is a folder, or there is no base)."""
     found = _look_up(BASE_MODELS, base_model)
-    if found is None or found.license_link is None:
-        return found
-    return replace(found, license_link=found.license_link.replace("{id}", str(base_model).strip()))
+    link = found and found.license_link
+    return replace(found, license_link=link.replace("{id}", str(base_model).strip())) if link else found
 
 
 def dataset_license(dataset: str | None) -> str | None:
@@ -100,16 +101,7 @@ def resolve_license(
     """
     base, given, dataset = ((text or "").strip().lower() for text in (base, given, dataset))
     of_base, from_scratch = base_model or "the base model", not base and base_model is None
-    if _forbids_adaptations(base):
-        raise UserError(
-            f"{of_base} is under {base}, which forbids sharing adaptations, so no fine-tune of it can be published; "
-            "start from another --model"
-        )
-    if _forbids_adaptations(dataset) and not allow_nd_dataset:
-        raise UserError(
-            f"the data set is under {dataset}, which forbids sharing adaptations, and whether trained weights are an "
-            "adaptation of their data is disputed; to publish on your own judgement, add --allow_nd_dataset"
-        )
+    _refuse_no_derivatives(of_base, base, dataset, allow_nd_dataset)
     chosen = _known(given, f"--license {given}")
     source = LICENSES.get(base)
     if not given:
@@ -148,6 +140,20 @@ def resolve_license(
     return license.id
 
 
+def _refuse_no_derivatives(of_base: str, base: str, dataset: str, allow_nd_dataset: bool) -> None:
+    """Raises UserError where base or data are under a licence that forbids sharing adaptations."""
+    if _forbids_adaptations(base):
+        raise UserError(
+            f"{of_base} is under {base}, which forbids sharing adaptations, so no fine-tune of it can be published; "
+            "start from another --model"
+        )
+    if _forbids_adaptations(dataset) and not allow_nd_dataset:
+        raise UserError(
+            f"the data set is under {dataset}, which forbids sharing adaptations, and whether trained weights are an "
+            "adaptation of their data is disputed; to publish on your own judgement, add --allow_nd_dataset"
+        )
+
+
 def _known(id: str, what: str, advice: str = "") -> License | None:
     """The licence with this id, None for an empty id. Raises UserError where the Hub has no such id."""
     if id and id not in LICENSES:
@@ -155,10 +161,36 @@ def _known(id: str, what: str, advice: str = "") -> License | None:
     return LICENSES.get(id)
 
 
-def license_metadata(id: str, base: Any) -> dict[str, Any]:
+def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
+    """The licence of the model, by the rules of ``resolve_license``; what the user says of the data comes first.
+
+    Raises:
+        UserError: base, data and what was asked for do not go together, or none is known; or the base is a folder whose
+            licence asks to credit a maker whom nothing names.
+    """
+    license = resolve_license(
+        base.license,
+        publish_args.license,
+        publish_args.dataset_license or data_license,
+        base_model=None if base.from_scratch else base.hub_id or base.name,
+        allow_nd_dataset=publish_args.allow_nd_dataset,
+    )
+    of_base = LICENSES.get((base.license or "").lower())
+    unnamed = base.hub_id is None and not base.from_scratch
+    # Permissive and copyleft licences ask to keep notices; these ask to name and link the source, or prescribe the words.
+    if unnamed and of_base and of_base.kind in ("cc", "vendor") and "attribution" in of_base.asks:
+        raise UserError(
+            f"the base is the local model {base.name!r} under {of_base.id}, which asks for credit to its maker, and nothing "
+            "there says who that is; name the Hub id that it is a copy of by --base_model, or publish it first and train on "
+            "what was published"
+        )
+    return license
+
+
+def license_metadata(id: str, base: Base | BaseModel) -> dict[str, Any]:
     """The licence keys of a model card: ``license``, and ``license_name`` and ``license_link`` where the id is not enough.
 
-    ``base`` is a BaseModel, or a Base of a report. The Hub asks for both with ``license: other`` (its ``modelcard.md``),
+    The Hub asks for both with ``license: other`` (its ``modelcard.md``),
     where they are the base's. A link is also given for licences with terms of their own, and where the base names its text.
     """
     license, inherited = LICENSES[id], base if base.license == id else BaseModel(id)

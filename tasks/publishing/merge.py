@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import yaml
+from huggingface_hub.repocard_data import yaml_dump
+
 from tasks.publishing.metadata import is_of_a_run
 
 #: Opening mark, body, closing mark. The opening mark may say more before its end.
@@ -21,8 +24,6 @@ FRONT = re.compile(r"\A\s*---[ \t]*\n(?P<yaml>(?:.*?\n)??)---[ \t]*(\n|\Z)", re.
 
 #: Metadata that only a run can know: without a new value the old one is no longer true.
 OF_THE_RUN = ("base_model", "base_model_relation", "model-index")
-#: Name of the model in ``model-index``, whether a run's results stand under it too, and the result.
-OwnerResult = tuple[str, bool, dict[str, Any]]
 #: Metadata that says more of one licence, and leaves with it.
 OF_A_LICENSE = ("license_name", "license_link")
 
@@ -36,8 +37,6 @@ def split_front(card: str) -> tuple[str, str]:
 
 def read_front(card: str) -> dict[str, Any]:
     """The metadata of a card. What cannot be read is dropped: the Hub could not read it either."""
-    import yaml
-
     try:
         values = yaml.safe_load(split_front(card)[0])
     except Exception:  # not YAML, or a value that its reader chokes on, such as the date 2024-13-45
@@ -58,28 +57,24 @@ def owner_text(card: str) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
 
 
-def owner_results(card: str) -> list[OwnerResult]:
+def owner_results(card: str) -> list[dict[str, Any]]:
     """The results in ``model-index`` that no run has written, each with those of its metrics that no run has."""
-    found: list[OwnerResult] = []
+    found = []
     for model in _mappings(read_front(card).get("model-index")):
-        name, beside_a_run, kept = str(model.get("name")), False, []
         for result in _mappings(model.get("results")):
-            metrics = _mappings(result.get("metrics"))
-            added = [metric for metric in metrics if not is_of_a_run(result, metric)]
-            beside_a_run |= len(added) < len(metrics)
-            kept += [result | {"metrics": added}] if added else []
-        found += [(name, beside_a_run, result) for result in kept]
+            metrics = [metric for metric in _mappings(result.get("metrics")) if not is_of_a_run(result, metric)]
+            found += [result | {"metrics": metrics}] if metrics else []
     return found
 
 
-def merge_cards(owners: str | None, generated: str, results: list[OwnerResult] | None = None) -> str:
+def merge_cards(owners: str | None, generated: str) -> str:
     """The generated card with the text and the extra metadata of its owner.
 
     - A section stands where the owner has it; one whose marks were taken away belongs to the owner, and stays away.
     - A section that the card never had comes after the one that precedes it in the template.
     - A card without any marks, such as one written by hand, keeps all of its text, and the sections follow it.
     - Metadata that is generated is replaced; lists keep what the owner added, other keys stay.
-    - Results that no run has written stay; ``results`` are to be there in place of those of ``owners``.
+    - Results that no run has written stay.
     """
     if not owners or not owners.strip():
         return generated
@@ -97,10 +92,8 @@ def merge_cards(owners: str | None, generated: str, results: list[OwnerResult] |
             merged = _insert(merged, sections[name], order[:place])
     mark = new_index or index
     first = _renamed(mark, [*(_listed_names(new_index) or order), *removed]).rstrip() + "\n\n" if mark else ""
-    results = owner_results(owners) if results is None else results
-    metadata = _merge_metadata(read_front(owners), read_front(generated), earlier.get("data", ""), results)
-    rest = merged.lstrip("\n").rstrip()
-    return f"---\n{metadata}---\n{first}{rest}\n"
+    metadata = _merge_metadata(read_front(owners), read_front(generated), earlier.get("data", ""), owner_results(owners))
+    return f"---\n{metadata}---\n{first}{merged.strip()}\n"
 
 
 def _insert(text: str, section: str, before: list[str]) -> str:
@@ -121,14 +114,14 @@ def _renamed(index: re.Match[str], names: list[str]) -> str:
     return index[0][:start] + ", ".join(dict.fromkeys(names)) + index[0][end:]
 
 
-def _merge_metadata(theirs: dict[str, Any], ours: dict[str, Any], data_section: str, results: list[OwnerResult]) -> str:
-    """The YAML of both. Owners may add keys, tags, languages, results, and data sets that the old card does not speak of."""
-    from huggingface_hub.repocard_data import yaml_dump
-
+def _merge_metadata(theirs: dict[str, Any], ours: dict[str, Any], data_section: str, results: list[dict[str, Any]]) -> str:
+    """The YAML of both. Owners may add keys, tags, languages, results, and data sets that the old card does not name."""
     other_license = "license" in ours and ours["license"] != theirs.get("license")
     if results:
-        ours["model-index"] = _joined(ours.get("model-index", []), results)
-    measured = [metric.get("type") for _, _, result in results for metric in result["metrics"]]
+        model = (ours.get("model-index") or _mappings(theirs["model-index"]))[0]
+        of_this_run = model["results"] if "model-index" in ours else []
+        ours["model-index"] = [{"name": model.get("name"), "results": [*of_this_run, *results]}]
+    measured = [metric.get("type") for result in results for metric in result["metrics"]]
     theirs["metrics"] = [kind for kind in listed(theirs.get("metrics")) if kind in measured]
     for key, value in theirs.items():
         if key in ("tags", "language", "datasets", "metrics"):
@@ -141,15 +134,6 @@ def _merge_metadata(theirs: dict[str, Any], ours: dict[str, Any], data_section: 
         elif key not in ours and key not in OF_THE_RUN and not (key in OF_A_LICENSE and other_license):
             ours[key] = value
     return yaml_dump(ours, sort_keys=False, line_break="\n")
-
-
-def _joined(ours: list[dict[str, Any]], results: list[OwnerResult]) -> list[dict[str, Any]]:
-    """A run's ``model-index`` with its owner's results after its own, or under the name of another model."""
-    models = {model["name"]: [*model["results"]] for model in ours}
-    own = next(iter(models), None)
-    for name, beside_a_run, result in results:
-        models.setdefault(own if beside_a_run and own else name, []).append(result)
-    return [{"name": name, "results": found} for name, found in models.items()]
 
 
 def _mappings(value: Any) -> list[dict[str, Any]]:

@@ -38,7 +38,8 @@ def retried(what: str, request: Callable[[], T], pauses: Sequence[float] = PAUSE
         Conflict: the Hub answers 412: the branch has moved on.
         UserError: the Hub refuses for good, or still does at the last attempt.
     """
-    for pause in (*pauses, None):
+    remaining = iter(pauses)
+    while True:
         try:
             return request()
         except Exception as error:
@@ -47,12 +48,12 @@ def retried(what: str, request: Callable[[], T], pauses: Sequence[float] = PAUSE
                 raise
             if status_of(error) == 412:
                 raise Conflict(message) from error
+            pause = next(remaining, None)
             if pause is None or not is_transient(error):
                 raise UserError(f"{what}: {message}") from None
             seconds = min(max(pause, retry_after(error)), LONGEST_PAUSE)
             logger.warning("%s: %s; trying again in %.0f s", what, message, seconds)
             time.sleep(seconds)
-    raise UserError(f"{what}: the Hub does not answer")
 
 
 def is_transient(error: Exception) -> bool:

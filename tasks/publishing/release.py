@@ -8,11 +8,11 @@ import os
 import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 from huggingface_hub import get_token
@@ -20,9 +20,10 @@ from huggingface_hub import get_token
 from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
 from tasks.errors import Interrupted, UserError
-from tasks.publishing.card import license_for, render_card
+from tasks.publishing.card import render_card
 from tasks.publishing.facts import ROOT, adapter_base
 from tasks.publishing.hub import Destination, Hub, Remote, stale_files
+from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
 from tasks.publishing.merge import merge_cards, owner_results, owner_text
 from tasks.publishing.metadata import metrics_of
@@ -48,10 +49,10 @@ def write_card(folder: Path, report: RunReport, publish_args: PublishArguments) 
 def compose_card(
     folder: Path, report: RunReport, publish_args: PublishArguments, repo_id: str, on_hub: str | None, keep: str | None
 ) -> str:
-    """The card of a release: generated sections, and the text of its owner from the run's folder or from the Hub.
+    """The card of a release: generated sections, and what its owner added, from the run's folder or from the Hub.
 
     Where only one of the two was edited since the last release, that one counts. ``keep`` (``local`` or ``hub``) decides
-    where both were. Results that its owner added stay from both, unless the Hub has newer ones of the same data.
+    where both were.
 
     Raises:
         UserError: both were edited, and nobody decided.
@@ -60,25 +61,19 @@ def compose_card(
     local = _read(folder / CARD_FILE)
     if local is None or on_hub is None:
         return merge_cards(local or on_hub, generated)
-    results, added = owner_results(on_hub), owner_results(local)
-    published = json_object(_read(folder / PUBLISHED_FILE))
-    # As they were published, those of the Hub are newer: corrected there, or taken away.
-    if published.get(f"{repo_id} results") != _digest(str(added)):
-        datasets = [result.get("dataset") for _, _, result in results]
-        results += [entry for entry in added if entry[2].get("dataset") not in datasets]
-    texts = {"local": owner_text(local), "hub": owner_text(on_hub)}
-    if texts["local"] == texts["hub"]:
-        return merge_cards(on_hub, merge_cards(local, generated, []), results)  # metadata of both
-    if keep is None and (not texts["hub"] or published.get(repo_id) == _digest(texts["hub"])):
-        keep = "local"
-    if keep is None and (not texts["local"] or published.get(repo_id) == _digest(texts["local"])):
-        keep = "hub"
+    here, there = _owners_part(local), _owners_part(on_hub)
+    if here == there:
+        return merge_cards(on_hub, merge_cards(local, generated))  # metadata of both
+    published = json_object(_read(folder / PUBLISHED_FILE)).get(repo_id)
+    for side, other in (("local", there), ("hub", here)):
+        if keep is None and (not other or published == _digest(other)):
+            keep = side
     if keep is None:
         raise UserError(
             f"the card was edited both in {folder / CARD_FILE} and on the Hub ({repo_id}); choose with --keep_card local or "
             "--keep_card hub, or copy the one into the other by hand"
         )
-    return merge_cards(local if keep == "local" else on_hub, generated, results)
+    return merge_cards(local if keep == "local" else on_hub, generated)
 
 
 @dataclass(frozen=True)
@@ -94,7 +89,8 @@ class Release:
     @contextmanager
     def staged(self, repo_id: str, on_hub: str | None) -> Iterator[tuple[Path, list[str]]]:
         """A temporary folder with what is sent, linted and scanned; gone afterwards. The run's folder is not changed."""
-        with _temporary(self.folder) as place:
+        with _place_beside(self.folder) as name:
+            place = Path(name)
             card = compose_card(self.folder, self.report, self.publish_args, repo_id, on_hub, self.keep_card)
             base = adapter_base(self.report.base) if self.report.adapter else None
             names = stage(self.folder, place, card, self.predictions, base)
@@ -180,23 +176,21 @@ def headline(report: RunReport) -> str:
 
 def resume_command(release: Release, destination: Destination) -> str:
     """The command line that publishes this folder, to be run where the one that stopped was."""
-    args = release.publish_args
-    flags = {
-        "--repo_id": destination.repo_id,
-        "--revision": destination.revision,
-        "--tag": destination.tag,
-        "--commit_message": destination.message if destination.message != headline(release.report) else None,
-        "--keep_card": release.keep_card,
+    values = {
+        "repo_id": destination.repo_id,
+        "revision": destination.revision,
+        "tag": destination.tag,
+        "create_pr": destination.create_pr,
+        "commit_message": destination.message if destination.message != headline(release.report) else None,
+        "keep_card": release.keep_card,
+        "predictions": release.predictions,
+        "hub_public": destination.public,
+        **release.publish_args.choices(),
     }
-    switches = {
-        "--hub_public": destination.public,
-        "--create_pr": destination.create_pr,
-        "--predictions": release.predictions,
-    }
-    for name, value in args.choices().items():
-        (switches if value is True else flags)[f"--{name}"] = value if value is True else str(value)
-    words = [word for flag, value in flags.items() if value for word in (flag, value)]
-    words += [flag for flag, given in switches.items() if given]
+    words: list[str] = []
+    for name, value in values.items():
+        if value:
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     # Of a wheel there is no scripts/ beside tasks/, but the script that runs lies beside publish.py.
     places = ("scripts", ROOT / "scripts", Path(sys.argv[0]).resolve().parent)
     found = (str(path) for place in places if (path := Path(place, "publish.py")).is_file())
@@ -204,9 +198,8 @@ def resume_command(release: Release, destination: Destination) -> str:
     return shlex.join(["python", script, str(release.folder), *words])
 
 
-@contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    """A folder beside the files, where links are possible; the system's own place where that cannot be written to.
+def _place_beside(folder: Path) -> TemporaryDirectory:
+    """A temporary folder beside the files, where links are possible, or else in the system's own place.
 
     Its name has the number of this process, so that folders of processes that were killed can be recognised and removed.
     """
@@ -215,13 +208,9 @@ def _temporary(folder: Path) -> Iterator[Path]:
         if process.isdigit() and not psutil.pid_exists(int(process)):
             shutil.rmtree(left, ignore_errors=True)
     try:
-        place = Path(tempfile.mkdtemp(prefix=f".publish-{os.getpid()}-", dir=folder))
+        return TemporaryDirectory(prefix=f".publish-{os.getpid()}-", dir=folder, ignore_cleanup_errors=True)
     except OSError:
-        place = Path(tempfile.mkdtemp(prefix="publish-"))
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+        return TemporaryDirectory(prefix="publish-", ignore_cleanup_errors=True)
 
 
 def _own_tokens() -> list[str]:
@@ -239,15 +228,21 @@ def _read(path: Path) -> str | None:
 
 
 def _remember(folder: Path, repo_id: str, card: str) -> None:
-    """Keep the published card as the run's own, and which text of its owner it has."""
+    """Keep the published card as the run's own, and a digest of what its owner added."""
     try:
         make_writable(folder)
     except UserError:  # published all the same
         logger.warning("%s cannot be written to: the published card was not kept there", folder)
         return
     write_lines(folder / CARD_FILE, [card])
-    known = {repo_id: _digest(owner_text(card)), f"{repo_id} results": _digest(str(owner_results(card)))}
-    write_json(folder / PUBLISHED_FILE, json_object(_read(folder / PUBLISHED_FILE)) | known)
+    known = json_object(_read(folder / PUBLISHED_FILE))
+    write_json(folder / PUBLISHED_FILE, known | {repo_id: _digest(_owners_part(card))})
+
+
+def _owners_part(card: str) -> str:
+    """What its owner added to a card; "" where that is nothing."""
+    results = owner_results(card)
+    return f"{owner_text(card)}\n{results}" if results else owner_text(card)
 
 
 def _digest(text: str) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +13,10 @@ from transformers import TrainerCallback
 
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.model.loading import weight_files
 from tasks.model.model_files import ADAPTER_CONFIG
 from tasks.publishing import facts
-from tasks.publishing.card import license_for
 from tasks.publishing.hub import Destination, Hub
+from tasks.publishing.license import license_for
 from tasks.publishing.release import Release, headline, publish, write_card
 from tasks.publishing.report import RunReport
 from tasks.run_folder import RunConfig
@@ -44,7 +41,7 @@ NOT_SHOWN = (
 
 
 def preflight(task: Task, args: RunArguments) -> None:
-    """With ``--push_to_hub``: ask for licence, login, the right to write, and disk, before anything is trained.
+    """With ``--push_to_hub``: ask for licence, login and the right to write before anything is trained.
 
     Only the first process asks. Where it stops, torchrun stops the others.
 
@@ -59,10 +56,7 @@ def preflight(task: Task, args: RunArguments) -> None:
         )
     base = facts.base_of(args.model, args.publishing)
     license_for(base, facts.data_license(task, args.data), args.publishing)
-    if getattr(args.model, "lora_r", None) is None:
-        files = [] if base.from_scratch else weight_files(args.model.model, args.model.model_revision)
-        _check_disk(files, args.training)
-    elif not args.model.merge_adapter:  # an adapter takes little room
+    if getattr(args.model, "lora_r", None) is not None and not args.model.merge_adapter:
         facts.adapter_base(base)
     try:
         # Two more tries: who has just started a run would rather know than wait for four minutes.
@@ -148,21 +142,3 @@ def _destination(args: RunArguments, message: str) -> Destination:
         revision=args.training.hub_revision,
         message=message,
     )
-
-
-def _check_disk(weights: Sequence[Path], training_args: TrainingArguments) -> None:
-    """Whether checkpoints, the model and what is sent fit on the disk, as far as the files of the base are here already.
-
-    A checkpoint holds the weights and AdamW's two moments of each; one more than ``save_total_limit`` exists for a moment.
-    """
-    kept = 0 if training_args.save_strategy == "no" else (training_args.save_total_limit or training_args.num_train_epochs)
-    needed = int(sum(path.stat().st_size for path in weights) * (2 + 3 * (kept + 1 if kept else 0)))
-    place = Path(training_args.output_dir).resolve()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise UserError(
-            f"{training_args.output_dir}: {free / 2**30:.1f} GiB are free, and checkpoints and model need about "
-            f"{needed / 2**30:.1f} GiB; free some, choose another --output_dir, or lower --save_total_limit"
-        )

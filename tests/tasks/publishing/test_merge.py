@@ -248,8 +248,7 @@ class TestMetadata:
         theirs = ours | {"model-index": index, "metrics": ["bleu", "bertscore"]}
         merged = self.merged(yaml.safe_dump(theirs), yaml.safe_dump(ours, sort_keys=False))
         assert merged["model-index"] == [
-            {"name": "x", "results": [*model["results"], *added[:-1], of_a_run | {"metrics": [more]}]},
-            {"name": "the-base", "results": [added[2]]},
+            {"name": "x", "results": [*model["results"], *added[:-1], of_a_run | {"metrics": [more]}, added[2]]}
         ]
         assert merged["metrics"] == [*ours["metrics"], "bleu"]
         alone = self.merged(yaml.safe_dump({"model-index": [{"name": "x", "results": added}]}), "language: ko\n")
