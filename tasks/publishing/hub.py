@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,14 +63,18 @@ class Remote:
 TIMEOUT = 300.0
 
 
+def _client() -> Any:
+    client = default_client_factory()
+    client.timeout = TIMEOUT
+    return client
+
+
 def check_repo_id(repo_id: str) -> None:
     """Raises UserError where ``repo_id`` is no name of a repository."""
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise UserError(f"--repo_id {repo_id}: {str(error).split(':')[0].rstrip('.')}; write it as NAME/MODEL") from None
-    if repo_id.count("/") > 1:
-        raise UserError(f"--repo_id {repo_id}: write it as NAME/MODEL")
 
 
 class Hub:
@@ -83,11 +87,12 @@ class Hub:
         if not self.token:
             raise UserError("nobody is logged in to the Hub; run `hf auth login`, or set HF_TOKEN in the environment")
         # Without a time-out, which is huggingface_hub's default, a server that falls silent would be waited for forever.
-        set_client_factory(_impatient_client)
+        set_client_factory(_client)
         self.api = HfApi()
 
-    def _ask(self, what: str, request: Callable[[], T]) -> T:
-        return retried(what, request, self.pauses)
+    def _ask(self, what: str, request: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """``request(*args, **kwargs)``, tried again as ``retried`` does; ``what`` is being done."""
+        return retried(what, lambda: request(*args, **kwargs), self.pauses)
 
     def preflight(self, destination: Destination, task: str) -> tuple[Destination, Remote]:
         """Ask everything that could be refused after hours of training; the repository id gets its namespace.
@@ -100,9 +105,9 @@ class Hub:
         check_repo_id(destination.repo_id)
         if destination.create_pr and (destination.revision or destination.tag):
             raise UserError("--create_pr opens a pull request on main: leave --revision and --tag out")
-        who = self._ask("logging in to the Hub", lambda: self.api.whoami(cache=False))
+        who = self._ask("logging in to the Hub", self.api.whoami, cache=False)
         if "/" not in destination.repo_id:
-            destination = Destination(**{**vars(destination), "repo_id": f"{who['name']}/{destination.repo_id}"})
+            destination = replace(destination, repo_id=f"{who['name']}/{destination.repo_id}")
         _check_token(who, destination)
         remote = self.read(destination)
         if remote.exists:
@@ -120,7 +125,7 @@ class Hub:
             )
         self.check_tag(destination, remote.head)
         if not destination.create_pr:  # whoever may read a model may open a pull request on it
-            self._ask(f"asking to write to {repo_id}", lambda: self.api.auth_check(repo_id, write=True))
+            self._ask(f"asking to write to {repo_id}", self.api.auth_check, repo_id, write=True)
 
     def check_tag(self, destination: Destination, commit: str | None) -> None:
         """Raises UserError where the tag is there already and stands for another commit than this one."""
@@ -132,7 +137,7 @@ class Hub:
 
     def _tag(self, destination: Destination) -> str | None:
         """The commit of the tag, None where there is no such tag yet."""
-        refs = self._ask(f"reading {destination.repo_id}", lambda: self.api.list_repo_refs(destination.repo_id))
+        refs = self._ask(f"reading {destination.repo_id}", self.api.list_repo_refs, destination.repo_id)
         return next((ref.target_commit for ref in refs.tags if ref.name == destination.tag), None)
 
     def read(self, destination: Destination) -> Remote:
@@ -178,16 +183,11 @@ class Hub:
         Raises:
             Conflict: somebody else made the repository since ``remote`` was read, and differently.
         """
-        repo_id = destination.repo_id
+        repo_id, branch = destination.repo_id, destination.revision
         if not remote.exists:
-            self._ask(
-                f"making {repo_id}", lambda: self.api.create_repo(repo_id, private=not destination.public, exist_ok=True)
-            )
-        if destination.revision and not remote.head:
-            self._ask(
-                f"making the branch {destination.revision}",
-                lambda: self.api.create_branch(repo_id, branch=destination.revision, exist_ok=True),
-            )
+            self._ask(f"making {repo_id}", self.api.create_repo, repo_id, private=not destination.public, exist_ok=True)
+        if branch and not remote.head:
+            self._ask(f"making the branch {branch}", self.api.create_branch, repo_id, branch=branch, exist_ok=True)
         made = remote if remote.head else self.read(destination)
         if not remote.exists and (set(made.files) - {".gitattributes"} or made.private == destination.public):
             raise Conflict(f"{repo_id} was made by somebody else")
@@ -195,10 +195,8 @@ class Hub:
 
     def differs(self, destination: Destination, revision: str | None, staged: Path) -> list[str]:
         """Files of ``staged`` that the Hub lacks or has otherwise, by the hashes that it reports."""
-        found = self._ask(
-            f"comparing {destination.repo_id}",
-            lambda: self.api.verify_repo_checksums(destination.repo_id, revision=revision, local_dir=staged),
-        )
+        repo_id, compare = destination.repo_id, self.api.verify_repo_checksums
+        found = self._ask(f"comparing {repo_id}", compare, repo_id, revision=revision, local_dir=staged)
         return sorted([*(mismatch["path"] for mismatch in found.mismatches), *found.extra_paths])
 
     def commit(
@@ -228,26 +226,21 @@ class Hub:
                 )
             except RemoteEntryNotFoundError:  # what is to be removed is gone: by a commit of ours, whose answer was lost
                 raise Conflict(f"{destination.repo_id} is not as it was read") from None
+            except ValueError as error:
+                if str(error).startswith("Invalid metadata"):  # huggingface_hub has the Hub check the card first
+                    raise UserError(f"the Hub does not accept the card: {' '.join(str(error).split())}") from None
+                raise
 
         return self._ask(f"sending to {destination.repo_id}", send)
 
     def finish(self, destination: Destination, remote: Remote, revision: str | None) -> None:
         """Set the tag, and make a private repository public where that was asked for."""
-        repo_id = destination.repo_id
-        if destination.tag and self._tag(destination) != revision:
-            self._ask(
-                f"setting the tag {destination.tag}",
-                lambda: self.api.create_tag(repo_id, tag=destination.tag, revision=revision, exist_ok=True),
-            )
+        repo_id, tag = destination.repo_id, destination.tag
+        if tag and self._tag(destination) != revision:
+            self._ask(f"setting the tag {tag}", self.api.create_tag, repo_id, tag=tag, revision=revision, exist_ok=True)
             self.check_tag(destination, revision)  # exist_ok leaves a tag that somebody else has set where it is
         if destination.public and remote.exists and remote.private:
-            self._ask(f"making {repo_id} public", lambda: self.api.update_repo_settings(repo_id, private=False))
-
-
-def _impatient_client() -> Any:
-    client = default_client_factory()
-    client.timeout = TIMEOUT
-    return client
+            self._ask(f"making {repo_id} public", self.api.update_repo_settings, repo_id, private=False)
 
 
 def stale_files(on_hub: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -256,7 +249,7 @@ def stale_files(on_hub: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def _check_token(who: dict[str, Any], destination: Destination) -> None:
-    """Whether the token may write models into the namespace. Raises UserError where it may not."""
+    """Raises UserError where the token may not write models into the namespace."""
     repo_id, namespace = destination.repo_id, destination.repo_id.split("/")[0]
     token = who.get("auth", {}).get("accessToken", {})
     if token.get("role") == "read":
@@ -266,19 +259,18 @@ def _check_token(who: dict[str, Any], destination: Destination) -> None:
         )
     if destination.create_pr:
         return
-    if token.get("role") == "fineGrained":
-        scopes = token.get("fineGrained", {}).get("scoped", [])
-        if not any(
-            scope.get("entity", {}).get("name") in (namespace, repo_id) and "repo.write" in scope.get("permissions", ())
-            for scope in scopes
-        ):
-            raise UserError(
-                f"the token's fine-grained permissions do not let it write to {repo_id}; add `repo.write` for {namespace} "
-                "at https://huggingface.co/settings/tokens"
-            )
-    roles = {org.get("name"): org.get("roleInOrg") for org in who.get("orgs", [])}
-    if namespace != who["name"] and namespace not in roles:
-        known = ", ".join([who["name"], *roles])
-        raise UserError(f"--repo_id {repo_id}: {who['name']} may not write to {namespace}; possible are {known}")
-    if roles.get(namespace) == "read":
+    writes = [
+        scope.get("entity", {}).get("name")
+        for scope in token.get("fineGrained", {}).get("scoped", [])
+        if "repo.write" in scope.get("permissions", ())
+    ]
+    if token.get("role") == "fineGrained" and namespace not in writes and repo_id not in writes:
+        raise UserError(
+            f"the token's fine-grained permissions do not let it write to {repo_id}; add `repo.write` for {namespace} "
+            "at https://huggingface.co/settings/tokens"
+        )
+    roles = {who["name"]: "admin"} | {org.get("name"): org.get("roleInOrg") for org in who.get("orgs", [])}
+    if namespace not in roles:
+        raise UserError(f"--repo_id {repo_id}: {who['name']} may not write to {namespace}; possible are {', '.join(roles)}")
+    if roles[namespace] == "read":
         raise UserError(f"--repo_id {repo_id}: {who['name']} may only read in {namespace}; ask for write access there")

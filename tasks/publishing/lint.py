@@ -6,16 +6,13 @@ may add or remove, and what a run could not know.
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 from huggingface_hub import ModelCard, ModelCardData
-from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from tasks.errors import UserError
 from tasks.publishing.license import LICENSES, base_license, nearest, resolve_license
@@ -54,12 +51,6 @@ _CODE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _PYTHON = re.compile(r"\s*[{.]{0,2}py(?:thon3?)?\b", re.IGNORECASE)
-#: Has the form of a Hub id, and is more likely a file or folder of the machine that trained.
-_LOCAL = re.compile(
-    r"(?:outputs?|checkpoints|runs|results|models|data|datasets)/|.*/checkpoint-\d+$"
-    r"|.*\.(?:jsonl?|csv|tsv|txt|parquet|safetensors|bin)$"
-)
-
 #: The line of the card (from 0) and what is wrong there; None where something is missing.
 Found = Iterator[tuple[int | None, str]]
 
@@ -114,7 +105,7 @@ def lint_card(text: str, *, name: str = CARD, folder: Path | None = None, repo_i
 
 
 def _check_metadata(text: str, lines: list[str], first: int) -> Found:
-    """What the Hub would not understand, or would accept silently. The metadata is ``lines[first:]``."""
+    """What huggingface_hub does not read or a card lacks. The metadata is ``lines[first:]``; the Hub checks the rest."""
 
     def line_of(key: str) -> int | None:
         return next((i for i, line in enumerate(lines) if re.match(rf"{key}[ \t]*:", line)), None)
@@ -133,16 +124,6 @@ def _check_metadata(text: str, lines: list[str], first: int) -> Found:
         yield line_of("language"), "language does not name ko, which every task here is about"
     for problem in _check_license(data):
         yield line_of("license"), problem
-    for key, example in (("base_model", "skt/kogpt2-base-v2"), ("datasets", "klue/klue")):
-        for value in listed(data.get(key)):
-            if not _is_hub_id(value):
-                advice = f"name a Hub id such as {example} or leave it out"
-                yield line_of(key), f"{key} {excerpt(value)} is no Hub id; {advice}"
-    for result in data.eval_results or ():
-        value = result.metric_value
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            what = f"the metric {excerpt(result.metric_type)} has the value {excerpt(value)}, which is no finite number"
-            yield line_of("model-index"), what
 
 
 def _check_license(data: ModelCardData) -> Iterator[str]:
@@ -160,14 +141,6 @@ def _check_license(data: ModelCardData) -> Iterator[str]:
             resolve_license(base and base.license, license, None, base_model=str(base_model))
         except UserError as error:
             yield f"license does not go with base_model: {error}"
-
-
-def _is_hub_id(value: Any) -> bool:
-    try:
-        validate_repo_id(value)
-    except HFValidationError:
-        return False
-    return isinstance(value, str) and not _LOCAL.match(value)  # validate_repo_id lets None through
 
 
 def _check_words(lines: list[str], prose: str) -> Found:

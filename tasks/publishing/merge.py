@@ -93,7 +93,8 @@ def merge_cards(owners: str | None, generated: str) -> str:
     mark = new_index or index
     first = _renamed(mark, [*(_listed_names(new_index) or order), *removed]).rstrip() + "\n\n" if mark else ""
     metadata = _merge_metadata(read_front(owners), read_front(generated), earlier.get("data", ""), owner_results(owners))
-    return f"---\n{metadata}---\n{first}{merged.strip()}\n"
+    rest = merged.lstrip("\n").rstrip()
+    return f"---\n{metadata}---\n{first}{rest}\n"
 
 
 def _insert(text: str, section: str, before: list[str]) -> str:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from huggingface_hub.utils import parse_ratelimit_headers
+
 from tasks.errors import UserError
 from tasks.network import causes, is_named, is_network, status_of
 
@@ -22,6 +24,14 @@ PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 90.0)
 LONGEST_PAUSE = 300.0
 #: Too early, too many requests, and a server in trouble: the same request may succeed later.
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+#: What the user is told of an answer of the Hub, by its status.
+ANSWERS = {
+    401: "the Hub does not accept the token (revoked, expired?); log in again with `hf auth login`, or set HF_TOKEN",
+    403: "the Hub refuses ({said}); use a token with write access, or another --repo_id",
+    404: "not found on the Hub, or not visible to this token ({said})",
+    413: "no room is left for it on the Hub ({said}); free some, or publish to another namespace",
+    429: "the Hub asks for fewer requests (429)",
+}
 
 
 class Conflict(Exception):
@@ -69,13 +79,10 @@ def is_transient(error: Exception) -> bool:
 
 def retry_after(error: Exception) -> float:
     """The seconds that the server asks to wait; 0 where it does not say."""
-    from huggingface_hub.utils import parse_ratelimit_headers
-
     for cause in causes(error):
         headers = getattr(getattr(cause, "response", None), "headers", {})
-        value = headers.get("Retry-After", "")
-        if value.isdigit():
-            return float(value)
+        if headers.get("Retry-After", "").isdigit():
+            return float(headers["Retry-After"])
         window = parse_ratelimit_headers(headers)  # the Hub's own way: the seconds until its window of requests ends
         if window and not window.remaining:
             return window.reset_in_seconds + 1.0
@@ -90,23 +97,13 @@ def refusal(error: Exception) -> str | None:
     said = " ".join(str(getattr(answer, "server_message", None) or answer).split())[:300]
     if is_named(error, "OfflineModeIsEnabled"):
         return "HF_HUB_OFFLINE is set, so nothing can be sent; unset it"
-    if status == 401:
-        return "the Hub does not accept the token (revoked, expired?); log in again with `hf auth login`, or set HF_TOKEN"
-    if status == 429:
-        return "the Hub asks for fewer requests (429)"
-    if status == 413 or (status is not None and re.search("quota|storage limit|payment", said, re.IGNORECASE)):
-        return f"no room is left for it on the Hub ({said}); free some, or publish to another namespace"
-    if status == 403:
-        return f"the Hub refuses ({said}); use a token with write access, or another --repo_id"
-    if status == 404:
-        return f"not found on the Hub, or not visible to this token ({said})"
     if status is not None:
-        return f"the Hub answers {status} ({said})"
+        full = status == 413 or (status in (402, 403) and re.search("quota|storage limit|payment", said, re.IGNORECASE))
+        return ANSWERS.get(413 if full else status, "the Hub answers {status} ({said})").format(status=status, said=said)
     if isinstance(error, json.JSONDecodeError):
         return "the Hub answers with something that is not JSON; a proxy or a login page may stand in between"
     if is_network(error):
-        # A builtin ConnectionError is Xet's, whatever it says: other requests fail with errors of the HTTP client.
-        from_xet = type(error) is ConnectionError or "xet" in said.lower()
-        xet = "; HF_HUB_DISABLE_XET=1 sends the files another way" if from_xet else ""
+        # A builtin ConnectionError is Xet's: other requests fail with errors of the HTTP client.
+        xet = "; HF_HUB_DISABLE_XET=1 sends the files another way" if type(error) is ConnectionError else ""
         return f"the Hub cannot be reached ({type(error).__name__}: {said[:160]}){xet}"
     return None

@@ -16,7 +16,7 @@ from tasks.errors import UserError
 from tasks.model.adapters import base_arguments
 from tasks.model.model_files import ADAPTER_CONFIG, ADAPTER_FILES, WHOLE_FILES, make_portable
 from tasks.publishing.secrets import find_private, scan_file
-from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE, without_folders
+from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE
 
 CARD_FILE = "README.md"
 
@@ -58,7 +58,7 @@ texts = [tokenizer(text, add_special_tokens=False, split_special_tokens=True).in
 def answer(inputs):
     with torch.no_grad():
         logits = model(**inputs).logits[0]
-    output = model.generate(**inputs, max_new_tokens=probe["room"], num_beams=1, do_sample=False)
+    output = model.generate(**inputs, max_new_tokens=8, num_beams=1, do_sample=False)
     return logits.argmax(-1).tolist(), output[0].tolist()
 same = []
 for text, ids in probe["calls"].items():
@@ -116,10 +116,8 @@ def stage(
         (destination / CARD_FILE).write_text(card, "utf-8")
         if "tokenizer_config.json" in names:
             make_portable(destination)
-        _rewrite(destination / "config.json", use_cache=True)
-        _rewrite(destination / ADAPTER_CONFIG, base_model_name_or_path=adapter_base)
-        _rewrite(destination / TASK_FILE)
-        _rewrite(destination / RESULTS_FILE)
+        _set(destination / "config.json", use_cache=True)
+        _set(destination / ADAPTER_CONFIG, base_model_name_or_path=adapter_base)
     except ValueError as error:
         raise UserError(f"{folder}: a JSON file there is damaged ({error}); run again") from None
     except OSError as error:
@@ -134,15 +132,11 @@ def _link(source: Path, destination: Path) -> None:
         shutil.copyfile(source, destination)
 
 
-def _rewrite(path: Path, **values: Any) -> None:
-    """Set values, and cut folders off the names of local models."""
-    if not path.is_file():
-        return
-    content = json.loads(path.read_text("utf-8")) | values
-    for key in ("base_model", "_name_or_path"):
-        if isinstance(content.get(key), str):
-            content[key] = without_folders(content[key])
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")
+def _set(path: Path, **values: Any) -> None:
+    """Set values of a JSON file, where there is one."""
+    if path.is_file():
+        content = json.loads(path.read_text("utf-8")) | values
+        path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")
 
 
 def check_secrets(staged: Path, names: Iterable[str], known_secrets: Iterable[str]) -> None:
@@ -216,13 +210,12 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
     prompts = predictor.encoder.prompts([task.input_example(row)])[0]
     whole = dict(zip(texts, predictor.encoder.tokenizer(texts).input_ids))  # with bos, where the tokenizer adds it
-    room = 8  # tokens that are generated
-    calls = {text: ids for text, ids in whole.items() if len(ids) <= predictor.encoder.max_length - room}
+    calls = {text: ids for text, ids in whole.items() if len(ids) <= predictor.encoder.max_length - 8}  # 8 are generated
     with torch.no_grad():
         following = [model(torch.tensor([ids])).logits[0].argmax(-1).tolist() for ids in prompts]
     base = base_arguments(model_args)
     of_adapter = base and {"pretrained_model_name_or_path": base.model, "revision": base.model_revision}
-    return {"texts": texts, "prompts": prompts, "calls": calls, "room": room, "base": of_adapter}, {
+    return {"texts": texts, "prompts": prompts, "calls": calls, "base": of_adapter}, {
         "texts": predictor.encoder.tokenize(texts)[0],
         "following": following,
         "same": [True] * len(calls),

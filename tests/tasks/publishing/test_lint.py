@@ -121,7 +121,7 @@ def test_who_publishes_under_the_own_name_may_say_so():
 def test_secrets_are_not_told():
     card = CARD.replace("base_model: skt/kogpt2-base-v2", f"base_model: /home/me/{HF}")
     told = findings(card)
-    assert len(told) == 3
+    assert len(told) == 2
     assert not any(HF in line for line in told)
 
 
@@ -152,8 +152,6 @@ def test_lint_path_without_a_card(tmp_path):
 
 # the metadata: what was done to a good card, and the exact words
 
-BASE = " is no Hub id; name a Hub id such as skt/kogpt2-base-v2 or leave it out"
-DATA = " is no Hub id; name a Hub id such as klue/klue or leave it out"
 UNREADABLE = "huggingface_hub does not read the metadata: "
 METADATA = [
     ("language: ko\n", "", "README.md: language is missing; write language: ko"),
@@ -178,16 +176,6 @@ METADATA = [
     ),
     ("pipeline_tag: text-generation\n", "", "README.md: pipeline_tag is missing; write pipeline_tag: text-generation"),
     ("library_name: transformers\n", "", "README.md: library_name is missing; write library_name: transformers"),
-    ("base_model: skt/kogpt2-base-v2", "base_model: outputs/nli", "line 6: base_model outputs/nli" + BASE),
-    ("base_model: skt/kogpt2-base-v2", "base_model:\n- skt/x\n- ./kogpt2", "line 6: base_model ./kogpt2" + BASE),
-    ("base_model: skt/kogpt2-base-v2", "base_model: nli/checkpoint-500", "line 6: base_model nli/checkpoint-500" + BASE),
-    ("base_model: skt/kogpt2-base-v2", "base_model: https://hf.co/skt/x", "line 6: base_model https://hf.co/skt/x" + BASE),
-    ("base_model: skt/kogpt2-base-v2", "base_model: 한국어 모델", "line 6: base_model 한국어 모델" + BASE),
-    ("- klue/klue", "- train.jsonl", "line 8: datasets train.jsonl" + DATA),
-    ("- klue/klue", "- {a: 1}", "line 8: datasets {'a': 1}" + DATA),
-    ("value: 0.71", "value: .nan", "line 13: the metric accuracy has the value nan, which is no finite number"),
-    ("value: 0.71", "value: 71 %", "line 13: the metric accuracy has the value 71 %, which is no finite number"),
-    ("value: 0.71", "value: true", "line 13: the metric accuracy has the value True, which is no finite number"),
     (
         "value: 0.71", "value: !!python/object/apply:numpy.core.multiarray.scalar [1]",
         f"line 23: {UNREADABLE}could not determine a constructor for the tag "
