@@ -49,8 +49,11 @@ def base_facts(model: str, revision: str | None = None, hub_id: str | None = Non
     if hub_id is None and folder.is_dir():
         return _folder_facts(folder.resolve())
     hub_id = hub_id or model
-    known = _table_facts(hub_id) or _card_facts(find_file(hub_id, "README.md", revision))
-    return Base(name=hub_id, **{**known, "hub_id": hub_id}, revision=revision)
+    base = base_license(hub_id)
+    if base is None:
+        base = Base(hub_id, **(_card_facts(find_file(hub_id, "README.md", revision)) | {"hub_id": hub_id}))
+    base.revision = revision
+    return base
 
 
 def _folder_facts(folder: Path) -> Base:
@@ -72,10 +75,13 @@ def _folder_facts(folder: Path) -> Base:
     if hub_id is None or "hub_id" in card:
         license = "-".join(str(config.get("license")).lower().split())  # CC-BY-NC-SA 4.0
         return Base(name=folder.name, **({"license": license} if license in LICENSES else {}) | card)
-    known = _table_facts(hub_id) | {"hub_id": hub_id}
+    base = base_facts(hub_id)
     # A checkpoint of this project still has the config of its base, and weights of its own.
-    checkpoint = (folder / TASK_FILE).is_file()
-    return Base(name=folder.name, **known) if checkpoint else Base(name=hub_id, copy=folder.name, **known)
+    if (folder / TASK_FILE).is_file():
+        base.name = folder.name
+    else:
+        base.copy = folder.name
+    return base
 
 
 def copied_model(config: Mapping[str, Any], vocabulary: Iterable[str]) -> str | None:
@@ -110,12 +116,6 @@ def adapter_base(base: Base) -> str:
             "a copy of by --base_model, publish the base first and train on it, or train with --merge_adapter"
         )
     return base.hub_id
-
-
-def _table_facts(hub_id: str) -> dict[str, Any]:
-    """Licence of a model in the table of base models, nothing where it is not there."""
-    known = base_license(hub_id)
-    return {name: getattr(known, name) for name in ("license", "license_name", "license_link")} if known else {}
 
 
 def _card_facts(card: Path | None) -> dict[str, Any]:

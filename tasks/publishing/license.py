@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,25 +36,13 @@ class License:
     frees_results: bool = False
 
 
-@dataclass(frozen=True)
-class BaseModel:
-    """The licence of a base model, name and link where the id does not say them, and its credit by language."""
-
-    license: str
-    license_name: str | None = None
-    license_link: str | None = None
-    credit: dict[str, str] | None = None
-
-
 _TABLES = yaml.safe_load(Path(__file__).with_name("licenses.yaml").read_text("utf-8"))
 LICENSES = {
     # Llama's own terms are not Gemma's.
     id: License(id, **(row | {"asks": {f"the terms of {id}" if term == "own terms" else term for term in row["asks"]}}))
     for id, row in _TABLES["licenses"].items()
 }
-BASE_MODELS = {
-    key: BaseModel(**(row if isinstance(row, dict) else {"license": row})) for key, row in _TABLES["base_models"].items()
-}
+BASE_MODELS = {key: row if isinstance(row, dict) else {"license": row} for key, row in _TABLES["base_models"].items()}
 DATASETS: dict[str, str] = _TABLES["datasets"]
 FINGERPRINTS: dict[str, dict[str, Any]] = _TABLES["fingerprints"]
 
@@ -64,11 +52,14 @@ _LIST = "https://huggingface.co/docs/hub/repositories-licenses"
 _CHANGES = {"en": " Changes: {}.", "ko": " 변경한 내용: {}."}
 
 
-def base_license(base_model: str | None) -> BaseModel | None:
-    """The licence of a base model by its Hub id, None where it is not known here (or is a folder, or there is no base)."""
-    found = _look_up(BASE_MODELS, base_model)
-    link = found and found.license_link
-    return replace(found, license_link=link.replace("{id}", str(base_model).strip())) if link else found
+def base_license(base_model: str | None) -> Base | None:
+    """What licenses.yaml says of a base model by its Hub id; None where it is not listed."""
+    row = _look_up(BASE_MODELS, base_model)
+    if row is None:
+        return None
+    hub_id = str(base_model).strip()
+    link = row.get("license_link", "").replace("{id}", hub_id) or None
+    return Base(hub_id, hub_id, license=row["license"], license_name=row.get("license_name"), license_link=link)
 
 
 def dataset_license(dataset: str | None) -> str | None:
@@ -187,13 +178,13 @@ def license_for(base: Base, data_license: str | None, publish_args: PublishArgum
     return license
 
 
-def license_metadata(id: str, base: Base | BaseModel) -> dict[str, Any]:
+def license_metadata(id: str, base: Base) -> dict[str, Any]:
     """The licence keys of a model card: ``license``, and ``license_name`` and ``license_link`` where the id is not enough.
 
     The Hub asks for both with ``license: other`` (its ``modelcard.md``),
     where they are the base's. A link is also given for licences with terms of their own, and where the base names its text.
     """
-    license, inherited = LICENSES[id], base if base.license == id else BaseModel(id)
+    license, inherited = LICENSES[id], base if base.license == id else Base()
     name = inherited.license_name if id == "other" else None
     link = inherited.license_link or (license.link if f"the terms of {id}" in license.asks else None)
     values = {"license": id, "license_name": name, "license_link": link}
@@ -206,10 +197,10 @@ def credit(base_model: str | None, language: str, change: str) -> str | None:
     CC BY 4.0 section 3(a)(1): name the creator, link source and licence, say what was modified. Llama section 1(b) and
     Gemma section 3.1 prescribe a notice. A language without a text of its own gets the English one.
     """
-    base = base_license(base_model)
-    if base is None or not base.credit:
+    known = (_look_up(BASE_MODELS, base_model) or {}).get("credit")
+    if known is None:
         return None
-    text = base.credit.get(language, base.credit["en"])
+    text = known.get(language, known["en"])
     return text + _CHANGES.get(language, _CHANGES["en"]).format(change.strip().rstrip("."))
 
 

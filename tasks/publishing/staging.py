@@ -60,11 +60,11 @@ def answer(inputs):
         logits = model(**inputs).logits[0]
     output = model.generate(**inputs, max_new_tokens=8, num_beams=1, do_sample=False)
     return logits.argmax(-1).tolist(), output[0].tolist()
-same = []
-for text, ids in probe["calls"].items():
-    ids = torch.tensor([ids])
-    as_printed = answer({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-    same.append(answer(tokenizer(text, return_tensors="pt")) == as_printed)
+same = True
+for text in probe["texts"]:
+    inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=probe["longest"])
+    ids = inputs["input_ids"]
+    same = same and answer(inputs) == answer({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
 print(json.dumps({"texts": texts, "following": following, "same": same}))
 """
 
@@ -209,14 +209,13 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     texts = [PROBE, *task.usage_example.values()]
     row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
     prompts = predictor.encoder.prompts([task.input_example(row)])[0]
-    whole = dict(zip(texts, predictor.encoder.tokenizer(texts).input_ids))  # with bos, where the tokenizer adds it
-    calls = {text: ids for text, ids in whole.items() if len(ids) <= predictor.encoder.max_length - 8}  # 8 are generated
     with torch.no_grad():
         following = [model(torch.tensor([ids])).logits[0].argmax(-1).tolist() for ids in prompts]
     base = base_arguments(model_args)
-    of_adapter = base and {"pretrained_model_name_or_path": base.model, "revision": base.model_revision}
-    return {"texts": texts, "prompts": prompts, "calls": calls, "base": of_adapter}, {
-        "texts": predictor.encoder.tokenize(texts)[0],
-        "following": following,
-        "same": [True] * len(calls),
+    probe = {
+        "texts": texts,
+        "prompts": prompts,
+        "longest": predictor.encoder.max_length - 8,  # as many tokens are generated
+        "base": base and {"pretrained_model_name_or_path": base.model, "revision": base.model_revision},
     }
+    return probe, {"texts": predictor.encoder.tokenize(texts)[0], "following": following, "same": True}

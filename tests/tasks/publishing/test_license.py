@@ -13,13 +13,13 @@ from tasks.publishing.license import (
     BASE_MODELS,
     DATASETS,
     LICENSES,
-    BaseModel,
     base_license,
     credit,
     dataset_license,
     license_metadata,
     resolve_license,
 )
+from tasks.publishing.report import Base
 
 KOGPT2 = "skt/kogpt2-base-v2"
 NC_SA = "cc-by-nc-sa-4.0"
@@ -203,7 +203,7 @@ def test_data_without_derivatives_on_the_users_judgement():
     ("id", "base", "metadata"),
     [
         (NC_SA, base_license(KOGPT2), {"license": NC_SA}),
-        ("mit", BaseModel("apache-2.0"), {"license": "mit"}),
+        ("mit", Base(license="apache-2.0"), {"license": "mit"}),
         (
             "gemma",
             base_license("google/gemma-2b"),
@@ -218,8 +218,8 @@ def test_data_without_derivatives_on_the_users_judgement():
                 "license_link": "https://huggingface.co/Qwen/Qwen2.5-3B/blob/main/LICENSE",
             },
         ),
-        ("other", BaseModel(None), {"license": "other"}),
-        ("gpl-3.0", BaseModel("apache-2.0", license_link="https://example.org"), {"license": "gpl-3.0"}),
+        ("other", Base(), {"license": "other"}),
+        ("gpl-3.0", Base(license="apache-2.0", license_link="https://example.org"), {"license": "gpl-3.0"}),
     ],
 )
 def test_metadata_of_a_card(id, base, metadata):
@@ -302,9 +302,9 @@ def test_licenses_of_the_hub():
 
 
 def test_tables_name_known_licences():
-    assert {base.license for base in BASE_MODELS.values()} <= set(LICENSES)
+    assert {row["license"] for row in BASE_MODELS.values()} <= set(LICENSES)
     assert set(DATASETS.values()) <= set(LICENSES)
-    assert all(base.license_name for base in BASE_MODELS.values() if base.license == "other")
+    assert all(row["license_name"] for row in BASE_MODELS.values() if row["license"] == "other")
 
 
 @pytest.mark.parametrize(
