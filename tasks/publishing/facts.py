@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -19,7 +20,7 @@ from tasks.base import Task
 from tasks.errors import UserError
 from tasks.model.model_files import find_file
 from tasks.publishing.license import FINGERPRINTS, LICENSES, base_license, dataset_license
-from tasks.publishing.merge import read_front
+from tasks.publishing.merge import listed, read_front
 from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport, json_object
 from tasks.publishing.secrets import find_private, find_secrets
 from tasks.run_folder import TASK_FILE, without_folders
@@ -34,16 +35,16 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def base_of(model_args: Any, publish_args: PublishArguments) -> Base:
-    """The base of a run; ``model_args`` are ModelArguments or, for a model from nothing, ScratchArguments."""
+    """The base of a run; ``model_args`` are ModelArguments, or ScratchArguments where a model is trained from scratch."""
     if not hasattr(model_args, "model"):
         return Base(from_scratch=True)
     return base_facts(model_args.model, model_args.model_revision, publish_args.base_model)
 
 
 def base_facts(model: str, revision: str | None = None, hub_id: str | None = None) -> Base:
-    """What is known of the base model, a Hub id or a folder; ``hub_id`` is what the user says that a folder is a copy of.
+    """What is known of the base model, a Hub id or a folder. ``hub_id``: the user says that the folder is a copy of it.
 
-    The licence of a model on the Hub that licenses.yaml does not list is read from its card, where that can be reached.
+    The licence of a Hub model that licenses.yaml does not list is read from its card, if that can be reached.
     """
     folder = Path(model)
     if hub_id is None and folder.is_dir():
@@ -71,7 +72,7 @@ def _folder_facts(folder: Path) -> Base:
     config, tokenizer = (json_object(path.read_text("utf-8", "replace") if path.is_file() else None) for path in paths)
     model = tokenizer.get("model")
     vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    hub_id = copied_model(config, vocabulary if isinstance(vocabulary, dict) else ())  # BPE, WordPiece: token to id
+    hub_id = _copied_model(config, vocabulary if isinstance(vocabulary, dict) else ())  # BPE, WordPiece: token to id
     if hub_id is None or "hub_id" in card:
         license = "-".join(str(config.get("license")).lower().split())  # CC-BY-NC-SA 4.0
         return Base(name=folder.name, **({"license": license} if license in LICENSES else {}) | card)
@@ -84,11 +85,10 @@ def _folder_facts(folder: Path) -> Base:
     return base
 
 
-def copied_model(config: Mapping[str, Any], vocabulary: Iterable[str]) -> str | None:
-    """The Hub id of the known model whose config.json or vocabulary this is; None where it is none of them.
+def _copied_model(config: Mapping[str, Any], vocabulary: Iterable[str]) -> str | None:
+    """The Hub id of the known model with this config.json or vocabulary, None if there is none.
 
-    Tokens in ``<>`` do not count: a run of this project renames the free ones among them. A config with other values than
-    those of the known model rules it out, whatever the vocabulary is.
+    Tokens in ``<>`` are left out, since a run renames free ones. Other values in the config rule a model out.
     """
     words = sorted(token for token in vocabulary if not (token.startswith("<") and token.endswith(">")))
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()
@@ -100,10 +100,9 @@ def copied_model(config: Mapping[str, Any], vocabulary: Iterable[str]) -> str | 
 
 
 def adapter_base(base: Base) -> str:
-    """The Hub id of an adapter's own base. Raises UserError where that is a folder: nobody else could load the adapter.
+    """The Hub id of an adapter's base. Raises UserError if that is a local folder: nobody else could load the adapter.
 
-    A folder may derive from a model on the Hub (``hub_id``) and have other weights. That it looks like a copy is not enough
-    here: an adapter does harm on weights that are only a little different.
+    A folder that only looks like a copy is refused too: an adapter breaks on weights that differ a little.
     """
     if base.copy:
         raise UserError(
@@ -123,10 +122,9 @@ def _card_facts(card: Path | None) -> dict[str, Any]:
     if card is None or not card.is_file():
         return {}
     values = read_front(card.read_text("utf-8", errors="replace"))
-    bases = values.get("base_model") or []
     facts = {key: values[key] for key in ("license", "license_name", "license_link") if isinstance(values.get(key), str)}
-    first = bases if isinstance(bases, str) else bases[0] if isinstance(bases, list) and bases else None
-    return facts | ({"hub_id": first} if isinstance(first, str) else {})
+    first = listed(values.get("base_model"))[:1]
+    return facts | ({"hub_id": first[0]} if first and isinstance(first[0], str) else {})
 
 
 def data_license(task: Task, data_args: DataArguments) -> str | None:
@@ -150,10 +148,8 @@ def versions() -> dict[str, str]:
     """Python and the packages that results depend on, those that are installed."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -174,20 +170,17 @@ def hardware(device: Any, processes: int) -> dict[str, Any]:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = re.findall(r"^model name\s*:\s*(.+)$", cpuinfo.read_text("utf-8", errors="replace"), re.MULTILINE)
-        if names:
-            return names[0].strip()
-    return platform.processor() or platform.machine()
+    text = cpuinfo.read_text("utf-8", errors="replace") if cpuinfo.is_file() else ""
+    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def git_commit() -> str | None:
     """The commit of this project that ran, ``-dirty`` where its files were changed; None outside of a checkout."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True, timeout=30
-        ).stdout.strip()
+        line = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.check_output(line, stderr=subprocess.DEVNULL, text=True, timeout=30).strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
@@ -205,20 +198,20 @@ def command(argv: Sequence[str], processes: int = 1) -> str:
 
 
 def repeatable(command: str, base: Base) -> str:
-    """``command`` with the Hub id of its base model in place of a folder that is a copy of it, which others do not have."""
+    """``command`` with the base model's Hub id in place of a local copy, which others do not have."""
     if base.hub_id is None or base.name != base.hub_id:
         return command
     words = shlex.split(command)
     for i, word in enumerate(words):
-        if word.startswith("--model="):
+        if word == "--model" and i + 1 < len(words):
+            words[i + 1] = base.hub_id
+        elif word.startswith("--model="):
             words[i] = f"--model={base.hub_id}"
-        elif i and words[i - 1] == "--model":
-            words[i] = base.hub_id
     return shlex.join(words)
 
 
 def public(word: str) -> str:
-    """A word of a command line without absolute folders, without a path through a user's own folder, without secrets."""
+    """A word of a command line without absolute folders, paths through a user's own folder, and secrets."""
     flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     value = without_folders(value)
     if find_private(value):

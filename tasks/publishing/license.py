@@ -181,8 +181,8 @@ def license_for(base: Base, data_license: str | None, publish_args: PublishArgum
 def license_metadata(id: str, base: Base) -> dict[str, Any]:
     """The licence keys of a model card: ``license``, and ``license_name`` and ``license_link`` where the id is not enough.
 
-    The Hub asks for both with ``license: other`` (its ``modelcard.md``),
-    where they are the base's. A link is also given for licences with terms of their own, and where the base names its text.
+    With ``license: other`` the Hub asks for both (its ``modelcard.md``), and they are the base's. Licences with terms of
+    their own also get a link, and so does a base that names its text.
     """
     license, inherited = LICENSES[id], base if base.license == id else Base()
     name = inherited.license_name if id == "other" else None

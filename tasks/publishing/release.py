@@ -21,7 +21,7 @@ from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
 from tasks.errors import Interrupted, UserError
 from tasks.publishing.card import render_card
-from tasks.publishing.facts import ROOT, adapter_base
+from tasks.publishing.facts import adapter_base
 from tasks.publishing.hub import Destination, Hub, Remote, stale_files
 from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
@@ -46,39 +46,9 @@ def write_card(folder: Path, report: RunReport, publish_args: PublishArguments) 
     write_lines(folder / CARD_FILE, [card])
 
 
-def compose_card(
-    folder: Path, report: RunReport, publish_args: PublishArguments, repo_id: str, on_hub: str | None, keep: str | None
-) -> str:
-    """The card of a release: generated sections, and what its owner added, from the run's folder or from the Hub.
-
-    Where only one of the two was edited since the last release, that one counts. ``keep`` (``local`` or ``hub``) decides
-    where both were.
-
-    Raises:
-        UserError: both were edited, and nobody decided.
-    """
-    generated = render_card(report, folder, publish_args, repo_id)
-    local = _read(folder / CARD_FILE)
-    if local is None or on_hub is None:
-        return merge_cards(local or on_hub, generated)
-    here, there = _owners_part(local), _owners_part(on_hub)
-    if here == there:
-        return merge_cards(on_hub, merge_cards(local, generated))  # metadata of both
-    published = json_object(_read(folder / PUBLISHED_FILE)).get(repo_id)
-    for side, other in (("local", there), ("hub", here)):
-        if keep is None and (not other or published == _digest(other)):
-            keep = side
-    if keep is None:
-        raise UserError(
-            f"the card was edited both in {folder / CARD_FILE} and on the Hub ({repo_id}); choose with --keep_card local or "
-            "--keep_card hub, or copy the one into the other by hand"
-        )
-    return merge_cards(local if keep == "local" else on_hub, generated)
-
-
 @dataclass(frozen=True)
 class Release:
-    """A run's folder and how it is published. ``keep_card`` as in ``compose_card``."""
+    """A run's folder and how it is published. ``keep_card``: ``local`` or ``hub``, where the card was edited in both."""
 
     folder: Path
     report: RunReport
@@ -86,12 +56,38 @@ class Release:
     predictions: bool = False
     keep_card: str | None = None
 
+    def card(self, repo_id: str, on_hub: str | None) -> str:
+        """The card: generated sections, and what its owner added, from the run's folder or from the Hub.
+
+        If only one of the two was edited since the last release, that one counts.
+
+        Raises:
+            UserError: both were edited, and ``keep_card`` does not say which counts.
+        """
+        generated = render_card(self.report, self.folder, self.publish_args, repo_id)
+        local, keep = _read(self.folder / CARD_FILE), self.keep_card
+        if local is None or on_hub is None:
+            return merge_cards(local or on_hub, generated)
+        here, there = _owners_part(local), _owners_part(on_hub)
+        if here == there:
+            return merge_cards(on_hub, merge_cards(local, generated))  # metadata of both
+        published = json_object(_read(self.folder / PUBLISHED_FILE)).get(repo_id)
+        for side, other in (("local", there), ("hub", here)):
+            if keep is None and (not other or published == _digest(other)):
+                keep = side
+        if keep is None:
+            raise UserError(
+                f"the card was edited both in {self.folder / CARD_FILE} and on the Hub ({repo_id}); choose with --keep_card "
+                "local or --keep_card hub, or copy the one into the other by hand"
+            )
+        return merge_cards(local if keep == "local" else on_hub, generated)
+
     @contextmanager
     def staged(self, repo_id: str, on_hub: str | None) -> Iterator[tuple[Path, list[str]]]:
         """A temporary folder with what is sent, linted and scanned; gone afterwards. The run's folder is not changed."""
         with _place_beside(self.folder) as name:
             place = Path(name)
-            card = compose_card(self.folder, self.report, self.publish_args, repo_id, on_hub, self.keep_card)
+            card = self.card(repo_id, on_hub)
             base = adapter_base(self.report.base) if self.report.adapter else None
             names = stage(self.folder, place, card, self.predictions, base)
             findings = lint_card(card, folder=place, repo_id=repo_id)
@@ -191,11 +187,9 @@ def resume_command(release: Release, destination: Destination) -> str:
     for name, value in values.items():
         if value:
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    # Of a wheel there is no scripts/ beside tasks/, but the script that runs lies beside publish.py.
-    places = ("scripts", ROOT / "scripts", Path(sys.argv[0]).resolve().parent)
-    found = (str(path) for place in places if (path := Path(place, "publish.py")).is_file())
-    script = next(found, "scripts/publish.py")
-    return shlex.join(["python", script, str(release.folder), *words])
+    script = Path(sys.argv[0]).with_name("publish.py")  # every script lies beside it
+    script = script if script.is_file() else Path("scripts/publish.py")
+    return shlex.join(["python", str(script), str(release.folder), *words])
 
 
 def _place_beside(folder: Path) -> TemporaryDirectory:

@@ -79,11 +79,8 @@ def staged_names(folder: Path, predictions: bool = False) -> list[str]:
     names = sorted(path.name for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in patterns))
     inside = folder.resolve()
     for name in names:
-        path = folder / name
-        if not path.resolve().is_relative_to(inside):
-            raise UserError(f"{path} is a link that leads out of the folder; put the file itself there")
-        if not path.is_file():
-            raise UserError(f"{path} is no file; remove it")
+        if not (folder / name).resolve().is_relative_to(inside):
+            raise UserError(f"{folder / name} is a link that leads out of the folder; put the file itself there")
     config = ADAPTER_CONFIG if ADAPTER_CONFIG in names else "config.json"
     if config == ADAPTER_CONFIG and "config.json" in names:
         raise UserError(f"{folder}: holds a whole model and an adapter; remove the files of the one that is not meant")

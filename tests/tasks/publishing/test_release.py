@@ -812,6 +812,7 @@ def read_command() -> Callable[[str], tuple]:
 @pytest.mark.parametrize("where", ["the checkout", "elsewhere"])
 def test_the_command_says_all_that_was_said(run, tmp_path, monkeypatch, read_command, to, choices, own, where):
     monkeypatch.chdir(ROOT if where == "the checkout" else tmp_path)
+    monkeypatch.setattr("sys.argv", ["scripts/publish.py" if where == "the checkout" else f"{ROOT}/scripts/publish.py"])
     release, destination = release_of(run, **choices, **own), Destination("me/x", **({"message": None} | to))
     if destination.message is None:
         destination = replace(destination, message=headline(release.report))
@@ -832,7 +833,6 @@ def test_the_command_says_all_that_was_said(run, tmp_path, monkeypatch, read_com
 
 def test_the_command_of_a_wheel_names_the_script_beside_the_one_that_runs(run, tmp_path, monkeypatch, read_command):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tasks.publishing.release.ROOT", tmp_path)  # site-packages
     monkeypatch.setattr("sys.argv", [str(ROOT / "scripts" / "run_nli.py")])
     _, _, folder = read_command(resume_command(release_of(run), Destination("me/x", message="m")))
     assert Path(folder) == run

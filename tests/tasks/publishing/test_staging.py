@@ -155,13 +155,14 @@ def test_the_folder_itself_may_be_a_link(run, place, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "dangling link"])
-def test_what_is_no_file_is_refused(run, kind):
+def test_what_is_no_file_is_refused(run, place, kind):
     (run / "loss.png").unlink()
     if kind == "folder":
         (run / "loss.png").mkdir()
     else:
         (run / "loss.png").symlink_to("gone.png")
-    assert refused(staged_names, run) == f"{run / 'loss.png'} is no file; remove it"
+    reason = "Is a directory" if kind == "folder" else "No such file or directory"
+    assert refused(stage, run, place, CARD) == f"{run / 'loss.png'}: {reason}; nothing was sent"
 
 
 # rewriting
