@@ -226,10 +226,6 @@ class Hub:
                 )
             except RemoteEntryNotFoundError:  # what is to be removed is gone: by a commit of ours, whose answer was lost
                 raise Conflict(f"{destination.repo_id} is not as it was read") from None
-            except ValueError as error:
-                if str(error).startswith("Invalid metadata"):  # huggingface_hub has the Hub check the card first
-                    raise UserError(f"the Hub does not accept the card: {' '.join(str(error).split())}") from None
-                raise
 
         return self._ask(f"sending to {destination.repo_id}", send)
 

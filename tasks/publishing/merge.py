@@ -120,8 +120,9 @@ def _merge_metadata(theirs: dict[str, Any], ours: dict[str, Any], data_section: 
     other_license = "license" in ours and ours["license"] != theirs.get("license")
     if results:
         model = (ours.get("model-index") or _mappings(theirs["model-index"]))[0]
-        of_this_run = model["results"] if "model-index" in ours else []
-        ours["model-index"] = [{"name": model.get("name"), "results": [*of_this_run, *results]}]
+        own = model["results"] if "model-index" in ours else []
+        own += [result for result in results if result not in own]
+        ours["model-index"] = [{"name": model.get("name"), "results": own}]
     measured = [metric.get("type") for result in results for metric in result["metrics"]]
     theirs["metrics"] = [kind for kind in listed(theirs.get("metrics")) if kind in measured]
     for key, value in theirs.items():

@@ -72,9 +72,11 @@ class Release:
         if here == there:
             return merge_cards(on_hub, merge_cards(local, generated))  # metadata of both
         published = json_object(_read(self.folder / PUBLISHED_FILE)).get(repo_id)
-        for side, other in (("local", there), ("hub", here)):
-            if keep is None and (not other or published == _digest(other)):
-                keep = side
+        edited = published != _digest(here), published != _digest(there)
+        if keep is None and (edited == (True, False) or (all(edited) and not there)):
+            keep = "local"
+        elif keep is None and (edited == (False, True) or not here):
+            keep = "hub"
         if keep is None:
             raise UserError(
                 f"the card was edited both in {self.folder / CARD_FILE} and on the Hub ({repo_id}); choose with --keep_card "

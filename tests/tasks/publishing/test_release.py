@@ -628,6 +628,12 @@ def test_other_answers_that_are_lost(run, hub, route):
     assert (list(sent(repo, "v1")), repo.private) == (SENT, route != "settings")
 
 
+def test_a_card_that_the_hub_does_not_accept(run, hub, naps):
+    hub.fail("yaml", 400, message='"license" must be one of ...')
+    assert str(stopped(run)) == 'sending to me/x: the Hub answers 400 ("license" must be one of ...)'
+    assert (naps, hub.count("commit")) == ([], 0)
+
+
 def test_no_room(run, hub, naps):
     hub.quota(1000)
     error = stopped(run)
