@@ -135,7 +135,7 @@ def write_into_card(text: str, where: Path | Repo) -> None:
         path = where / "README.md"
         path.write_text(f"{path.read_text('utf-8')}\n{text}\n", "utf-8")
     else:
-        where.commit("edit", {"README.md": f"{card(where)}\n{text}\n".encode()}, author="me")
+        where.commit("edit", {"README.md": f"{card(where)}\n{text}\n".encode()})
 
 
 # one release
@@ -363,7 +363,7 @@ def add_result(where: Path | Repo, result: str = BY_HAND) -> None:
     if isinstance(where, Path):
         (where / "README.md").write_text(text, "utf-8")
     else:
-        where.commit("edit", {"README.md": text.encode()}, author="me")
+        where.commit("edit", {"README.md": text.encode()})
 
 
 def figures(text: str) -> dict[str, list[float]]:
