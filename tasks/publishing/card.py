@@ -207,7 +207,9 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
 def _license(report: RunReport, publish_args: PublishArguments, license: str | None, language: str) -> dict[str, Any]:
     data_license = (publish_args.dataset_license or report.data.license or "").lower() or None
     known = license_metadata(license, report.base) if license else {}
-    change = {"en": "fine-tuned, as described above", "ko": "위에 적은 대로 미세 조정함"}[language]
+    # CC BY 4.0 section 3(a)(1) asks to say what was modified, too.
+    changes = {"en": "Changes: fine-tuned, as described above.", "ko": "변경한 내용: 위에 적은 대로 미세 조정함."}[language]
+    credited = credit(report.base.hub_id, language)
     asked = LICENSES[data_license].asks if data_license in LICENSES else ()
     return {
         "license": license,
@@ -215,7 +217,7 @@ def _license(report: RunReport, publish_args: PublishArguments, license: str | N
         "license_link": known.get("license_link") or (LICENSES[license].link if license else None),
         "data_license": data_license,
         "nd_note": publish_args.allow_nd_dataset and "no-derivatives" in asked,
-        "credit": credit(report.base.hub_id, language, change),
+        "credit": credited and f"{credited} {changes}",
     }
 
 
@@ -261,13 +263,11 @@ def number(value: float) -> str:
 def _seconds(seconds: float | None, language: str) -> str | None:
     if seconds is None:
         return None
-    second, minute, hour = {"en": (" s", " min", " h"), "ko": ("초", "분", "시간")}[language]
-    minutes, hours = seconds / 60, seconds / 3600
-    if seconds < 1:
-        return {"en": "less than 1 s", "ko": "1초 미만"}[language]
+    words = {"en": ("less than 1 s", " s", " min", " h"), "ko": ("1초 미만", "초", "분", "시간")}
+    moment, second, minute, hour = words[language]
     if seconds < 120:
-        return f"{seconds:.0f}{second}"
-    return f"{minutes:.0f}{minute}" if minutes < 120 else f"{hours:.1f}{hour}"
+        return moment if seconds < 1 else f"{seconds:.0f}{second}"
+    return f"{seconds / 60:.0f}{minute}" if seconds < 7200 else f"{seconds / 3600:.1f}{hour}"
 
 
 def _plain(value: Any) -> str:

@@ -104,15 +104,12 @@ def adapter_base(base: Base) -> str:
 
     A folder that only looks like a copy is refused too: an adapter breaks on weights that differ a little.
     """
-    if base.copy:
+    if base.copy or base.hub_id is None or base.name != base.hub_id:
+        like = f" (it looks like {base.hub_id})" if base.copy else ""
         raise UserError(
-            f"the base of this adapter is the local folder {base.copy!r}, which looks like a copy of {base.hub_id}; if it "
-            f"is one, say so by --base_model {base.hub_id}; if not, train with --merge_adapter"
-        )
-    if base.hub_id is None or base.name != base.hub_id:
-        raise UserError(
-            f"the base of this adapter is the local model {base.name!r}, which nobody else has; name the Hub id that it is "
-            "a copy of by --base_model, publish the base first and train on it, or train with --merge_adapter"
+            f"the base of this adapter is the local model {base.copy or base.name!r}, which nobody else has; name the Hub "
+            f"id that it is a copy of by --base_model{like}, publish the base first and train on it, or train with "
+            "--merge_adapter"
         )
     return base.hub_id
 

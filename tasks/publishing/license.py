@@ -49,7 +49,6 @@ FINGERPRINTS: dict[str, dict[str, Any]] = _TABLES["fingerprints"]
 #: Ids that nobody means by a slip of the pen: "unlicensed" must not be answered with a waiver of all rights.
 _NEVER_SUGGESTED = {"unlicense", "unknown", "other", "wtfpl"}
 _LIST = "https://huggingface.co/docs/hub/repositories-licenses"
-_CHANGES = {"en": " Changes: {}.", "ko": " 변경한 내용: {}."}
 
 
 def base_license(base_model: str | None) -> Base | None:
@@ -191,17 +190,14 @@ def license_metadata(id: str, base: Base) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value}
 
 
-def credit(base_model: str | None, language: str, change: str) -> str | None:
-    """The credit that the licence of ``base_model`` asks for, saying what was changed; None where none is known here.
+def credit(base_model: str | None, language: str) -> str | None:
+    """The credit that the licence of ``base_model`` asks for; None where none is known here.
 
-    CC BY 4.0 section 3(a)(1): name the creator, link source and licence, say what was modified. Llama section 1(b) and
-    Gemma section 3.1 prescribe a notice. A language without a text of its own gets the English one.
+    CC BY 4.0 section 3(a)(1): name the creator, link source and licence. Llama section 1(b) and Gemma section 3.1 prescribe
+    a notice. A language without a text of its own gets the English one.
     """
-    known = (_look_up(BASE_MODELS, base_model) or {}).get("credit")
-    if known is None:
-        return None
-    text = known.get(language, known["en"])
-    return text + _CHANGES.get(language, _CHANGES["en"]).format(change.strip().rstrip("."))
+    known = (_look_up(BASE_MODELS, base_model) or {}).get("credit", {})
+    return known.get(language, known.get("en"))
 
 
 def _forbids_adaptations(id: str) -> bool:

@@ -61,11 +61,7 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
     results = [
         EvalResult(
             task_type=task.hub_task,
-            dataset_name=dataset_name(data, split),
-            dataset_type=data.name if data.source == "hub" else f"local-{data.source or 'data'}",
-            dataset_config=data.config,
-            dataset_split=split_name(data, split),
-            dataset_revision=dataset_revision(data, split),
+            **dataset_fields(data, split),
             dataset_args={"rows": int(report.results[f"{prefix}rows"])},
             metric_type=metric_of(task, metric).hub,
             metric_name=metric_of(task, metric).en,
@@ -81,9 +77,10 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
         pipeline_tag="text-generation",  # whatever the task, these weights write text: that is what the Hub can run
         tags=list(dict.fromkeys(["korean", task.name, task.hub_task, *(["lora"] if report.adapter_parameters else [])])),
         **(license_metadata(license, base) if license else {}),
-        **({"base_model": base.hub_id, "base_model_relation": relation} if base.hub_id else {}),
-        **({"datasets": [data.name]} if data.source == "hub" else {}),
-        **({"metrics": sorted({result.metric_type for result in results})} if results else {}),
+        base_model=base.hub_id,
+        base_model_relation=relation if base.hub_id else None,
+        datasets=[data.name] if data.source == "hub" else None,
+        metrics=sorted({result.metric_type for result in results}) or None,
         model_name=name if results else None,
         eval_results=results or None,
     )
@@ -103,24 +100,20 @@ def is_of_a_run(result: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
     return "source" not in result and isinstance(rows, Mapping) and list(rows) == ["rows"] and named
 
 
-def dataset_name(data: Data, split: str) -> str:
-    """The name of the data that a split was measured on."""
-    names = [file["name"] for file in _files(data, split)]
-    return data.name or ", ".join(names) or "unknown"
-
-
-def dataset_revision(data: Data, split: str) -> str | None:
-    """The commit of a Hub data set; the hash of the one file that a split was read from."""
-    files = _files(data, split)
-    return data.revision or (f"sha256:{files[0]['sha256']}" if len(files) == 1 else None)
+def dataset_fields(data: Data, split: str) -> dict[str, Any]:
+    """What EvalResult says of the rows of a split. The revision is a commit of the Hub, or the hash of the only file."""
+    own = [file for file in data.files if file["split"] == split]
+    files = own or [file for file in data.files if split == "validation" and file["split"] == "train"]
+    return {
+        "dataset_name": data.name or ", ".join(file["name"] for file in files) or "unknown",
+        "dataset_type": data.name if data.source == "hub" else f"local-{data.source or 'data'}",
+        "dataset_config": data.config,
+        "dataset_split": split_name(data, split),
+        "dataset_revision": data.revision or (f"sha256:{files[0]['sha256']}" if len(files) == 1 else None),
+    }
 
 
 def split_name(data: Data, split: str) -> str:
     """``validation``, or what share of the training rows was taken for it."""
     shared = split == "validation" and data.validation_share is not None
     return f"train (a seeded share of {data.validation_share})" if shared else split
-
-
-def _files(data: Data, split: str) -> list[dict[str, Any]]:
-    own = [file for file in data.files if file["split"] == split]
-    return own or [file for file in data.files if split == "validation" and file["split"] == "train"]

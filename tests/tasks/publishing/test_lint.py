@@ -169,11 +169,6 @@ METADATA = [
         "license: cc-by-nc-sa-4.0", "license: [mit]",
         "line 3: license ['mit'] is not a licence id of the Hub; did you mean mit?",
     ),
-    (
-        "license: cc-by-nc-sa-4.0", "license: mit",
-        "line 3: license does not go with base_model: --license mit: skt/kogpt2-base-v2 is under cc-by-nc-sa-4.0, "
-        "and mit drops non-commercial, share-alike; leave --license out to publish under cc-by-nc-sa-4.0",
-    ),
     ("pipeline_tag: text-generation\n", "", "README.md: pipeline_tag is missing; write pipeline_tag: text-generation"),
     ("library_name: transformers\n", "", "README.md: library_name is missing; write library_name: transformers"),
     (
