@@ -1,4 +1,4 @@
-"""Requests to the Hub: check first what it would refuse, send one commit, compare what arrived."""
+"""Requests to the Hub: preflight checks, one commit, a comparison of what arrived."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from tasks.run_folder import TASK_FILE
 
 T = TypeVar("T")
 
-#: Files of an earlier release that would be loaded beside the new ones, such as a third shard of weights: taken away.
+#: Files of an earlier release that would be loaded beside the new ones, such as a third shard, are removed.
 REPLACED = tuple(name for name in ALLOWED if name not in (CARD_FILE, "chat_template.jinja"))
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a release goes. ``revision`` is a branch, made where it is not there; None is main."""
+    """Where a release goes. ``revision`` is a branch, created if missing; None is main."""
 
     repo_id: str
     public: bool = False
@@ -46,9 +46,9 @@ class Destination:
 
 @dataclass(frozen=True)
 class Remote:
-    """What is on the Hub before a release. ``head`` None: no such repository, or no such branch yet.
+    """What is on the Hub before a release. ``head`` is None if there is no such repository or branch yet.
 
-    A branch that does not exist yet starts with the files and the card of main, so those are listed here.
+    A new branch starts with the files and the card of main, so those are listed for it.
     """
 
     exists: bool = False
@@ -59,7 +59,7 @@ class Remote:
     task: str | None = None
 
 
-#: Seconds without a byte. An upload is many small writes, and the longest silence is a server's that stores a large file.
+#: Seconds without a byte. The longest silence is that of a server storing a large file.
 TIMEOUT = 300.0
 
 
@@ -70,7 +70,7 @@ def _client() -> Any:
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Raises UserError where ``repo_id`` is no name of a repository."""
+    """Raises UserError if ``repo_id`` is not a valid repository id."""
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
@@ -78,15 +78,15 @@ def check_repo_id(repo_id: str) -> None:
 
 
 class Hub:
-    """The Hub as one user sees it. The token comes from the environment or the login, never from a command line."""
+    """The Hub as one user sees it. The token comes from the environment or `hf auth login`, never from a command line."""
 
     def __init__(self, pauses: Sequence[float] = PAUSES) -> None:
-        """``pauses`` as in ``retried``. Raises UserError where nobody is logged in."""
+        """``pauses`` as in ``retried``. Raises UserError if nobody is logged in."""
         self.pauses = pauses
         self.token = get_token()
         if not self.token:
             raise UserError("nobody is logged in to the Hub; run `hf auth login`, or set HF_TOKEN in the environment")
-        # Without a time-out, which is huggingface_hub's default, a server that falls silent would be waited for forever.
+        # huggingface_hub has no timeout by default and would wait for a silent server forever.
         set_client_factory(_client)
         self.api = HfApi()
 
@@ -95,12 +95,10 @@ class Hub:
         return retried(what, lambda: request(*args, **kwargs), self.pauses)
 
     def preflight(self, destination: Destination, task: str) -> tuple[Destination, Remote]:
-        """Ask everything that could be refused after hours of training; the repository id gets its namespace.
-
-        Nothing is changed on the Hub. A repository that does not exist yet is made at the upload.
+        """Check all that the Hub could refuse later, and change nothing. The repository id gets its namespace.
 
         Raises:
-            UserError: the token may not write there, the name is taken by something else, or the tag is.
+            UserError: the token may not write there, or the name or the tag is taken.
         """
         check_repo_id(destination.repo_id)
         if destination.create_pr and (destination.revision or destination.tag):
@@ -128,7 +126,7 @@ class Hub:
             self._ask(f"asking to write to {repo_id}", self.api.auth_check, repo_id, write=True)
 
     def check_tag(self, destination: Destination, commit: str | None) -> None:
-        """Raises UserError where the tag is there already and stands for another commit than this one."""
+        """Raises UserError if the tag exists and points to another commit."""
         taken = self._tag(destination) if destination.tag else None
         if taken and taken != commit:
             raise UserError(
@@ -136,12 +134,12 @@ class Hub:
             )
 
     def _tag(self, destination: Destination) -> str | None:
-        """The commit of the tag, None where there is no such tag yet."""
+        """The commit of the tag, None if there is no such tag."""
         refs = self._ask(f"reading {destination.repo_id}", self.api.list_repo_refs, destination.repo_id)
         return next((ref.target_commit for ref in refs.tags if ref.name == destination.tag), None)
 
     def read(self, destination: Destination) -> Remote:
-        """What is there now: the head of the branch, its file names, its card, and the task of its task.json."""
+        """The present state of the repository or branch."""
         repo_id = destination.repo_id
 
         def look() -> Remote:
@@ -178,7 +176,7 @@ class Hub:
             return None
 
     def prepare(self, destination: Destination, remote: Remote) -> Remote:
-        """Make repository and branch where they are not there yet. Returns what is there then.
+        """Create repository and branch if missing. Returns their state.
 
         Raises:
             Conflict: somebody else made the repository since ``remote`` was read, and differently.
@@ -194,7 +192,7 @@ class Hub:
         return made
 
     def differs(self, destination: Destination, revision: str | None, staged: Path) -> list[str]:
-        """Files of ``staged`` that the Hub lacks or has otherwise, by the hashes that it reports."""
+        """Files of ``staged`` that are missing or different on the Hub, by its hashes."""
         repo_id, compare = destination.repo_id, self.api.verify_repo_checksums
         found = self._ask(f"comparing {repo_id}", compare, repo_id, revision=revision, local_dir=staged)
         return sorted([*(mismatch["path"] for mismatch in found.mismatches), *found.extra_paths])
@@ -204,8 +202,7 @@ class Hub:
     ) -> Any:
         """One commit with the files ``names`` and without ``stale``, on top of what was read. Returns its CommitInfo.
 
-        What the Hub has already is not sent again: large files are known by their hash, also those of an upload that was
-        cut off before its commit.
+        Large files that the Hub has are not sent again, those of an upload that was interrupted before its commit included.
 
         Raises:
             Conflict: somebody else committed since ``remote`` was read.
@@ -213,7 +210,7 @@ class Hub:
         message = destination.message or "Release"
 
         def send() -> Any:
-            # Made anew at each attempt: huggingface_hub changes these objects while it works.
+            # New objects at each attempt: huggingface_hub changes them.
             operations = [CommitOperationAdd(name, staged / name) for name in names]
             try:
                 return self.api.create_commit(
@@ -230,7 +227,7 @@ class Hub:
         return self._ask(f"sending to {destination.repo_id}", send)
 
     def finish(self, destination: Destination, remote: Remote, revision: str | None) -> None:
-        """Set the tag, and make a private repository public where that was asked for."""
+        """Set the tag, and make a private repository public if that was asked for."""
         repo_id, tag = destination.repo_id, destination.tag
         if tag and self._tag(destination) != revision:
             self._ask(f"setting the tag {tag}", self.api.create_tag, repo_id, tag=tag, revision=revision, exist_ok=True)
@@ -240,12 +237,12 @@ class Hub:
 
 
 def stale_files(on_hub: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Files of an earlier release that the new one does not have and that would be loaded with it."""
+    """Files of an earlier release that the new one lacks and that would be loaded with it."""
     return [name for name in on_hub if name not in names and any(fnmatch(name, kind) for kind in REPLACED)]
 
 
 def _check_token(who: dict[str, Any], destination: Destination) -> None:
-    """Raises UserError where the token may not write models into the namespace."""
+    """Raises UserError if the token may not write models into the namespace."""
     repo_id, namespace = destination.repo_id, destination.repo_id.split("/")[0]
     token = who.get("auth", {}).get("accessToken", {})
     if token.get("role") == "read":

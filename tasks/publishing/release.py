@@ -34,9 +34,9 @@ from tasks.run_folder import make_writable, write_json, write_lines
 
 logger = logging.getLogger(__name__)
 
-#: Remembers, beside the model, which card was published where: whose edits are newer follows from it.
+#: Digests of what the owner added to the published card, by repository: they tell whose edits are newer.
 PUBLISHED_FILE = ".published.json"
-#: How often another commit may come in between before we give up.
+#: How often somebody else may commit in between before publishing gives up.
 ROUNDS = 5
 
 
@@ -72,11 +72,10 @@ class Release:
         if here == there:
             return merge_cards(on_hub, merge_cards(local, generated))  # metadata of both
         published = json_object(_read(self.folder / PUBLISHED_FILE)).get(repo_id)
-        edited = published != _digest(here), published != _digest(there)
-        if keep is None and (edited == (True, False) or (all(edited) and not there)):
-            keep = "local"
-        elif keep is None and (edited == (False, True) or not here):
-            keep = "hub"
+        if keep is None and published in (_digest(here), _digest(there)):
+            keep = "local" if published == _digest(there) else "hub"
+        if keep is None and not (here and there):
+            keep = "local" if here else "hub"
         if keep is None:
             raise UserError(
                 f"the card was edited both in {self.folder / CARD_FILE} and on the Hub ({repo_id}); choose with --keep_card "
@@ -115,19 +114,18 @@ def publish(release: Release, destination: Destination, hub: Hub | None = None) 
     """Send a run to the Hub in one commit, compare what arrived, set the tag. Returns and prints the address.
 
     Raises:
-        UserError: nobody is logged in, the Hub refuses, or what arrived is not what was sent. ``resume`` is the command
-            that goes on: nothing of the run's folder was changed, and what was sent is not sent again.
+        UserError: nobody is logged in, the Hub refuses, or what arrived is not what was sent. Its ``resume`` is the command
+            that resumes: the run's folder is unchanged, and nothing is sent twice.
     """
     try:
         license_for(release.report.base, release.report.data.license, release.publish_args)
         hub = hub or Hub()
-        destination, remote = hub.preflight(destination, release.report.config.task)
         for _ in range(ROUNDS):
+            destination, remote = hub.preflight(destination, release.report.config.task)
             try:
                 return _send(release, destination, hub, remote)
             except Conflict:
                 logger.warning("%s has changed in the meantime; reading it again", destination.repo_id)
-                destination, remote = hub.preflight(destination, release.report.config.task)
         raise UserError(f"{destination.repo_id} is changed by others all the time; try again later")
     except UserError as error:
         raise UserError(str(error), resume=resume_command(release, destination)) from None
@@ -157,10 +155,8 @@ def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) 
         card = (place / CARD_FILE).read_text("utf-8")
     if not destination.create_pr:  # a pull request may be refused: main's card is as it was
         _remember(release.folder, repo_id, card)
-    done = [*changed, *(f"{name} (removed)" for name in stale)]
-    print(
-        f"sent and compared: {', '.join(done)}" if done else "nothing has changed since the last release: nothing was sent"
-    )
+    done = ", ".join([*changed, *(f"{name} (removed)" for name in stale)])
+    print(f"sent and compared: {done}" if done else "nothing has changed since the last release: nothing was sent")
     print(url)
     return url
 
@@ -173,7 +169,7 @@ def headline(report: RunReport) -> str:
 
 
 def resume_command(release: Release, destination: Destination) -> str:
-    """The command line that publishes this folder, to be run where the one that stopped was."""
+    """The command line that resumes publishing, for the directory of the one that stopped."""
     values = {
         "repo_id": destination.repo_id,
         "revision": destination.revision,
@@ -195,9 +191,9 @@ def resume_command(release: Release, destination: Destination) -> str:
 
 
 def _place_beside(folder: Path) -> TemporaryDirectory:
-    """A temporary folder beside the files, where links are possible, or else in the system's own place.
+    """A temporary folder in ``folder``, where weights can be linked, or else in the system's temporary directory.
 
-    Its name has the number of this process, so that folders of processes that were killed can be recognised and removed.
+    Its name holds this process's id, so that folders that killed processes left can be removed.
     """
     for left in folder.glob(".publish-*-*"):
         process = left.name.split("-")[1]

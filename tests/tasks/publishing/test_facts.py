@@ -157,8 +157,8 @@ class TestBase:
             facts.adapter_base(found)
         assert str(caught.value) == (
             "the base of this adapter is the local model '내 모델', which nobody else has; name the Hub id that it is a "
-            "copy of by --base_model (it looks like skt/kogpt2-base-v2), publish the base first and train on it, or train with "
-            "--merge_adapter"
+            "copy of by --base_model (it looks like skt/kogpt2-base-v2), publish the base first and train on it, or train "
+            "with --merge_adapter"
         )
         assert facts.adapter_base(facts.base_facts(str(copy), hub_id="skt/kogpt2-base-v2")) == "skt/kogpt2-base-v2"
 
