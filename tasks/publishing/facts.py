@@ -1,4 +1,4 @@
-"""The facts that a card states about a run: base model, data, machine, versions, command. No host, user or folder names."""
+"""What a card states of a run: base model, data, machine, versions, command; no host, user or folder names."""
 
 from __future__ import annotations
 
@@ -58,10 +58,7 @@ def base_facts(model: str, revision: str | None = None, hub_id: str | None = Non
 
 
 def _folder_facts(folder: Path) -> Base:
-    """The base of a model in a folder: from the report of a run, the path in the Hub's cache, or the folder's card.
-
-    Where the card names no base, a copy of a known model is recognised by its config.json or vocabulary.
-    """
+    """The base of a model in a folder, by a run's report, the Hub's cache, the card, config.json or vocabulary."""
     card = _card_facts(folder / "README.md")
     if (folder / REPORT_FILE).is_file():
         earlier = vars(RunReport.load(folder).base)
@@ -115,7 +112,7 @@ def adapter_base(base: Base) -> str:
 
 
 def _card_facts(card: Path | None) -> dict[str, Any]:
-    """Licence and base model of a model card; nothing where it is missing or broken."""
+    """Licence and base model of a model card, empty if it is missing or broken."""
     if card is None or not card.is_file():
         return {}
     values = read_front(card.read_text("utf-8", errors="replace"))
@@ -125,7 +122,7 @@ def _card_facts(card: Path | None) -> dict[str, Any]:
 
 
 def data_license(task: Task, data_args: DataArguments) -> str | None:
-    """The licence of the rows, where it is known: the sample's, or that of a public data set."""
+    """The licence of the rows, if known: that of the sample or of a public data set."""
     if data_args.sample_data:
         return "cc0-1.0"
     if data_args.train_file or data_args.validation_file or data_args.test_file:
@@ -135,14 +132,14 @@ def data_license(task: Task, data_args: DataArguments) -> str | None:
 
 
 def data_facts(task: Task, data_args: DataArguments, source: DataSource) -> Data:
-    """Where the rows of a run came from: what was read of the Hub, files by the hash of their bytes."""
+    """Where the rows of a run came from."""
     shared = "train" in source.splits and "validation" not in source.splits
     share = data_args.validation_split if shared else None
     return Data(**source.describe(), license=data_license(task, data_args), validation_share=share)
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that results depend on, those that are installed."""
+    """The versions of Python and of the installed packages that results depend on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -151,7 +148,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: Any, processes: int) -> dict[str, Any]:
-    """The kind of machine: accelerators or processor, memory in GiB, processes. Never its name."""
+    """The kind of machine: accelerator, its memory in GiB, processor, cores, processes."""
     import torch
 
     found: dict[str, Any] = {"processes": processes, "system": platform.system()}
@@ -173,7 +170,7 @@ def _processor() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of this project that ran, ``-dirty`` where its files were changed; None outside of a checkout."""
+    """The commit of this project that ran, with ``-dirty`` if files were changed; None without a checkout."""
 
     def git(*arguments: str) -> str:
         line = ["git", "-C", str(ROOT), *arguments]
@@ -188,7 +185,7 @@ def git_commit() -> str | None:
 
 
 def command(argv: Sequence[str], processes: int = 1) -> str:
-    """The command line of the run, as far as others may see it."""
+    """The command line of the run, without what is private."""
     script, *arguments = argv
     program = f"torchrun --nproc_per_node {processes}" if processes > 1 else "python"
     return f"{program} scripts/{Path(script).name} {shlex.join(map(public, arguments))}".rstrip()

@@ -1,4 +1,4 @@
-"""Keep what the owner of a card wrote: generated sections are replaced, everything else stays."""
+"""Merging cards: generated sections are replaced, and what the owner of a card wrote stays."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from huggingface_hub.repocard_data import yaml_dump
 
 from tasks.publishing.metadata import is_of_a_run
 
-#: Opening mark, body, closing mark. The opening mark may say more before its end.
-#: No mark stands inside of a body: one that was never closed must not take the owner's text up to the next section.
+#: Opening mark, body, closing mark. No mark stands in a body: one that was never closed must not take the owner's text up
+#: to the next section.
 SECTION = re.compile(
     r"<!-- generated:(?P<name>[\w-]+)[^>\n]*-->[ \t]*\n"
     r"(?P<body>(?:(?!<!-- /?generated:).)*?)\n?<!-- /generated:(?P=name) -->",
     re.DOTALL,
 )
-#: Which sections the card was given, so that one which its owner took out is not put back.
+#: The sections that the card was given, so that one that its owner removed is not put back.
 INDEX = re.compile(r"<!-- model card sections: (?P<names>[\w, -]*);[^>\n]*-->\n?")
-#: Empty lines may come first: the Hub allows for them.
+#: The Hub allows empty lines in front of it.
 FRONT = re.compile(r"\A\s*---[ \t]*\n(?P<yaml>(?:.*?\n)??)---[ \t]*(\n|\Z)", re.DOTALL)
 
-#: Metadata that only a run can know: without a new value the old one is no longer true.
+#: Metadata that only a run can know: an old value does not stay.
 OF_THE_RUN = ("base_model", "base_model_relation", "model-index")
-#: Metadata that says more of one licence, and leaves with it.
+#: Metadata that belongs to one licence and leaves with it.
 OF_A_LICENSE = ("license_name", "license_link")
 
 
@@ -36,7 +36,7 @@ def split_front(card: str) -> tuple[str, str]:
 
 
 def read_front(card: str) -> dict[str, Any]:
-    """The metadata of a card. What cannot be read is dropped: the Hub could not read it either."""
+    """The metadata of a card, empty if it cannot be read: the Hub could not read it either."""
     try:
         values = yaml.safe_load(split_front(card)[0])
     except Exception:  # not YAML, or a value that its reader chokes on, such as the date 2024-13-45
@@ -45,14 +45,14 @@ def read_front(card: str) -> dict[str, Any]:
 
 
 def note_sections(card: str) -> str:
-    """``card`` with the names of the sections that it has in its index."""
+    """``card`` with the names of its sections in its index."""
     index = INDEX.search(card)
     names = [match["name"] for match in SECTION.finditer(card)]
     return card.replace(index[0], _renamed(index, names), 1) if index else card
 
 
 def owner_text(card: str) -> str:
-    """What is neither generated nor metadata, white space at line ends and empty lines aside."""
+    """What is neither generated nor metadata, without empty lines and spaces at line ends."""
     text = INDEX.sub("", SECTION.sub("", split_front(card)[1]))
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
 
@@ -84,7 +84,7 @@ def merge_cards(owners: str | None, generated: str) -> str:
     index, new_index = INDEX.search(text), INDEX.search(new_text)
     known = _listed_names(index)
     removed = [name for name in known if name not in earlier]
-    # A section that has nothing to say any more leaves with its marks, and comes back when it has.
+    # A section without content is removed with its marks, and returns when it has some.
     merged = SECTION.sub(lambda match: sections.get(match["name"], ""), INDEX.sub("", text, count=1))
     order = list(sections)
     for place, name in enumerate(order):
@@ -98,7 +98,7 @@ def merge_cards(owners: str | None, generated: str) -> str:
 
 
 def _insert(text: str, section: str, before: list[str]) -> str:
-    """``section`` after the last section of ``before``, or in front of all sections, or at the end of a text without."""
+    """Insert ``section`` after the last of ``before``, else in front of all sections, else at the end."""
     ends = {match["name"]: match.end() for match in SECTION.finditer(text)}
     first = SECTION.search(text)
     place = next((ends[name] for name in reversed(before) if name in ends), first.start() if first else len(text))

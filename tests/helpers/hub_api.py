@@ -13,7 +13,6 @@ import json
 import re
 import threading
 from typing import Any
-from urllib.parse import parse_qs
 
 import yaml  # no part of the standard library, but huggingface_hub does not install without it
 
@@ -143,12 +142,6 @@ class HubApi:
         prefix, deep = folder and folder + "/", request.query.get("recursive") == ["true"]
         below = [path for path in sorted({*commit.files, *commit.folders()}) if path.startswith(prefix)]
         return Response([describe(commit, path) for path in below if deep or "/" not in path[len(prefix) :]])
-
-    def _paths(self, request: Request) -> Response:
-        commit = self._read(request).resolve(request.args["revision"])
-        known = {*commit.files, *commit.folders()}
-        paths = parse_qs(request.body.decode()).get("paths", [])
-        return Response([describe(commit, path) for path in paths if path in known])
 
     def _resolve(self, request: Request) -> Response:
         path = request.args["path"]

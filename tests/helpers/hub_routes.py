@@ -21,7 +21,6 @@ ROUTES = [
     ("refs", "GET", "/api/models/{repo}/refs"),
     ("tree", "GET", "/api/models/{repo}/tree/{revision}"),
     ("tree", "GET", "/api/models/{repo}/tree/{revision}/{path}"),
-    ("paths", "POST", "/api/models/{repo}/paths-info/{revision}"),
     ("preupload", "POST", "/api/models/{repo}/preupload/{revision}"),
     ("commit", "POST", "/api/models/{repo}/commit/{revision}"),
     ("branch", "POST", "/api/models/{repo}/branch/{name}"),

@@ -10,7 +10,7 @@
 
 Faults are named by route, and :data:`~tests.helpers.hub_routes.ROUTES` is the table of the names:
 
-    whoami create settings auth yaml info refs tree paths        accounts, repositories, reading
+    whoami create settings auth yaml info refs tree              accounts, repositories, reading
     preupload batch put verify commit branch tag xet             writing
     resolve object                                               downloading; ``object`` is the second host
 
