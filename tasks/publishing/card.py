@@ -27,7 +27,7 @@ _TEMPLATES = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictU
 
 
 def render_card(report: RunReport, folder: Path, publish_args: PublishArguments, model_id: str | None = None) -> str:
-    """The whole card. ``model_id`` is the repository, or else the folder itself.
+    """The whole card. ``model_id`` is the repository, by default the folder's name.
 
     A licence that is not settled is left out: publishing asks for it.
 
@@ -64,10 +64,9 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
 
 
 def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
-    """The program for the task's usage example; None where the task has none.
+    """The program for the task's usage example; None if the task has none.
 
-    It joins the ids of a prompt part by part, as training did: one tokenizer call over the whole text would merge
-    differently at the seams, and would take a ``</s>`` inside of a document for the token.
+    It tokenizes a prompt part by part, as training did: tokens must not cross the parts, and ``</s>`` in a document is text.
     """
     if not task.usage_example:
         return None
@@ -179,7 +178,7 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     results = report.results
     timed = {} if report.resumed else results
     columns = list(dict.fromkeys(name for row in results.get("counts", {}).values() for name in row))
-    # What happened to no row is not in the counts; rows shared with train are, unless nobody has counted them.
+    # A count that is missing is 0, but for rows shared with train: those nobody has counted.
     counts = {
         split: ["-" if name == SHARED and name not in row else f"{row.get(name, 0):,}" for name in columns]
         for split, row in results.get("counts", {}).items()
@@ -222,7 +221,7 @@ def _license(report: RunReport, publish_args: PublishArguments, license: str | N
 
 
 def examples(folder: Path, count: int) -> list[dict[str, Any]]:
-    """The first ``count`` rows of predictions.jsonl: prompt lines, what the model made of it, and the reference.
+    """The first ``count`` rows of predictions.jsonl: lines of the prompt, prediction and reference.
 
     Raises:
         UserError: the folder has no predictions, or they are damaged.
@@ -254,7 +253,7 @@ def _verbatim(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """A figure for people: as many digits as tell something."""
+    """A figure with the digits that matter."""
     if value and not 0.001 <= abs(value) < 1e6:
         return f"{value:.2g}"
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"

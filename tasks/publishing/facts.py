@@ -171,15 +171,10 @@ def _processor() -> str:
 
 def git_commit() -> str | None:
     """The commit of this project that ran, with ``-dirty`` if files were changed; None without a checkout."""
-
-    def git(*arguments: str) -> str:
-        line = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.check_output(line, stderr=subprocess.DEVNULL, text=True, timeout=30).strip()
-
+    checkout = [f"--git-dir={ROOT / '.git'}", f"--work-tree={ROOT}"]  # and not a repository that ROOT is installed in
+    describe = ["git", *checkout, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
-            return None  # installed inside of somebody else's repository
-        return git("rev-parse", "HEAD") + ("-dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return subprocess.check_output(describe, stderr=subprocess.DEVNULL, text=True, timeout=30).strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -52,7 +52,7 @@ _LIST = "https://huggingface.co/docs/hub/repositories-licenses"
 
 
 def base_license(base_model: str | None) -> Base | None:
-    """What licenses.yaml says of a base model by its Hub id; None where it is not listed."""
+    """What licenses.yaml says of a base model by its Hub id; None if it is not listed."""
     row = _look_up(BASE_MODELS, base_model)
     if row is None:
         return None
@@ -62,7 +62,7 @@ def base_license(base_model: str | None) -> Base | None:
 
 
 def dataset_license(dataset: str | None) -> str | None:
-    """The licence id of a data set by its Hub id, None where it is not known here."""
+    """The licence id of a data set by its Hub id; None if it is not listed."""
     return _look_up(DATASETS, dataset)
 
 
@@ -82,12 +82,12 @@ def resolve_license(
 ) -> str:
     """The licence id to publish a fine-tune under: the one that is given, or else the base's.
 
-    It may ask for more than base and data do, never for less. A share-alike base goes on as what it allows, and terms of
-    their own (Llama, Gemma, OpenRAIL, ``other``) as they are. ``other`` is compared with no data licence: its terms are not
-    known. ``dataset`` sets no rule where it is ``other`` or ``unknown``, or no-derivatives and ``allow_nd_dataset``.
+    It may ask for more than base and data do, never for less. A share-alike base allows what it names, and terms of its own
+    (Llama, Gemma, OpenRAIL, ``other``) stay as they are. ``other`` is not compared with the data's licence: its terms are
+    unknown. ``dataset`` sets no rule if it is ``other``, ``unknown``, or no-derivatives with ``allow_nd_dataset``.
 
     Raises:
-        UserError: the base forbids it, the licence is missing or not one of the Hub, or drops what base or data ask for.
+        UserError: the base forbids it, or the licence is missing, no id of the Hub, or drops what base or data ask for.
     """
     base, given, dataset = ((text or "").strip().lower() for text in (base, given, dataset))
     of_base, from_scratch = base_model or "the base model", not base and base_model is None
@@ -131,7 +131,7 @@ def resolve_license(
 
 
 def _refuse_no_derivatives(of_base: str, base: str, dataset: str, allow_nd_dataset: bool) -> None:
-    """Raises UserError where base or data are under a licence that forbids sharing adaptations."""
+    """Raises UserError if base or data are under a licence that forbids sharing adaptations."""
     if _forbids_adaptations(base):
         raise UserError(
             f"{of_base} is under {base}, which forbids sharing adaptations, so no fine-tune of it can be published; "
@@ -145,18 +145,18 @@ def _refuse_no_derivatives(of_base: str, base: str, dataset: str, allow_nd_datas
 
 
 def _known(id: str, what: str, advice: str = "") -> License | None:
-    """The licence with this id, None for an empty id. Raises UserError where the Hub has no such id."""
+    """The licence with this id, None for an empty id. Raises UserError if the Hub has no such id."""
     if id and id not in LICENSES:
         raise UserError(f"{what} is not a licence id of the Hub{nearest(id)}{advice}")
     return LICENSES.get(id)
 
 
 def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
-    """The licence of the model, by the rules of ``resolve_license``; what the user says of the data comes first.
+    """The licence of the model by ``resolve_license``; what the user says of the data's licence counts first.
 
     Raises:
-        UserError: base, data and what was asked for do not go together, or none is known; or the base is a folder whose
-            licence asks to credit a maker whom nothing names.
+        UserError: as ``resolve_license``, or the base is a local folder whose licence asks for credit and whose maker is
+            unknown.
     """
     license = resolve_license(
         base.license,
@@ -191,7 +191,7 @@ def license_metadata(id: str, base: Base) -> dict[str, Any]:
 
 
 def credit(base_model: str | None, language: str) -> str | None:
-    """The credit that the licence of ``base_model`` asks for; None where none is known here.
+    """The credit that the licence of ``base_model`` asks for; None if none is listed.
 
     CC BY 4.0 section 3(a)(1): name the creator, link source and licence. Llama section 1(b) and Gemma section 3.1 prescribe
     a notice. A language without a text of its own gets the English one.

@@ -1,4 +1,4 @@
-"""Errors of the Hub: which requests are repeated, and what the user is told."""
+"""Errors of the Hub: which requests are retried, and what the user is told."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Seconds before the second, third ... attempt: four minutes in all, in which a Hub that restarts is back.
+#: Seconds before the second, third ... attempt, four minutes in all: enough for a Hub that restarts.
 PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0, 90.0)
-#: A server may ask for more patience than this.
+#: Seconds; a server may ask for more.
 LONGEST_PAUSE = 300.0
-#: Too early, too many requests, and a server in trouble: the same request may succeed later.
+#: Statuses after which the same request may succeed later.
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 #: What the user is told of an answer of the Hub, by its status.
 ANSWERS = {
@@ -39,14 +39,13 @@ class Conflict(Exception):
 
 
 def retried(what: str, request: Callable[[], T], pauses: Sequence[float] = PAUSES) -> T:
-    """``request()``, again after growing pauses while the Hub is busy, broken or unreachable.
+    """Return ``request()``, retried after ``pauses`` (seconds) while the Hub is busy, broken or unreachable.
 
-    huggingface_hub repeats most requests by itself, but neither the one that commits nor anything that Xet refuses.
-    ``what`` is being done, for messages. One attempt more than there are ``pauses`` (seconds) is made.
+    huggingface_hub retries most requests, but neither commits nor what Xet refuses. ``what`` is being done, for messages.
 
     Raises:
-        Conflict: the Hub answers 412: the branch has moved on.
-        UserError: the Hub refuses for good, or still does at the last attempt.
+        Conflict: the Hub answers 412: somebody else has committed.
+        UserError: the Hub refuses, or does not answer at the last attempt either.
     """
     remaining = iter(pauses)
     while True:
@@ -67,7 +66,7 @@ def retried(what: str, request: Callable[[], T], pauses: Sequence[float] = PAUSE
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same request may succeed later. Xet's refusals are builtin ConnectionErrors that carry no status."""
+    """Whether the same request may succeed later. Xet raises builtin ConnectionErrors with the status in their text."""
     status = status_of(error)
     if status is not None:
         return status in TRANSIENT
@@ -78,21 +77,21 @@ def is_transient(error: Exception) -> bool:
 
 
 def retry_after(error: Exception) -> float:
-    """The seconds that the server asks to wait; 0 where it does not say."""
+    """The seconds that the server asks to wait, 0 if it does not say."""
     for cause in causes(error):
         headers = getattr(getattr(cause, "response", None), "headers", {})
         if headers.get("Retry-After", "").isdigit():
             return float(headers["Retry-After"])
-        window = parse_ratelimit_headers(headers)  # the Hub's own way: the seconds until its window of requests ends
+        window = parse_ratelimit_headers(headers)  # the Hub's own header
         if window and not window.remaining:
             return window.reset_in_seconds + 1.0
     return 0.0
 
 
 def refusal(error: Exception) -> str | None:
-    """What to tell the user, in one line; None where the error is no answer of the Hub and no broken connection."""
+    """What to tell the user, in one line; None if the error is neither an answer of the Hub nor a lost connection."""
     status = status_of(error)
-    # The error that carries the answer: what failed in a thread of an upload is wrapped into a RuntimeError.
+    # Uploads run in threads, and their errors are wrapped in a RuntimeError.
     answer = next((cause for cause in causes(error) if getattr(cause, "response", None) is not None), error)
     said = " ".join(str(getattr(answer, "server_message", None) or answer).split())[:300]
     if is_named(error, "OfflineModeIsEnabled"):

@@ -41,9 +41,9 @@ NOT_SHOWN = (
 
 
 def preflight(task: Task, args: RunArguments) -> None:
-    """With ``--push_to_hub``: ask for licence, login and the right to write before anything is trained.
+    """With ``--push_to_hub``, check licence, login and write access before training.
 
-    Only the first process asks. Where it stops, torchrun stops the others.
+    Only the first process checks. If it stops, torchrun stops the others.
 
     Raises:
         UserError: what would have failed at the end.
@@ -59,17 +59,17 @@ def preflight(task: Task, args: RunArguments) -> None:
     if getattr(args.model, "lora_r", None) is not None and not args.model.merge_adapter:
         facts.adapter_base(base)
     try:
-        # Two more tries: who has just started a run would rather know than wait for four minutes.
+        # Fewer retries than at the end: the user has just started the run and is waiting.
         Hub(pauses=(1.0, 2.0)).preflight(_destination(args, task.name), task.name)
     except UserError as error:
         raise UserError(str(error).replace("--repo_id", "--hub_model_id")) from None
 
 
 class RunRecorder(TrainerCallback):
-    """Records what a run starts with in a RunReport, to which ``publish_run`` adds the results and the log."""
+    """Records what a run starts with in a RunReport; ``publish_run`` adds results and log."""
 
     def __init__(self, task: Task, args: RunArguments, encoder: Encoder, source: DataSource) -> None:
-        """``source`` is where the rows come from, ``RunData.source``."""
+        """``source`` is ``RunData.source``."""
         self.model_args = args.model
         self.report = RunReport(
             config=RunConfig.of(task, args.model.base_model, args.data.column_map, encoder),
@@ -93,7 +93,7 @@ class RunRecorder(TrainerCallback):
                 report.base.hub_id,
             )
         report.arguments = shown_arguments(args) | {name: getattr(self.model_args, name) for name in own}
-        # Not from a second TrainingArguments: making one resets the state of accelerate under the Trainer's feet.
+        # Not from a second TrainingArguments: creating one resets the state of accelerate.
         report.defaults = {f.name: f.default for f in dataclasses.fields(args) if f.name in report.arguments} | own
         report.parameters = model.num_parameters()
         if getattr(self.model_args, "lora_r", None) is not None:
@@ -116,12 +116,12 @@ def shown_arguments(args: TrainingArguments) -> dict[str, Any]:
 
 
 def publish_run(trainer: CompletionTrainer, report: RunReport, results: dict[str, Any], args: RunArguments) -> None:
-    """Write run_report.json and the card of a run that was trained, and publish it where ``--push_to_hub`` asks for it.
+    """Write run_report.json and the card of a run that was trained, and publish it with ``--push_to_hub``.
 
-    The other processes return at once. None of them waits for the upload, so that none can run into a time-out.
+    Other processes return at once and do not wait for the upload, which would time out.
 
     Raises:
-        UserError: the Hub refuses; ``resume`` is the command that publishes later.
+        UserError: the Hub refuses; its ``resume`` is the command that publishes later.
     """
     if not args.training.do_train or not trainer.is_world_process_zero():
         return
