@@ -72,30 +72,26 @@ def _look_up(table: dict, name: str | None):
     return rows.get(wanted) or next((row for key, row in rows.items() if fnmatch.fnmatchcase(wanted, key)), None)
 
 
-def resolve_license(
-    base: str | None,
-    given: str | None,
-    dataset: str | None,
-    *,
-    base_model: str | None = None,
-    allow_nd_dataset: bool = False,
-) -> str:
-    """The licence id to publish a fine-tune under: the one that is given, or else the base's.
+def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
+    """The licence id to publish a fine-tune under: that of ``--license``, or else the base's.
 
     It may ask for more than base and data do, never for less. A share-alike base allows what it names, and terms of its own
     (Llama, Gemma, OpenRAIL, ``other``) stay as they are. ``other`` is not compared with the data's licence: its terms are
-    unknown. ``dataset`` sets no rule if it is ``other``, ``unknown``, or no-derivatives with ``allow_nd_dataset``.
+    unknown. The data sets no rule if its licence is ``other``, ``unknown``, or no-derivatives with ``--allow_nd_dataset``.
 
     Raises:
-        UserError: the base forbids it, or the licence is missing, no id of the Hub, or drops what base or data ask for.
+        UserError: the base forbids it; the licence is missing, no id of the Hub, or drops what base or data ask for; or the
+            base is a local folder whose licence asks for credit and whose maker is unknown.
     """
-    base, given, dataset = ((text or "").strip().lower() for text in (base, given, dataset))
-    of_base, from_scratch = base_model or "the base model", not base and base_model is None
-    _refuse_no_derivatives(of_base, base, dataset, allow_nd_dataset)
+    model = None if base.from_scratch else base.hub_id or base.name
+    of_base, from_scratch = model or "the base model", not base.license and model is None
+    of_data = publish_args.dataset_license or data_license
+    source_id, given, dataset = ((text or "").strip().lower() for text in (base.license, publish_args.license, of_data))
+    _refuse_no_derivatives(of_base, source_id, dataset, publish_args.allow_nd_dataset)
     chosen = _known(given, f"--license {given}")
-    source = LICENSES.get(base)
+    source = LICENSES.get(source_id)
     if not given:
-        source = _known(base, f"the licence of {of_base}, {base},", "; look it up and name it with --license")
+        source = _known(source_id, f"the licence of {of_base}, {source_id},", "; look it up and name it with --license")
     data = None
     if not _forbids_adaptations(dataset):
         advice = "; name it with --dataset_license, 'other' if it is not there"
@@ -109,10 +105,10 @@ def resolve_license(
 
     license = chosen or source
     if license is None and from_scratch:
-        of_data = f" (its data set is under {data.id})" if data else ""
-        raise UserError(f"a model trained from scratch inherits no licence{of_data}; choose one with --license")
+        said = f" (its data set is under {data.id})" if data else ""
+        raise UserError(f"a model trained from scratch inherits no licence{said}; choose one with --license")
     if license is None:
-        said = f" (its page says {base})" if base else ""
+        said = f" (its page says {source_id})" if source_id else ""
         raise UserError(f"the licence of {of_base} is not known{said}; look it up and name it with --license")
     if license.kind == "vendor" and license not in (source, data) and (source or from_scratch):
         raise UserError(
@@ -127,6 +123,14 @@ def resolve_license(
         if source is None or _allows(source, data):
             advice = f"--license {data.id} covers {'both' if source else 'it'}"
         raise UserError(f"the data set is under {data.id}, {_why_not(data, license)}; {advice}")
+    # Permissive and copyleft licences ask to keep notices; these ask to name and link the source, or prescribe the words.
+    asks_for_credit = source and source.kind in ("cc", "vendor") and "attribution" in source.asks
+    if asks_for_credit and base.hub_id is None and not base.from_scratch:
+        raise UserError(
+            f"the base is the local model {base.name!r} under {source_id}, which asks for credit to its maker, and nothing "
+            "there says who that is; name the Hub id that it is a copy of by --base_model, or publish it first and train on "
+            "what was published"
+        )
     return license.id
 
 
@@ -149,32 +153,6 @@ def _known(id: str, what: str, advice: str = "") -> License | None:
     if id and id not in LICENSES:
         raise UserError(f"{what} is not a licence id of the Hub{nearest(id)}{advice}")
     return LICENSES.get(id)
-
-
-def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
-    """The licence of the model by ``resolve_license``; what the user says of the data's licence counts first.
-
-    Raises:
-        UserError: as ``resolve_license``, or the base is a local folder whose licence asks for credit and whose maker is
-            unknown.
-    """
-    license = resolve_license(
-        base.license,
-        publish_args.license,
-        publish_args.dataset_license or data_license,
-        base_model=None if base.from_scratch else base.hub_id or base.name,
-        allow_nd_dataset=publish_args.allow_nd_dataset,
-    )
-    of_base = LICENSES.get((base.license or "").lower())
-    unnamed = base.hub_id is None and not base.from_scratch
-    # Permissive and copyleft licences ask to keep notices; these ask to name and link the source, or prescribe the words.
-    if unnamed and of_base and of_base.kind in ("cc", "vendor") and "attribution" in of_base.asks:
-        raise UserError(
-            f"the base is the local model {base.name!r} under {of_base.id}, which asks for credit to its maker, and nothing "
-            "there says who that is; name the Hub id that it is a copy of by --base_model, or publish it first and train on "
-            "what was published"
-        )
-    return license
 
 
 def license_metadata(id: str, base: Base) -> dict[str, Any]:

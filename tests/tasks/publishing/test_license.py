@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.arguments.publishing import PublishArguments
 from tasks.errors import UserError
 from tasks.publishing.license import (
     BASE_MODELS,
@@ -16,8 +17,8 @@ from tasks.publishing.license import (
     base_license,
     credit,
     dataset_license,
+    license_for,
     license_metadata,
-    resolve_license,
 )
 from tasks.publishing.report import Base
 
@@ -26,7 +27,12 @@ NC_SA = "cc-by-nc-sa-4.0"
 
 
 def resolve(base, given=None, dataset=None, **more):
-    return resolve_license(base, given, dataset, base_model=more.pop("base_model", "some/base"), **more)
+    """The licence of a fine-tune of some/base under ``base``."""
+    return license_for(Base("some/base", "some/base", license=base), dataset, PublishArguments(license=given, **more))
+
+
+def from_scratch(given=None, dataset=None):
+    return license_for(Base(from_scratch=True), dataset, PublishArguments(license=given))
 
 
 @pytest.mark.parametrize(
@@ -178,16 +184,16 @@ def test_refusal(base, chosen, dataset, message):
 
 def test_from_scratch():
     with pytest.raises(UserError, match=r"from scratch inherits no licence; choose one with --license$"):
-        resolve_license(None, None, None)
+        from_scratch()
     with pytest.raises(UserError, match=r"\(its data set is under cc-by-sa-3\.0\); choose one with --license$"):
-        resolve_license(None, None, "cc-by-sa-3.0")
-    assert resolve_license(None, "cc-by-sa-3.0", "cc-by-sa-3.0") == "cc-by-sa-3.0"
-    assert resolve_license(None, "mit", None) == "mit"
-    assert resolve_license(None, "other", None) == "other"
+        from_scratch(None, "cc-by-sa-3.0")
+    assert from_scratch("cc-by-sa-3.0", "cc-by-sa-3.0") == "cc-by-sa-3.0"
+    assert from_scratch("mit") == "mit"
+    assert from_scratch("other") == "other"
     with pytest.raises(UserError, match=r"drops share-alike; --license cc-by-sa-3\.0 covers it"):
-        resolve_license(None, "mit", "cc-by-sa-3.0")
+        from_scratch("mit", "cc-by-sa-3.0")
     with pytest.raises(UserError, match="what one publisher grants"):
-        resolve_license(None, "llama3", None)
+        from_scratch("llama3")
 
 
 def test_data_without_derivatives_on_the_users_judgement():
