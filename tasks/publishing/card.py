@@ -16,9 +16,9 @@ from tasks.arguments.publishing import PublishArguments
 from tasks.base import BOS, Part, Separator, Source, Task
 from tasks.errors import UserError
 from tasks.preparing.overlap import SHARED
+from tasks.publishing.edits import note_sections
 from tasks.publishing.facts import repeatable
 from tasks.publishing.license import LICENSES, credit, license_for, license_metadata
-from tasks.publishing.merge import note_sections
 from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, split_name
 from tasks.publishing.report import RunReport
 from tasks.run_folder import PREDICTIONS_FILE

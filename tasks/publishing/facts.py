@@ -19,8 +19,8 @@ from tasks.arguments.publishing import PublishArguments
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.model.model_files import find_file
+from tasks.publishing.edits import listed, read_front
 from tasks.publishing.license import FINGERPRINTS, LICENSES, base_license, dataset_license
-from tasks.publishing.merge import listed, read_front
 from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport, json_object
 from tasks.publishing.secrets import find_private, find_secrets
 from tasks.run_folder import TASK_FILE, without_folders
@@ -133,8 +133,8 @@ def data_license(task: Task, data_args: DataArguments) -> str | None:
 
 def data_facts(task: Task, data_args: DataArguments, source: DataSource) -> Data:
     """Where the rows of a run came from."""
-    shared = "train" in source.splits and "validation" not in source.splits
-    share = data_args.validation_split if shared else None
+    from_train = "train" in source.splits and "validation" not in source.splits
+    share = data_args.validation_split if from_train else None
     return Data(**source.describe(), license=data_license(task, data_args), validation_share=share)
 
 

@@ -15,8 +15,8 @@ from urllib.parse import unquote
 from huggingface_hub import ModelCard
 
 from tasks.errors import UserError
+from tasks.publishing.edits import SECTION, listed
 from tasks.publishing.license import LICENSES, nearest
-from tasks.publishing.merge import SECTION, listed
 from tasks.publishing.secrets import excerpt, find_private, find_secrets
 
 CARD = "README.md"

@@ -115,5 +115,5 @@ def dataset_fields(data: Data, split: str) -> dict[str, Any]:
 
 def split_name(data: Data, split: str) -> str:
     """``validation``, or what share of the training rows was taken for it."""
-    shared = split == "validation" and data.validation_share is not None
-    return f"train (a seeded share of {data.validation_share})" if shared else split
+    from_train = split == "validation" and data.validation_share is not None
+    return f"train (a seeded share of {data.validation_share})" if from_train else split

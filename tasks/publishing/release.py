@@ -21,11 +21,11 @@ from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
 from tasks.errors import Interrupted, UserError
 from tasks.publishing.card import render_card
+from tasks.publishing.edits import keep_edits, owner_results, owner_text
 from tasks.publishing.facts import adapter_base
 from tasks.publishing.hub import Destination, Hub, Remote, stale_files
 from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
-from tasks.publishing.merge import merge_cards, owner_results, owner_text
 from tasks.publishing.metadata import metrics_of
 from tasks.publishing.refusals import Conflict
 from tasks.publishing.report import RunReport, json_object
@@ -42,7 +42,7 @@ ROUNDS = 5
 
 def write_card(folder: Path, report: RunReport, publish_args: PublishArguments) -> None:
     """Write README.md of a run that is not published yet, keeping what its owner wrote into an earlier one."""
-    card = merge_cards(_read(folder / CARD_FILE), render_card(report, folder, publish_args))
+    card = keep_edits(_read(folder / CARD_FILE), render_card(report, folder, publish_args))
     write_lines(folder / CARD_FILE, [card])
 
 
@@ -67,10 +67,10 @@ class Release:
         generated = render_card(self.report, self.folder, self.publish_args, repo_id)
         local, keep = _read(self.folder / CARD_FILE), self.keep_card
         if local is None or on_hub is None:
-            return merge_cards(local or on_hub, generated)
+            return keep_edits(local or on_hub, generated)
         here, there = _owners_part(local), _owners_part(on_hub)
         if here == there:
-            return merge_cards(on_hub, merge_cards(local, generated))  # metadata of both
+            return keep_edits(on_hub, keep_edits(local, generated))  # metadata of both
         published = json_object(_read(self.folder / PUBLISHED_FILE)).get(repo_id)
         if keep is None and published in (_digest(here), _digest(there)):
             keep = "local" if published == _digest(there) else "hub"
@@ -81,7 +81,7 @@ class Release:
                 f"the card was edited both in {self.folder / CARD_FILE} and on the Hub ({repo_id}); choose with --keep_card "
                 "local or --keep_card hub, or copy the one into the other by hand"
             )
-        return merge_cards(local if keep == "local" else on_hub, generated)
+        return keep_edits(local if keep == "local" else on_hub, generated)
 
     @contextmanager
     def staged(self, repo_id: str, on_hub: str | None) -> Iterator[tuple[Path, list[str]]]:

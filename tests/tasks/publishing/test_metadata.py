@@ -12,8 +12,8 @@ import yaml
 from huggingface_hub import ModelCard
 
 from tasks import get_task
+from tasks.publishing.edits import split_front
 from tasks.publishing.facts import base_facts
-from tasks.publishing.merge import split_front
 from tasks.publishing.metadata import card_metadata, dataset_fields, metrics_of
 from tasks.publishing.report import Base, Data, RunReport
 from tests.helpers.full_report import ALL_TASKS, METRICS, bare_report, card, full_report

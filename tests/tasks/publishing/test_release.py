@@ -26,8 +26,8 @@ from tasks.arguments.publishing import PublishArguments
 from tasks.errors import Interrupted, UserError
 from tasks.publishing import refusals, staging
 from tasks.publishing import release as release_module
+from tasks.publishing.edits import owner_text, split_front
 from tasks.publishing.hub import Destination, Hub
-from tasks.publishing.merge import owner_text, split_front
 from tasks.publishing.refusals import PAUSES
 from tasks.publishing.release import Release, dry_run, headline, publish, resume_command
 from tasks.publishing.report import Base, RunReport

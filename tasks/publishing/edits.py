@@ -1,4 +1,4 @@
-"""Merging cards: generated sections are replaced, and what the owner of a card wrote stays."""
+"""An owner's edits of a card: generated sections are written again, everything else stays."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def owner_results(card: str) -> list[dict[str, Any]]:
     return found
 
 
-def merge_cards(owners: str | None, generated: str) -> str:
+def keep_edits(owners: str | None, generated: str) -> str:
     """The generated card with the text and the extra metadata of its owner.
 
     - A section stands where the owner has it; one whose marks were taken away belongs to the owner, and stays away.
