@@ -13,7 +13,7 @@ from tasks.base import Example
 from tasks.benchmarking.running import now, row_figures
 from tasks.benchmarking.workspace import Workspace
 from tasks.distributed import processes
-from tasks.inference.batching import batches_by_length
+from tasks.inference.forward import batches_by_length
 from tasks.inference.predicting import Predictor
 
 

@@ -21,7 +21,7 @@ from tasks.benchmarking.running import memory_figures, now
 from tasks.benchmarking.variants import NOTEBOOK_LENGTH
 from tasks.benchmarking.workspace import Workspace
 from tasks.distributed import processes
-from tasks.inference.scoring import token_logprobs
+from tasks.inference.forward import token_logprobs
 from tasks.preparing.encoding import IGNORE
 from tasks.training.collator import CompletionCollator
 from tasks.training.trainer import CompletionTrainer

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from transformers import DynamicCache, LogitsProcessorList
 from transformers.cache_utils import DynamicLayer
+
+from tasks.inference.forward import forward, positions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -60,14 +61,6 @@ def roomy_cache(model: PreTrainedModel, room: int) -> DynamicCache:
     return cache
 
 
-@dataclass
-class Decoded:
-    """A completion without its eos, and the log-probability in nats of each token, including eos where it was generated."""
-
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-
-
 def keeps_keys(model: PreTrainedModel) -> bool:
     """Whether the model caches keys and values, as ``decode`` needs; state-space models do not."""
     return "past_key_values" in inspect.signature(model.forward).parameters
@@ -84,46 +77,39 @@ def decode(
     processors: LogitsProcessorList | None = None,
     warpers: LogitsProcessorList | None = None,
     draws: torch.Tensor | None = None,
-    scores: bool = False,
     allowed: Callable[[int, list[int]], Sequence[int]] | None = None,
-) -> list[Decoded]:
-    """The completion of each left-padded prompt [rows, width]: greedy, or sampled where ``draws`` are given.
+) -> list[list[int]]:
+    """The completion of each left-padded prompt [rows, width], without eos: greedy, or sampled if ``draws`` are given.
 
     ``processors`` change the logits [rows, vocabulary] given the ids so far, as in transformers' ``generate``, followed by
     ``warpers`` when sampling. ``draws`` [rows, max_new_tokens] are uniform random numbers in [0, 1), one for each token: a
     row with the same draws gets the same text in any batch. ``allowed`` returns the tokens that may follow, given (row, its
-    completion so far). With ``scores`` each token's log-probability, before any of these, is kept.
+    completion so far).
 
     The result equals that of ``generate``, row by row.
     """
     rows, width = input_ids.shape
-    parameters = inspect.signature(model.forward).parameters
-    last = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
     cache = roomy_cache(model, width + max_new_tokens)
-    results = [Decoded() for _ in range(rows)]
+    results: list[list[int]] = [[] for _ in range(rows)]
     alive = torch.arange(rows, device=input_ids.device)  # the index in results of each row of the batch
     ended = torch.zeros(rows, dtype=torch.bool, device=input_ids.device)
     ids, mask, step = input_ids, attention_mask, input_ids
-    place = (mask.cumsum(-1) - 1).clamp(min=0)
+    place = positions(mask)
     for count in range(max_new_tokens):
-        at = {"position_ids": place} if "position_ids" in parameters else {}
-        output = model(input_ids=step, attention_mask=mask, past_key_values=cache, use_cache=True, **last, **at)
+        output = forward(model, step, mask, place, kept=1, past_key_values=cache, use_cache=True)
         logits = output.logits[:, -1].float()
-        chosen_from = processors(ids, logits) if processors else logits
+        if processors:
+            logits = processors(ids, logits)
         if allowed is not None:
-            chosen_from = _restricted(chosen_from, alive, ended, results, allowed)
+            logits = _restricted(logits, alive, ended, results, allowed)
         if draws is None:
-            chosen = chosen_from.argmax(-1)
+            chosen = logits.argmax(-1)
         else:
-            chosen = drawn(warpers(ids, chosen_from) if warpers else chosen_from, draws[alive.to(draws.device), count])
-        logprobs = (logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).tolist() if scores else None
-        for row, (result, token) in enumerate(zip(alive.tolist(), chosen.tolist())):
-            if not ended[row]:
-                if token != eos_token_id:
-                    results[result].ids.append(token)
-                if logprobs is not None:
-                    results[result].logprobs.append(logprobs[row])
+            chosen = drawn(warpers(ids, logits) if warpers else logits, draws[alive.to(draws.device), count])
         ended |= chosen == eos_token_id
+        for result, token, done in zip(alive.tolist(), chosen.tolist(), ended.tolist()):
+            if not done:
+                results[result].append(token)
         if ended.all() or count + 1 == max_new_tokens:
             break
         ids, step = torch.cat([ids, chosen[:, None]], dim=1), chosen[:, None]
@@ -151,7 +137,7 @@ def drawn(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 def _restricted(logits: torch.Tensor, alive: Any, ended: Any, results: Any, allowed: Any) -> torch.Tensor:
     """Set the logits of disallowed tokens to -inf. Finished rows are ignored."""
     done = ended.tolist()
-    tokens = [[0] if done[row] else allowed(result, results[result].ids) for row, result in enumerate(alive.tolist())]
+    tokens = [[0] if done[row] else allowed(result, results[result]) for row, result in enumerate(alive.tolist())]
     # One copy to the device for the whole batch.
     places = np.stack([np.repeat(np.arange(len(tokens)), [len(row) for row in tokens]), np.concatenate(tokens)])
     rows, columns = torch.from_numpy(places).to(logits.device)

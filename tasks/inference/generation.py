@@ -17,14 +17,19 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from tasks.inference.batching import ROWS, batches_by_length, pad, tokens_that_fit
 from tasks.inference.decoding import decode, keeps_keys
 from tasks.inference.extraction import Allowed
+from tasks.inference.forward import batches_by_length, pad, tokens_that_fit
 from tasks.model.opening import generation_config
 from tasks.progress import progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+#: Rows generated together where memory allows: measured 1.6 times as fast as 16 on two cores. A step of a few rows reads all
+#: weights just the same; more rows than this wait for the longest of them.
+ROWS = 64
 
 
 class CompletionOnly(LogitsProcessor):
@@ -93,7 +98,7 @@ def generate(
                 if settings["do_sample"]:
                     sources = [(seed, names[i], copy) for i in batch for copy in range(config.num_return_sequences)]
                     draws = torch.stack([uniform(source, settings["max_new_tokens"]) for source in sources])
-                decoded = decode(
+                completions = decode(
                     model,
                     input_ids.repeat_interleave(config.num_return_sequences, dim=0),
                     attention_mask.repeat_interleave(config.num_return_sequences, dim=0),
@@ -104,7 +109,6 @@ def generate(
                     draws=draws,
                     allowed=constraint(batch) if constraint else None,
                 )
-                completions = [result.ids for result in decoded]
             for row, completion in enumerate(completions):
                 results[batch[row // config.num_return_sequences]].append(completion)
             bar.update(len(batch))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ from tasks import distributed, get_task, task_of
 from tasks.base import Example, Prediction, Task
 from tasks.errors import UserError, explained
 from tasks.inference.extraction import Allowed, Extractor
+from tasks.inference.forward import choice_logprobs, text_windows, token_logprobs
 from tasks.inference.generation import generate
-from tasks.inference.scoring import choice_logprobs, text_windows, token_logprobs
 from tasks.model.loading import at_commit, load_config
 from tasks.model.model_files import find_file
 from tasks.model.opening import open_encoder, open_model
@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from tasks.arguments.generation import GenerationArguments
     from tasks.arguments.model import ModelArguments
     from tasks.preparing.encoding import Encoder
-
-
-@dataclass
-class Candidate:
-    """A completion of ``prompt``, one window of an example, as ids; ``mean_logprob`` in nats where windows compete."""
-
-    prompt: list[int]
-    ids: list[int]
-    mean_logprob: float = math.nan
 
 
 @dataclass
@@ -70,7 +61,7 @@ class Predictor:
         return self._shared(self.complete, examples)
 
     def _shared(self, answer: Callable[..., list[Any]], examples: Sequence[Example]) -> list[Any]:
-        """``answer(examples, numbers)`` on this process's share of the examples, gathered from all processes."""
+        """``answer(examples, numbers)`` of this process's share of the examples, gathered from all processes."""
         numbers = distributed.share([len(example.prompt_text) + len(example.completion or "") for example in examples])
         with explained("predicting", lambda: prediction_advice(self)):
             answers = answer([examples[i] for i in numbers], numbers)
@@ -94,23 +85,23 @@ class Predictor:
         constraint = allowed if self.settings["extractive"] else None
         tokenizer = self.encoder.tokenizer
         written = generate(self.model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint, names)
-        candidates: list[list[Candidate]] = [[] for _ in examples]
+        found: list[list[tuple[list[int], list[int]]]] = [[] for _ in examples]  # (prompt, completion) of each example
         for (row, _), prompt, completions in zip(places, prompts, written):
-            candidates[row] += [Candidate(prompt, ids) for ids in completions]
-        rivals = [candidate for row, prompts in zip(candidates, windows) if len(prompts) > 1 for candidate in row]
-        pairs = [(candidate.prompt, [*candidate.ids, tokenizer.eos_token_id]) for candidate in rivals]
-        for candidate, logprobs in zip(rivals, self._logprobs(pairs)):
-            candidate.mean_logprob = sum(logprobs) / len(logprobs)
-        return [self._best(*each) for each in zip(examples, candidates, map(len, windows))]
+            found[row] += [(prompt, ids) for ids in completions]
+        rivals = [pair for row, prompts in zip(found, windows) if len(prompts) > 1 for pair in row]
+        logprobs = self._logprobs([(prompt, [*ids, tokenizer.eos_token_id]) for prompt, ids in rivals])
+        means = iter([sum(row) / len(row) for row in logprobs])
+        return [self._best(*each, means) for each in zip(examples, found, map(len, windows))]
 
-    def _best(self, example: Example, candidates: list[Candidate], windows: int) -> list[Prediction]:
+    def _best(self, example: Example, found: Any, windows: int, means: Iterator[float]) -> list[Prediction]:
+        """The predictions of an example; where several windows compete, ``means`` has the next completions' scores."""
+        candidates = [(ids, {"mean_logprob": next(means), "windows": windows} if windows > 1 else {}) for _, ids in found]
         if windows > 1:
-            candidates = sorted(candidates, key=lambda candidate: -candidate.mean_logprob)
+            candidates.sort(key=lambda candidate: -candidate[1]["mean_logprob"])
         predictions = []
-        for best in candidates[: self.settings.get("num_return_sequences", 1)]:
+        for ids, scores in candidates[: self.settings.get("num_return_sequences", 1)]:
             extractive = self.settings["extractive"]
-            text = self.extractor.answer(example.source_text, best.ids) if extractive else self._decode(best.ids)
-            scores = {"mean_logprob": best.mean_logprob, "windows": windows} if windows > 1 else {}
+            text = self.extractor.answer(example.source_text, ids) if extractive else self._decode(ids)
             predictions.append(Prediction(example.id, example.prompt_text, text, example.references, scores))
         return predictions
 

@@ -9,7 +9,6 @@ import torch
 from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
 
 from tasks.inference import generation
-from tasks.inference.decoding import Decoded
 from tasks.inference.generation import CompletionOnly, generate
 from tasks.model.opening import generation_config
 
@@ -128,7 +127,7 @@ def test_beams_and_copies_count_against_the_tokens_of_a_batch(kogpt2_folder, mak
 
     def decoded(model, input_ids, *_, **__):
         rows.append(len(input_ids) // wanted.get("num_return_sequences", 1))
-        return [Decoded() for _ in input_ids]
+        return [[] for _ in input_ids]
 
     monkeypatch.setattr(predictor.model, "generate", stub)
     monkeypatch.setattr(generation, "decode", decoded)
