@@ -35,8 +35,7 @@ def main() -> None:
     set_seed(args.training.seed)
 
     data = RunData(task, args.data, args.training)  # files, the Hub or the sample
-    # A tokenizer that carries Korean, with one token a separator.
-    encoder = open_encoder(task, args.model, args.generation, args.data.max_length)
+    encoder = open_encoder(task, args.model, args.generation, args.data.max_length)  # Korean survives; a token a separator
     datasets, examples = data.encode(encoder)  # the loss on summary and eos alone
     model = open_model(task, args.model, encoder)  # with --lora_r under an adapter
 
