@@ -19,10 +19,7 @@ FSDP_COMMAND = "accelerate launch --config_file configs/accelerate/fsdp.yaml"
 def check_engine(args: TrainingArguments) -> None:
     """Refuse what accelerate, FSDP or DeepSpeed would ignore, or fail at only after the data is prepared.
 
-    The options are those of the flags, and those that ``accelerate launch`` passes in environment variables.
-
-    Raises:
-        UserError: a missing package or file, FSDP in a single process, or flags that conflict.
+    Options come from the flags, or from ``accelerate launch`` in environment variables. Raises UserError.
     """
     if args.fp16 and args.use_cpu:  # accelerate would silently train in float32
         raise UserError("--fp16 needs a GPU; on a CPU take --bf16, or neither of them for float32")
@@ -31,8 +28,6 @@ def check_engine(args: TrainingArguments) -> None:
         raise UserError("--auto_find_batch_size looks for what fits one process; find the size with one, then start several")
     deepspeed = args.deepspeed or launched_with("DEEPSPEED")
     fsdp = args.fsdp or launched_with("FSDP")
-    if deepspeed and fsdp:
-        raise UserError("--fsdp and --deepspeed both shard the model: leave one out")
     if deepspeed:
         _read_json("--deepspeed", args.deepspeed)
         if importlib.util.find_spec("deepspeed") is None:
@@ -42,7 +37,11 @@ def check_engine(args: TrainingArguments) -> None:
             )
     if not fsdp:
         return
-    options = _fsdp_options(args)
+    if args.fsdp:
+        given = {"version": 2} | _read_json("--fsdp_config", args.fsdp_config)
+    else:
+        given = {"version": 1} | {name.lower(): value for name, value in os.environ.items() if name.startswith("FSDP_")}
+    options = {name.removeprefix("fsdp_"): str(value).lower() for name, value in given.items()}
     if "LOCAL_RANK" not in os.environ:
         raise UserError(
             f"--fsdp shards a model over several processes, and this is one; start it by {FSDP_COMMAND} scripts/..."
@@ -74,15 +73,6 @@ def _read_json(flag: str, value: Any) -> dict[str, Any]:
         raise UserError(f"{flag} {value}: {error.strerror}") from None
     except ValueError as error:
         raise UserError(f"{flag} {value}: not valid JSON ({error})") from None
-
-
-def _fsdp_options(args: TrainingArguments) -> dict[str, str]:
-    """The FSDP options of ``--fsdp_config``, else of ``accelerate launch``: lower-case values by names without prefix."""
-    if args.fsdp:
-        given = {"version": 2} | _read_json("--fsdp_config", args.fsdp_config)
-    else:
-        given = {"version": 1} | {name.lower(): value for name, value in os.environ.items() if name.startswith("FSDP_")}
-    return {name.removeprefix("fsdp_"): str(value).lower() for name, value in given.items()}
 
 
 def load_whole_models(args: TrainingArguments) -> None:

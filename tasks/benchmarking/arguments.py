@@ -36,16 +36,13 @@ class BenchmarkArguments:
     tokenizer: str | None = HfArg(default=None, help="Folder or Hub id of the tokenizer of --random_model.")
     bf16: bool = HfArg(default=False, help="bfloat16 autocast, in all variants.")
     max_new_tokens: int | None = HfArg(
-        default=None,
-        help="Room for a completion: in train the task's default, in infer 64, for nli the longest word and eos.",
+        default=None, help="Room for a completion: the task's default; infer 64, or a label word and eos."
     )
     tokens_per_batch: int = HfArg(default=4096, help="train: tokens of one of our batches.")
-    rows_per_batch: int | None = HfArg(
-        default=None, help="train: rows a batch of the others; 16 for nli, 8 for qa and summarize."
-    )
+    rows_per_batch: int | None = HfArg(default=None, help="train: rows a batch of the others; 16 for nli, else 8.")
     learning_rate: float = HfArg(default=3e-5, help="train: of all variants whose name has none.")
     num_train_epochs: float | None = HfArg(
-        default=None, help="train: passes over the rows; 1, with --time_to_quality until the time is over."
+        default=None, help="train: passes over the rows; 1, or enough for --time_to_quality."
     )
     max_steps: int | None = HfArg(default=None, help="train: at most so many steps a run.")
     warmup_steps: int = HfArg(default=1, help="train: first steps of a run that are left out of the time.")
@@ -55,12 +52,10 @@ class BenchmarkArguments:
     time_to_quality: bool = HfArg(
         default=False, help="train: validation loss of the completions against seconds of training, and a plot."
     )
-    eval_seconds: float = HfArg(
-        default=30.0, help="--time_to_quality: seconds of training between two losses; less at first."
-    )
+    eval_seconds: float = HfArg(default=30.0, help="--time_to_quality: seconds between two losses; less at first.")
     rows: int = HfArg(default=50_000, help="prepare: rows; the file's are repeated.")
     max_memory_gb: float | None = HfArg(
-        default=None, help="A run that needs more fails; 90 %% of what is free at the start by default."
+        default=None, help="A run that needs more fails; 90 %% of the free memory by default."
     )
     seed: int = HfArg(default=42, help="Seed of batches and dropout; each repeat adds one to it.")
 
