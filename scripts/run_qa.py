@@ -22,7 +22,7 @@ def main() -> None:
     from transformers import set_seed
 
     from tasks.inference.measuring import Evaluator
-    from tasks.model.opening import open_encoder, open_model
+    from tasks.model.loading import open_encoder, open_model
     from tasks.preparing.run_data import RunData
     from tasks.publishing.run import RunRecorder, preflight, publish_run
     from tasks.training.collator import CompletionCollator

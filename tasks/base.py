@@ -102,7 +102,6 @@ class HubDataset:
     config: str | None
     train_split: str
     validation_split: str | None
-    columns: tuple[str, ...]
     license: str
 
 

@@ -24,9 +24,7 @@ class Generate(Task):
     input_columns = (Column("text", "the text", ("content", "document", "sentence", "텍스트", "글", "본문")),)
     target_columns = ()
     # 20231101.ko has 647,897 articles and only a train split; --max_train_samples keeps a first run short.
-    default_dataset = HubDataset(
-        "wikimedia/wikipedia", "20231101.ko", "train", None, ("id", "url", "title", "text"), "cc-by-sa-3.0"
-    )
+    default_dataset = HubDataset("wikimedia/wikipedia", "20231101.ko", "train", None, "cc-by-sa-3.0")
     main_metric = "bits_per_character"
     metrics = {
         "bits_per_character": Metric("bits_per_character", "bits per character", "글자당 비트", higher=False),

@@ -34,14 +34,7 @@ class QA(Task):
             ("answer", "answer_text", "정답", "답"),
         ),
     )
-    default_dataset = HubDataset(
-        "KorQuAD/squad_kor_v1",
-        None,
-        "train",
-        "validation",
-        ("id", "title", "context", "question", "answers"),
-        "cc-by-nd-4.0",
-    )
+    default_dataset = HubDataset("KorQuAD/squad_kor_v1", None, "train", "validation", "cc-by-nd-4.0")
     main_metric = "f1"
     metrics = {
         "f1": Metric("f1", "character F1 (0-100)", "글자 F1 (0-100)", higher=True),

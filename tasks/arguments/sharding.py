@@ -28,6 +28,8 @@ def check_engine(args: TrainingArguments) -> None:
         raise UserError("--auto_find_batch_size looks for what fits one process; find the size with one, then start several")
     deepspeed = args.deepspeed or launched_with("DEEPSPEED")
     fsdp = args.fsdp or launched_with("FSDP")
+    if deepspeed and fsdp:
+        raise UserError("--fsdp and --deepspeed both shard the model: leave one out")
     if deepspeed:
         _read_json("--deepspeed", args.deepspeed)
         if importlib.util.find_spec("deepspeed") is None:
@@ -76,10 +78,7 @@ def _read_json(flag: str, value: Any) -> dict[str, Any]:
 
 
 def load_whole_models(args: TrainingArguments) -> None:
-    """Make ``from_pretrained`` load whole weights under DeepSpeed ZeRO-3, too; they are sharded when training begins.
-
-    transformers would shard them while loading, and the rows of separators could not be computed from empty matrices.
-    """
+    """Make ``from_pretrained`` load whole weights under DeepSpeed ZeRO-3 too, from which new rows are computed."""
     if args.deepspeed or launched_with("DEEPSPEED"):
         from transformers.integrations import unset_hf_deepspeed_config
 

@@ -17,10 +17,9 @@ from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
 from tasks.benchmarking.arguments import BenchmarkArguments
 from tasks.errors import UserError
-from tasks.model.loading import load_config
+from tasks.model.loading import load_config, open_encoder, open_model
 from tasks.model.model_files import make_portable
 from tasks.model.new_model import gpt2_config
-from tasks.model.opening import open_encoder, open_model
 from tasks.preparing.encoding import Encoder
 from tasks.preparing.splits import load_examples
 from tasks.preparing.tables import encode

@@ -20,7 +20,7 @@ from transformers import (
 from tasks.inference.decoding import decode, keeps_keys
 from tasks.inference.extraction import Allowed
 from tasks.inference.forward import batches_by_length, pad, tokens_that_fit
-from tasks.model.opening import generation_config
+from tasks.model.loading import generation_config
 from tasks.progress import progress
 
 if TYPE_CHECKING:

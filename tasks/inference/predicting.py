@@ -14,9 +14,8 @@ from tasks.errors import UserError, explained
 from tasks.inference.extraction import Allowed, Extractor
 from tasks.inference.forward import choice_logprobs, text_windows, token_logprobs
 from tasks.inference.generation import generate
-from tasks.model.loading import at_commit, load_config
+from tasks.model.loading import at_commit, load_config, open_encoder, open_model
 from tasks.model.model_files import find_file
-from tasks.model.opening import open_encoder, open_model
 from tasks.model.speedups import fuse_gelu
 from tasks.run_folder import TASK_FILE, RunConfig
 

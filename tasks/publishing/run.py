@@ -16,8 +16,7 @@ from transformers import TrainerCallback
 from tasks import machine
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.model.loading import weight_files
-from tasks.model.model_files import ADAPTER_CONFIG
+from tasks.model.model_files import ADAPTER_CONFIG, weight_files
 from tasks.publishing import facts
 from tasks.publishing.card import license_for
 from tasks.publishing.hub import Destination, Hub

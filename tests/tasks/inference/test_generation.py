@@ -10,7 +10,7 @@ from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsPr
 
 from tasks.inference import generation
 from tasks.inference.generation import CompletionOnly, generate
-from tasks.model.opening import generation_config
+from tasks.model.loading import generation_config
 
 PROMPTS = [[20, 31, 42], [50], [22, 33, 44, 55, 66, 77, 88], [90, 21], [60, 61, 62, 63, 64]]
 
