@@ -40,7 +40,6 @@ class Generate(Task):
     max_new_tokens = 64
     streaming = True
     do_sample = True  # greedy decoding of open text falls into loops (Holtzman et al. 2020)
-    hub_task = "text-generation"
     card = {
         "en": CardText(
             "continues a Korean text in the style of its training data",

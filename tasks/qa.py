@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -100,7 +99,9 @@ class QA(Task):
 
     def baseline_answers(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
         """A word-matching guess: the word of the context whose neighbours share most with the question."""
-        return "word matching", [_matching_word(example.source_text, example.prompt[2]) for example in examples]
+        from tasks.metrics.korquad import matching_word
+
+        return "word matching", [matching_word(example.source_text, example.prompt[2]) for example in examples]
 
 
 def _answers_of(row: dict[str, Any]) -> tuple[list[str], list[int | None]]:
@@ -144,23 +145,3 @@ def _span(context: str, answer: str, start: int | None) -> tuple[int, int]:
         raise RowError(f"the answer {answer[:40]!r} is not in its context; mend the row, or drop it with --skip_bad_rows")
     place = min(places, key=lambda place: abs(place - start))
     return place, place + len(answer)
-
-
-def _matching_word(context: str, question: str) -> str:
-    """The word of ``context`` that is not in the question and stands nearest to words that look like the question's.
-
-    Korean words carry particles, so likeness is measured in pairs of characters: 도서관에서 matches 도서관은.
-    """
-
-    def pairs(word: str) -> Counter[str]:
-        return Counter(word[i : i + 2] for i in range(len(word) - 1))
-
-    asked = pairs(" ".join(question.split()))
-    words = context.split()
-    likeness = [sum((pairs(word) & asked).values()) for word in words]
-    candidates = [i for i in range(len(words)) if likeness[i] == 0] or list(range(len(words)))
-    # The five words on either side count, the nearer the more.
-    near = {
-        i: sum(likeness[j] / abs(i - j) for j in range(max(0, i - 5), min(len(words), i + 6)) if j != i) for i in candidates
-    }
-    return words[max(candidates, key=lambda i: (near[i], -i))] if words else ""

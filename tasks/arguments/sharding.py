@@ -39,10 +39,8 @@ def check_engine(args: TrainingArguments) -> None:
             )
     if not fsdp:
         return
-    if args.fsdp:
-        given = {"version": 2} | _read_json("--fsdp_config", args.fsdp_config)
-    else:
-        given = {"version": 1} | {name.lower(): value for name, value in os.environ.items() if name.startswith("FSDP_")}
+    given = {name.lower(): value for name, value in os.environ.items() if name.startswith("FSDP_")}
+    given = {"version": 2} | _read_json("--fsdp_config", args.fsdp_config) if args.fsdp else {"version": 1} | given
     options = {name.removeprefix("fsdp_"): str(value).lower() for name, value in given.items()}
     if "LOCAL_RANK" not in os.environ:
         raise UserError(
