@@ -72,11 +72,8 @@ class QA(Task):
         "question": "주말에는 몇 시부터 문을 여나요?",
     }
 
-    def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
-        """``context <question> question <answer>``."""
-        return self._prompt(row, None)
-
-    def _prompt(self, row: dict[str, Any], keep: tuple[int, int] | None) -> tuple[Part, ...]:
+    def prompt(self, row: dict[str, Any], keep: tuple[int, int] | None = None) -> tuple[Part, ...]:
+        """``context <question> question <answer>``; ``keep`` is where the answer stands in the context."""
         context = Source(text_of(row, "context"), keep=keep, windows=True)
         return (context, QUESTION, text_of(row, "question"), ANSWER)
 
@@ -89,7 +86,7 @@ class QA(Task):
         texts, starts = _answers_of(row)
         context = text_of(row, "context")
         keep = _span(context, texts[0], starts[0])
-        return Example(row["id"], self._prompt(row, keep), texts[0], tuple(dict.fromkeys(texts)))
+        return Example(row["id"], self.prompt(row, keep), texts[0], tuple(dict.fromkeys(texts)))
 
     def metric(self) -> Any:
         """Exact match and character F1 in percent, as the official script of KorQuAD 1.0 prints them."""

@@ -29,7 +29,7 @@ from tasks.arguments.model import ModelArguments
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.model.adapters import add_adapter, attach_adapter, base_arguments, four_bit_config, stay_trainable, token_layers
-from tasks.model.model_files import hub_options, model_error, pickle_error, weights_error
+from tasks.model.model_files import hub_options, model_error, weights_error
 from tasks.model.tokenizer import add_separators, load_tokenizer
 from tasks.preparing.encoding import Encoder, sequence_length
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 # For a repository without safetensors, transformers would search for a pull request of the bot SFconvertbot and ask a Space
 # to convert the weights, in a thread. It reads this variable whenever it loads weights.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+
+#: What loading a model raises if its files are missing, damaged or refused.
+LOAD_ERRORS = (pickle.UnpicklingError, OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError, EOFError)
 
 #: The names of dropout probabilities in configs.
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout", "hidden_dropout", "embed_dropout", "dropout")
@@ -190,15 +193,11 @@ def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
             output_loading_info=True,
             dtype=getattr(torch, model_args.dtype),
             attn_implementation=model_args.attn_implementation,
-            # Safetensors if there are any, whole or sharded, else pytorch_model.bin, from which torch reads only tensors.
-            use_safetensors=None,
-            weights_only=True,
+            weights_only=True,  # from pytorch_model.bin, which is read if there are no safetensors
             quantization_config=four_bit_config() if model_args.load_in_4bit else None,
             **hub_options(model_args),
         )
-    except pickle.UnpicklingError as error:
-        raise pickle_error(model_args.model, error) from None
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError, EOFError) as error:
+    except LOAD_ERRORS as error:
         raise weights_error(model_args) or model_error(model_args.model, error) from None
     except (AttributeError, TypeError) as error:  # torch.load may return any object
         raise weights_error(model_args) or error from None

@@ -90,7 +90,7 @@ def weights_error(model_args: ModelArguments) -> UserError | None:
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True)
             except pickle.UnpicklingError as error:
-                return pickle_error(name, error)
+                return model_error(name, error)
             except (OSError, RuntimeError, EOFError) as error:
                 problem = f"{path.name} is damaged or cut off ({' '.join(str(error).split())[:100]})"
         if problem:
@@ -100,20 +100,19 @@ def weights_error(model_args: ModelArguments) -> UserError | None:
     return None
 
 
-def pickle_error(name: str, error: pickle.UnpicklingError) -> UserError:
-    """The error of a pickle that torch refuses to load: it calls other code, or is not a file of torch."""
-    called = re.search(r"GLOBAL (\S+)", str(error))
-    if called is None:
-        return UserError(f"{name}: its weights are no file of torch (a git-lfs pointer, or a web page?); download it again")
-    return UserError(
-        f"{name}: its weights are a pickle that would run code ({called[1]}), so it is not read; take a model whose weights "
-        "are safetensors, or tensors alone"
-    )
-
-
 def model_error(name: str, error: Exception) -> UserError:
-    """The error of a model that could not be loaded, by its usual causes."""
+    """The error of a model that could not be loaded, by its usual causes; torch refuses pickles that call other code."""
     text = " ".join(str(error).split())
+    if isinstance(error, pickle.UnpicklingError):
+        called = re.search(r"GLOBAL (\S+)", text)
+        if called is None:
+            return UserError(
+                f"{name}: its weights are no file of torch (a git-lfs pointer, or a web page?); download it again"
+            )
+        return UserError(
+            f"{name}: its weights are a pickle that would run code ({called[1]}), so it is not read; take a model whose "
+            "weights are safetensors, or tensors alone"
+        )
     if "trust_remote_code" in text:
         return UserError(f"{name}: this model runs code of its own; read it, then add --trust_remote_code")
     if failure := hub_failure(name, error):
