@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import DynamicCache, LogitsProcessorList
+from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from tasks.inference.forward import forward, positions
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Finished rows are removed when they are this share of the batch: each removal copies the whole cache.
 LEAVE_AT = 0.25
@@ -81,12 +78,11 @@ def decode(
 ) -> list[list[int]]:
     """The completion of each left-padded prompt [rows, width], without eos: greedy, or sampled if ``draws`` are given.
 
-    ``processors`` change the logits [rows, vocabulary] given the ids so far, as in transformers' ``generate``, followed by
-    ``warpers`` when sampling. ``draws`` [rows, max_new_tokens] are uniform random numbers in [0, 1), one for each token: a
-    row with the same draws gets the same text in any batch. ``allowed`` returns the tokens that may follow, given (row, its
-    completion so far).
+    ``processors`` change the logits [rows, vocabulary] given the ids so far, followed by ``warpers`` when sampling.
+    ``draws`` [rows, max_new_tokens] are uniform random numbers in [0, 1): a row with the same draws gets the same text in
+    any batch. ``allowed`` returns the tokens that may follow, given (row, its completion so far).
 
-    The result equals that of ``generate``, row by row.
+    The result equals that of transformers' ``generate``, row by row.
     """
     rows, width = input_ids.shape
     cache = roomy_cache(model, width + max_new_tokens)

@@ -11,15 +11,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from tasks.errors import UserError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 #: Contexts cached: several questions share one, and so do all windows of a question.
 CONTEXTS = 128
@@ -34,8 +33,8 @@ Allowed = Callable[[int, list[int]], Sequence[int]]
 class Extractor:
     """The vocabulary of a tokenizer as a trie of bytes, walked along the context to find the tokens that may follow.
 
-    A run of white space counts as one space, and the context is normalised by the tokenizer (KoGPT2: NFKC); an answer is a
-    slice of the original context.
+    A run of white space counts as one space, and the context is normalised by the tokenizer; an answer is a slice of the
+    original context.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -233,12 +232,7 @@ def _characters(text: str, normalize: Callable[[str], str] | None) -> tuple[str,
 
 
 def normalizer_of(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], str] | None:
-    """The tokenizer's normalizer as a function; None where it has none.
-
-    Llama 2's normalizer also writes spaces as ``▁``; that step is skipped.
-    """
-    from tokenizers import Tokenizer
-
+    """The tokenizer's normalizer as a function, without Llama 2's step that writes spaces as ``▁``; None if it has none."""
     parts = [
         part
         for part in _parts(tokenizer.backend_tokenizer.normalizer, "normalizers")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import torch
 from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
 
 from tasks.progress import progress
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 #: Tokens of a batch that is scored, with padding. With 51,200 logits a position in float32 that is 0.8 GB if all are needed.
 MAX_TOKENS = 4096
@@ -49,8 +47,8 @@ def pad(
 def tokens_that_fit(model: PreTrainedModel) -> int:
     """Tokens of a batch, prompts and completions with their padding, that fit into half of the free memory.
 
-    Each takes keys and values in every layer, counted twice because the cache is copied when rows leave the batch, and
-    while the prompt is read the activations of one layer: about 16 times the hidden width.
+    Each takes keys and values in every layer, twice while the cache is copied as rows leave, and the activations of one
+    layer while the prompt is read, about 16 times the hidden width.
     """
     config = model.config.get_text_config(decoder=True)
     heads = getattr(config, "num_attention_heads", 1)  # a state-space model has none, and needs less

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -23,21 +25,13 @@ from tasks.inference.forward import batches_by_length, pad, tokens_that_fit
 from tasks.model.loading import generation_config
 from tasks.progress import progress
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-
 #: Rows generated together where memory allows: measured 1.6 times as fast as 16 on two cores. A step of a few rows reads all
 #: weights just the same; more rows than this wait for the longest of them.
 ROWS = 64
 
 
 class CompletionOnly(LogitsProcessor):
-    """Applies another processor to the generated tokens alone.
-
-    transformers applies ``no_repeat_ngram_size`` and ``repetition_penalty`` to the prompt too, which keeps an answer or a
-    summary from quoting its own context.
-    """
+    """Applies another processor to the generated tokens alone, so that answers and summaries may quote their prompt."""
 
     def __init__(self, processor: LogitsProcessor, prompt_length: int) -> None:
         """``prompt_length`` is the width of the batch, padding included."""
@@ -63,11 +57,10 @@ def generate(
 ) -> list[list[list[int]]]:
     """The completions of each prompt as ids without eos and padding, ``num_return_sequences`` of them.
 
-    ``settings`` are the fields of GenerationArguments, with ``max_new_tokens`` and ``do_sample`` filled in. A batch has at
-    most ``batch_size`` prompts, and no more than fit into memory. What is sampled for a prompt depends on ``seed`` and the
-    prompt's name (its number by default), not on its batch or process; where transformers' ``generate`` samples (beams,
-    models without keys and values), it depends on ``seed`` and the batches. ``constraint``, for one greedy completion per
-    prompt, makes the ``allowed`` of ``decode`` for a batch of these prompts.
+    ``settings`` come from ``generation_settings``. A batch has at most ``batch_size`` prompts, and no more than fit into
+    memory. A sample depends on ``seed`` and the prompt's name (its number by default), and on the batches only if
+    transformers' ``generate`` draws it (beams, models without a key-value cache). ``constraint``, for one greedy completion
+    per prompt, makes the ``allowed`` of ``decode`` for a batch of these prompts.
     """
     config = generation_config(settings, tokenizer)
     model.eval()

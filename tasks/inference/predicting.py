@@ -6,9 +6,13 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PreTrainedModel
 
 from tasks import distributed, get_task, task_of
+from tasks.arguments.generation import GenerationArguments
+from tasks.arguments.model import ModelArguments
 from tasks.base import Example, Prediction, Task
 from tasks.errors import UserError, explained
 from tasks.inference.extraction import Allowed, Extractor
@@ -17,23 +21,17 @@ from tasks.inference.generation import generate
 from tasks.model.loading import at_commit, load_config, open_encoder, open_model
 from tasks.model.model_files import find_file
 from tasks.model.speedups import fuse_gelu
+from tasks.preparing.encoding import Encoder
 from tasks.run_folder import TASK_FILE, RunConfig
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from tasks.arguments.generation import GenerationArguments
-    from tasks.arguments.model import ModelArguments
-    from tasks.preparing.encoding import Encoder
 
 
 @dataclass
 class Predictor:
     """A model and all that its predictions depend on.
 
-    ``settings`` are the fields of GenerationArguments, completed by ``generation_settings``. ``batch_size`` counts rows;
-    without it a batch is as large as memory allows. Of several processes each predicts its share of the rows and gets the
-    predictions of all: every process has to call. ``batch_flag`` is the script's flag for ``batch_size``.
+    ``settings`` come from ``generation_settings``. ``batch_size`` counts rows; without it a batch is as large as memory
+    allows. Of several processes each predicts its share and gets the predictions of all, so all have to call.
+    ``batch_flag`` is the script's flag for ``batch_size``.
     """
 
     task: Task
@@ -69,8 +67,8 @@ class Predictor:
     def complete(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[Prediction]]:
         """``num_return_sequences`` completions of each example's prompt; sampling depends on the examples' ``numbers``.
 
-        A long context is read in overlapping windows (a stride), and each window gets completions of its own. Those with the
-        highest mean log-probability of a token, eos included, are kept: a sum would favour the shortest.
+        Each overlapping window of a long context gets completions of its own. Those with the highest mean log-probability of
+        a token, eos included, are kept: a sum would favour the shortest.
         """
         windows = self.encoder.prompts(examples)
         places = [(row, window) for row, prompts in enumerate(windows) for window in range(len(prompts))]
@@ -172,8 +170,7 @@ def load_predictor(
 ) -> Predictor:
     """The Predictor of a folder or Hub model, with the settings of its task.json, on the best device of this process.
 
-    ``task_name`` replaces the task of task.json. A model without one, such as a base model, needs it, and gets the task's
-    separators untrained.
+    ``task_name`` replaces the task of task.json; a model without one needs it, and gets untrained separators.
 
     Raises:
         UserError: the model cannot be loaded, names no task, or was made for another version of its task's prompt; several

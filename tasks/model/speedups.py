@@ -7,17 +7,15 @@ import ctypes
 import functools
 import platform
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
 from transformers.activations import FastGELUActivation, NewGELUActivation
 from transformers.modeling_outputs import CausalLMOutput
 
 from tasks.preparing.encoding import IGNORE
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 def keep_freed_memory() -> bool:
