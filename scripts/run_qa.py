@@ -35,7 +35,7 @@ def main() -> None:
     set_seed(args.training.seed)
 
     data = RunData(task, args.data, args.training)  # files, the Hub or the sample
-    encoder = open_encoder(task, args.model, args.generation, args.data.max_length)  # Korean survives; a token a separator
+    encoder = open_encoder(task, args.model, args.generation, args.data.max_length)  # keeps Korean; one token per separator
     datasets, examples = data.encode(encoder)  # the loss on answer and eos alone
     model = open_model(task, args.model, encoder)  # with --lora_r under an adapter
 
