@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,19 +82,21 @@ class Predictor:
         constraint = allowed if self.settings["extractive"] else None
         tokenizer = self.encoder.tokenizer
         written = generate(self.model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint, names)
-        found: list[list[tuple[list[int], list[int]]]] = [[] for _ in examples]  # (prompt, completion) of each example
-        for (row, _), prompt, completions in zip(places, prompts, written):
-            found[row] += [(prompt, ids) for ids in completions]
-        rivals = [pair for row, prompts in zip(found, windows) if len(prompts) > 1 for pair in row]
-        logprobs = self._logprobs([(prompt, [*ids, tokenizer.eos_token_id]) for prompt, ids in rivals])
-        means = iter([sum(row) / len(row) for row in logprobs])
-        return [self._best(*each, means) for each in zip(examples, found, map(len, windows))]
+        completed = [(row, prompt, ids) for (row, _), prompt, each in zip(places, prompts, written) for ids in each]
+        rivals = [(prompt, [*ids, tokenizer.eos_token_id]) for row, prompt, ids in completed if len(windows[row]) > 1]
+        logprobs = iter(self._logprobs(rivals))
+        candidates: list[list[tuple[list[int], dict[str, Any]]]] = [[] for _ in examples]  # completions and their scores
+        for row, _, ids in completed:
+            scores = {}
+            if len(windows[row]) > 1:
+                values = next(logprobs)
+                scores = {"mean_logprob": sum(values) / len(values), "windows": len(windows[row])}
+            candidates[row].append((ids, scores))
+        return [self._best(*each) for each in zip(examples, candidates)]
 
-    def _best(self, example: Example, found: Any, windows: int, means: Iterator[float]) -> list[Prediction]:
-        """The predictions of an example; where several windows compete, ``means`` has the next completions' scores."""
-        candidates = [(ids, {"mean_logprob": next(means), "windows": windows} if windows > 1 else {}) for _, ids in found]
-        if windows > 1:
-            candidates.sort(key=lambda candidate: -candidate[1]["mean_logprob"])
+    def _best(self, example: Example, candidates: list[tuple[list[int], dict[str, Any]]]) -> list[Prediction]:
+        """The candidates with the highest mean log-probability; those without scores keep their order."""
+        candidates = sorted(candidates, key=lambda candidate: -candidate[1].get("mean_logprob", 0.0))
         predictions = []
         for ids, scores in candidates[: self.settings.get("num_return_sequences", 1)]:
             extractive = self.settings["extractive"]
@@ -135,9 +137,8 @@ class Predictor:
         tokenizer = self.encoder.tokenizer
         texts = [example.references[0] for example in examples]
         ids = self.encoder.tokenize(texts)[0]
-        windows = [
-            text_windows([tokenizer.bos_token_id], [*row, tokenizer.eos_token_id], self.encoder.max_length) for row in ids
-        ]
+        bos, eos, longest = tokenizer.bos_token_id, tokenizer.eos_token_id, self.encoder.max_length
+        windows = [text_windows([bos], [*row, eos], longest) for row in ids]
         values: list[list[float]] = [[] for _ in examples]
         rows = [i for i, pairs in enumerate(windows) for _ in pairs]
         for i, logprobs in zip(rows, self._logprobs([pair for pairs in windows for pair in pairs])):
