@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.arguments.model import ALL_LINEAR, FineTuningArguments, ModelArguments
 from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_file
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftModel
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerFast
-
-    from tasks.arguments.model import FineTuningArguments, ModelArguments
 
 
 def is_adapter(model: Any) -> bool:
@@ -68,8 +67,6 @@ def _target_modules(model: PreTrainedModel, wanted: str) -> str | list[str]:
     """PEFT's ``target_modules`` for the value of the flag. Raises UserError on a name that no linear layer has."""
     import torch
     from transformers.pytorch_utils import Conv1D
-
-    from tasks.arguments.model import ALL_LINEAR
 
     if wanted == ALL_LINEAR:
         return wanted

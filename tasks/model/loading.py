@@ -75,8 +75,7 @@ def open_encoder(
 def open_model(task: Task, model_args: ModelArguments, encoder: Encoder) -> PreTrainedModel | PeftModel:
     """The model for ``encoder``; with ``--lora_r`` it gets a new adapter, and an adapter is loaded with its base.
 
-    Raises:
-        UserError: the weights are missing or damaged, or an adapter does not fit its base.
+    Raises UserError if the weights are missing or damaged, or an adapter does not fit its base.
     """
     model_args = copy.copy(model_args)
     model_args.model_revision = encoder.revision
@@ -100,11 +99,7 @@ def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerFa
 
 
 def load_config(model_args: ModelArguments) -> PretrainedConfig:
-    """The model's config; for an adapter, that of its base.
-
-    Raises:
-        UserError: it is missing or damaged, or the model is not a causal LM.
-    """
+    """The model's config, or that of an adapter's base. Raises UserError if it is damaged or of no causal LM."""
     name = model_args.model
     if not Path(name).is_dir() and (name.startswith((".", "~", "/")) or name.count("/") > 1):
         raise UserError(f"--model {name}: no such folder; check the path")

@@ -32,8 +32,7 @@ def hub_options(model_args: ModelArguments) -> dict[str, Any]:
 def find_file(name: str, file_name: str, revision: str | None) -> Path | None:
     """A file of the folder or Hub repository ``name``, downloaded or from the cache; None if it is missing.
 
-    Raises:
-        UserError: the connection broke off.
+    Raises UserError if the connection breaks off.
     """
     from transformers.utils import cached_file
 

@@ -18,12 +18,8 @@ from tasks.preparing.encoding import Encoder, sequence_length
 from tasks.preparing.run_data import RunData
 
 SPECIAL_TOKENS = {
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "pad_token": "<pad>",
-    "unk_token": "<unk>",
-    "mask_token": "<mask>",
-}
+    "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>",
+}  # fmt: skip
 
 #: Reserved tokens for further tasks, as many as KoGPT2 has.
 FREE_SLOTS = 100
@@ -38,8 +34,7 @@ def new_encoder(task: Task, args: RunArguments, data: RunData, checkpoint: str |
     It is cached for later runs on the same texts and for other processes. A resumed run loads that of its ``checkpoint``:
     training again may choose other ones among equally rare characters.
 
-    Raises:
-        UserError: as ``train_tokenizer``; ``--max_length`` is more than ``--n_positions``.
+    Raises UserError as ``train_tokenizer``, or if ``--max_length`` is more than ``--n_positions``.
     """
     size, positions = args.model.vocab_size, args.model.n_positions
     settings = generation_settings(task, args.generation)
@@ -70,11 +65,8 @@ def train_tokenizer(
     """Train a tokenizer of at most ``vocab_size`` tokens; a small corpus gives fewer.
 
     Text is normalised to NFC, since macOS decomposes Hangul. Every text begins with ``▁`` (as in KoGPT2), so the first word
-    of an answer is the same token as inside its context. Line breaks are tokens of their own. Decoding restores all other
-    white space, too, except one space at the very beginning of a text.
-
-    Raises:
-        UserError: the vocabulary has no room for characters, or the corpus is empty.
+    of an answer is the same token as inside its context. Line breaks are tokens of their own. Decoding restores white space,
+    except one space at the very beginning. Raises UserError if the vocabulary has no room, or the corpus no text.
     """
     special = [*SPECIAL_TOKENS.values(), *separators, *(f"<unused{i}>" for i in range(FREE_SLOTS))]
     reserved = len(special) + len(BYTES)

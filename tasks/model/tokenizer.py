@@ -41,9 +41,7 @@ def load_tokenizer(model_args: ModelArguments, config: PretrainedConfig) -> PreT
     For a GPT-2 without tokenizer_config.json, such as ``skt/kogpt2-base-v2``, ``AutoTokenizer`` adds a byte-level
     pre-tokenizer to a vocabulary without bytes, and every Hangul syllable is lost without a warning (transformers#45812,
     #45920); tokenizer.json is then loaded as it is. ``model_max_length`` is set to the model's positions.
-
-    Raises:
-        UserError: there is no tokenizer, it cannot be read, or it loses Korean.
+    Raises UserError if there is no tokenizer, it cannot be read, or it loses Korean.
     """
     name, revision, common = model_args.model, model_args.model_revision, hub_options(model_args)
     tokenizer, reason = None, "it has no tokenizer files"
