@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import platform
 import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +23,6 @@ from tasks.run_folder import TASK_FILE, without_folders
 
 if TYPE_CHECKING:
     from tasks.reading.sources import DataSource
-
-#: Packages that results depend on.
-PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "rouge-score", "kiwipiepy", "peft")
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -136,37 +129,6 @@ def data_facts(task: Task, data_args: DataArguments, source: DataSource) -> Data
     from_train = "train" in source.splits and "validation" not in source.splits
     share = data_args.validation_split if from_train else None
     return Data(**source.describe(), license=data_license(task, data_args), validation_share=share)
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the installed packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
-
-
-def hardware(device: Any, processes: int) -> dict[str, Any]:
-    """The kind of machine: accelerator, its memory in GiB, processor, cores, processes."""
-    import torch
-
-    found: dict[str, Any] = {"processes": processes, "system": platform.system()}
-    if device.type == "cuda":
-        found["accelerator"] = torch.cuda.get_device_name(device)
-        found["accelerator_memory_gib"] = round(torch.cuda.get_device_properties(device).total_memory / 2**30)
-    elif device.type != "cpu":
-        found["accelerator"] = device.type
-    found["processor"] = _processor()
-    found["cores"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {name: value for name, value in found.items() if value}
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    text = cpuinfo.read_text("utf-8", errors="replace") if cpuinfo.is_file() else ""
-    named = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return named[1].strip() if named else platform.processor() or platform.machine()
 
 
 def git_commit() -> str | None:

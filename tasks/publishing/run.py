@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from tasks import machine
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG
@@ -75,7 +76,7 @@ class RunRecorder(TrainerCallback):
             config=RunConfig.of(task, args.model.base_model, args.data.column_map, encoder),
             base=facts.base_of(args.model, args.publishing),
             data=facts.data_facts(task, args.data, source),
-            versions=facts.versions(),
+            versions=machine.versions(),
             git_commit=facts.git_commit(),
             choices=args.publishing.choices(),
         )
@@ -101,7 +102,7 @@ class RunRecorder(TrainerCallback):
             report.parameters -= report.adapter_parameters
         report.model_type = model.config.model_type
         report.adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
-        report.hardware = facts.hardware(args.device, args.world_size)
+        report.hardware = machine.hardware(args.device, args.world_size)
         report.command = facts.command(sys.argv, args.world_size)
         report.resumed = state.global_step > 0
 
