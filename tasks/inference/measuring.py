@@ -13,7 +13,7 @@ from transformers.trainer_utils import unwrap_peft_model
 from tasks.base import Example, Task
 from tasks.distributed import is_first
 from tasks.inference.predicting import Predictor
-from tasks.preparing.overlap import SHARED
+from tasks.preparing.encoding import SHARED
 from tasks.run_folder import PREDICTIONS_FILE, write_jsonl
 
 if TYPE_CHECKING:

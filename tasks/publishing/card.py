@@ -13,7 +13,7 @@ from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.preparing.overlap import SHARED
+from tasks.preparing.encoding import SHARED
 from tasks.publishing.facts import repeatable
 from tasks.publishing.license import LICENSES, credit, license_metadata, resolve_license
 from tasks.publishing.merge import note_sections

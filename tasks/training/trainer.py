@@ -33,7 +33,7 @@ from tasks.model.speedups import (
     keep_freed_memory,
 )
 from tasks.preparing.encoding import IGNORE
-from tasks.preparing.streaming import CountStreamed, TextStream
+from tasks.preparing.streaming import TextStream
 from tasks.run_folder import RunConfig
 from tasks.training.advice import evaluation_advice, kept_checkpoint, training_advice
 from tasks.training.batches import load_batches, row_batches, token_batches
