@@ -1,7 +1,7 @@
 """The Trainer of all tasks: loss by tokens, batches by tokens, exact resume, models that load elsewhere.
 
-Only public methods of ``Trainer`` and three private ones are overridden, all in this file; what is done between steps is in
-callbacks.py. tests/tasks/training/test_trainer_contract.py pins the signatures of what is used here.
+It overrides public methods of ``Trainer`` and three private ones; tests/tasks/training/test_trainer_contract.py pins their
+signatures. What is done between steps is in callbacks.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
-from transformers import PreTrainedModel, PrinterCallback, Trainer
+from transformers import PreTrainedModel, PrinterCallback, Trainer, set_seed
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, unwrap_peft_model
 
@@ -23,27 +23,18 @@ from tasks.arguments.training import TrainingArguments
 from tasks.distributed import gather_lists
 from tasks.errors import UserError, explained
 from tasks.inference.measuring import Evaluator
+from tasks.model import speedups
 from tasks.model.adapters import is_adapter, merge, remove_files, save_adapter
 from tasks.model.model_files import ADAPTER_FILES, WHOLE_FILES, make_portable
-from tasks.model.speedups import (
-    eager_attention,
-    fuse_gelu,
-    has_attention_dropout,
-    head_on_labels_only,
-    keep_freed_memory,
-)
 from tasks.preparing.encoding import IGNORE
 from tasks.preparing.streaming import TextStream
 from tasks.run_folder import RunConfig
-from tasks.training.advice import evaluation_advice, kept_checkpoint, training_advice
+from tasks.training import callbacks
+from tasks.training.advice import evaluation_advice, training_advice
 from tasks.training.batches import load_batches, row_batches, token_batches
-from tasks.training.callbacks import Checkpoints, EarlyStopping, LogEvaluateSave, StopOnDivergence, StopOnSignal
-from tasks.training.checkpoints import damage, fingerprint, restore
+from tasks.training.checkpoints import Checkpoints, damage, find_checkpoints, fingerprint, restore
 from tasks.training.collator import PaddingFreeCollator, is_padding_free
-from tasks.training.console import Console, Throughput, mean_loss
-from tasks.training.output_folder import check_rows
 from tasks.training.sharding import check_checkpoint, set_up_fsdp, whole_model
-from tasks.training.snapshot import Snapshot
 
 
 class CompletionTrainer(Trainer):
@@ -56,7 +47,7 @@ class CompletionTrainer(Trainer):
     - A loss that is not a finite number ends training, and so does full memory, with one line of advice.
     - What is saved loads elsewhere: ``use_cache`` on (the plain Trainer saves it as False, which makes generation crawl), a
       tokenizer class that other programs know, task.json beside the weights, and no pickled arguments.
-    - An adapter (``add_adapter``) is saved without its base, and added into it when training ends.
+    - An adapter is saved without its base, and added into it when training ends.
     - Under FSDP gradients are summed in float32, the saved model is whole, and each process can predict alone.
     """
 
@@ -74,11 +65,11 @@ class CompletionTrainer(Trainer):
         ``metric_for_best_model`` is a metric of the task. With ``merge_adapter`` a plain model replaces the adapter.
         """
         if args.use_cpu and args.keep_freed_memory:
-            keep_freed_memory()
+            speedups.keep_freed_memory()
         if args.fused_gelu:
-            fuse_gelu(model)
+            speedups.fuse_gelu(model)
         if args.labelled_head:
-            head_on_labels_only(unwrap_peft_model(model))
+            speedups.head_on_labels_only(unwrap_peft_model(model))
         super().__init__(model=model, args=args, **kwargs)
         self.run_config = run_config
         self.evaluator = evaluator
@@ -90,20 +81,19 @@ class CompletionTrainer(Trainer):
             reason = "under FSDP and DeepSpeed the weights lie on several devices"
             raise UserError(f"--merge_adapter: {reason}; leave it out, and the folder holds the adapter")
         self._loss_only = False
+        self._first_weights: dict[str, torch.Tensor] | None = None
         self.remove_callback(PrinterCallback if args.disable_tqdm else DEFAULT_PROGRESS_CALLBACK)
-        # In this order: a checkpoint is complete before a signal ends the process, and asked for before a step is logged.
-        self._console = Console()
-        self._throughput = Throughput(self.accelerator)
-        self._divergence = StopOnDivergence(self.accelerator, self.train_dataset)
+        self._console = callbacks.Console()
+        self._throughput = callbacks.Throughput(self.accelerator)
+        self._divergence = callbacks.StopOnDivergence(self.accelerator, self.train_dataset)
         self._checkpoints = Checkpoints(self.accelerator)
-        self._signals = StopOnSignal(self.accelerator)
+        self._signals = callbacks.StopOnSignal(self.accelerator)
+        # In this order: a checkpoint is complete before a signal ends the process, and asked for before a step is logged.
         for callback in (self._console, self._throughput, self._divergence, self._checkpoints, self._signals):
             self.add_callback(callback)
-        self.add_callback(LogEvaluateSave())
-        if isinstance(self.train_dataset, TextStream):
-            self.add_callback(CountStreamed(self.train_dataset))
+        self.add_callback(callbacks.LogEvaluateSave())
         if args.early_stopping_patience is not None:
-            self.add_callback(EarlyStopping(args.early_stopping_patience))
+            self.add_callback(callbacks.EarlyStopping(args.early_stopping_patience))
 
     # Training
 
@@ -117,12 +107,10 @@ class CompletionTrainer(Trainer):
                 memory is full, or the loss is not a finite number. Says what helps and which checkpoint is kept.
         """
         rows = fingerprint(self.train_dataset, self.eval_dataset)
-        check_rows(resume_from_checkpoint, rows, named=self.args.resume_from_checkpoint is not None)
+        self._checkpoints.start(resume_from_checkpoint, rows, named=self.args.resume_from_checkpoint is not None)
         self.resumed_from = resume_from_checkpoint
-        self._checkpoints.start(resume_from_checkpoint, rows)
-        self._snapshot: Snapshot | None = None
-        eager = self.args.use_cpu and self.args.eager_on_cpu and has_attention_dropout(self.model)
-        with eager_attention(self.model) if eager else nullcontext(), self._explained("training"):
+        eager = self.args.use_cpu and self.args.eager_on_cpu and speedups.has_attention_dropout(self.model)
+        with speedups.eager_attention(self.model) if eager else nullcontext(), self._explained("training"):
             try:
                 output = super().train(resume_from_checkpoint, *args, **kwargs)
             except Exception as error:
@@ -131,7 +119,9 @@ class CompletionTrainer(Trainer):
                 raise
             finally:
                 self._signals.restore_handlers()
-                self._console.close()
+                self._console.on_train_end()
+        if isinstance(self.train_dataset, TextStream):
+            self.train_dataset.fill_counts(self.state.num_input_tokens_seen)
         if not self._is_sharded:  # else the weights lie on several devices
             self.model = merge(self.model, unload=self.merge_adapter)
         self.train_metrics = output.metrics
@@ -143,10 +133,13 @@ class CompletionTrainer(Trainer):
         The plain Trainer continues with what a failed attempt left of weights and optimizer.
         """
         if args.auto_find_batch_size:
-            if self._snapshot is None:
-                self._snapshot = Snapshot(self.model)
+            if self._first_weights is None:
+                trained = ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+                self._first_weights = {name: p.detach().to("cpu", copy=True) for name, p in trained}
             else:
-                self._snapshot.restore(self.model)
+                self.model.load_state_dict(self._first_weights, strict=False)
+                self.model.zero_grad()
+                set_seed(args.seed)  # as the first attempt began
                 self.optimizer = self.lr_scheduler = None
         epochs, *others, max_steps = super().set_initial_training_values(args, dataloader)
         finished = self._checkpoints.is_finished(max_steps, args.early_stopping_patience)
@@ -167,7 +160,7 @@ class CompletionTrainer(Trainer):
             logs["tokens_per_second"] = self._throughput.per_second()
         if "train_runtime" in logs:
             seconds = round(self._checkpoints.seconds(), 4)
-            logs |= {"train_loss": mean_loss(self.state.log_history), "train_runtime": seconds}
+            logs |= {"train_loss": callbacks.mean_loss(self.state.log_history), "train_runtime": seconds}
         super().log(logs, start_time)
 
     # Batches
@@ -247,16 +240,19 @@ class CompletionTrainer(Trainer):
 
     def _explained(self, doing: str) -> AbstractContextManager[None]:
         """Out of memory becomes a UserError with advice, and the checkpoint that is kept."""
-        args, run = self.args, self.run_config
 
         def advice() -> list[str]:
             if doing != "training":
-                return evaluation_advice(args, run.max_length)
-            processes = args.world_size if self.is_fsdp_enabled else 1
-            lora = not get_task(run.task).from_scratch
-            return training_advice(args, self.model, run.max_length, processes=processes, lora=lora)
+                return evaluation_advice(self.args, self.run_config.max_length)
+            processes = self.args.world_size if self.is_fsdp_enabled else 1
+            lora = not get_task(self.run_config.task).from_scratch
+            return training_advice(self.args, self.model, self.run_config.max_length, processes=processes, lora=lora)
 
-        return explained(doing, advice, lambda: kept_checkpoint(args.output_dir))
+        def kept() -> str:
+            last = find_checkpoints(Path(self.args.output_dir))[-1:]
+            return f"; {last[0]} is kept: add --resume_from_checkpoint last" if last else ""
+
+        return explained(doing, advice, kept)
 
     # Saving and loading
 
