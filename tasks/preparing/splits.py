@@ -33,12 +33,11 @@ def load_raw_datasets(
 
     Every split has ``id`` (the data's id or guid, else ``train-0``; a repeated one gets ``#2``), ``where`` (file and
     row, for messages) and the task's columns under the task's names. ``test`` exists only where --test_file is given; a
-    target column that it lacks is None in every row.
+    target column that it lacks is None in every row. The caps take the first rows. ``source`` is that of ``find_source``,
+    where it has been found already.
 
-    Where the source has no validation split, a random share of train becomes it, if the caller needs one. The share
-    depends on ``seed`` and the rows alone, and rows with the same first column (a premise or context with several
-    hypotheses or questions) stay together, so that no row of it stands in train again, in NFC or not. The caps take the
-    first rows of what is left. ``source`` is that of ``find_source``, where it has been found already.
+    Where the source has no validation split, a random share of train becomes it. The share depends on ``seed`` and the rows
+    alone; rows with the same first column (a premise or context with several hypotheses or questions) stay together.
 
     Raises:
         UserError: two sources at once, a source that cannot be read, too few rows, or data that does not fit the task.
@@ -63,11 +62,7 @@ def load_raw_datasets(
 
 
 def _share(task: Task, data: datasets.Dataset, share: float, seed: int) -> dict[str, list[int]]:
-    """Row numbers of train, in order, and of validation, in the order of the draw.
-
-    Raises:
-        UserError: there are too few different rows to set some aside.
-    """
+    """Row numbers of train, in order, and of validation, in the order of the draw."""
     column = task.input_columns[0].name
     groups: dict[Any, list[int]] = {}
     # In batches: datasets iterates a column of the whole many times as slowly.
@@ -137,10 +132,10 @@ def row_error(row: dict[str, Any], error: RowError) -> UserError:
 
 
 def format_examples(task: Task, dataset: Iterable[dict[str, Any]], skip_bad_rows: bool) -> tuple[list[Example], int]:
-    """The example of each row, and how many rows were skipped because the task refused them.
+    """The example of each row, and how many rows were skipped.
 
     Raises:
-        UserError: a row is refused and ``skip_bad_rows`` is off, or no row is left.
+        UserError: the task refuses a row and ``skip_bad_rows`` is off, or no row is left.
     """
     skipped: list[UserError] = []
     examples = list(format_rows(task, dataset, skip_bad_rows, skipped))

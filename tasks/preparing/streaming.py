@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import gather_object
 
 from tasks.base import Example, Task
@@ -181,12 +180,6 @@ class TextStream(torch.utils.data.IterableDataset):
                 yield from sequences
             if not learnt:
                 raise UserError("this process found no row to learn from; look at the rows, or start fewer processes")
-
-    def loader(self, args: TrainingArguments, batch_size: int, collate: Callable[[list[Any]], Any]) -> DataLoaderShard:
-        """Batches of this process. accelerate's ``prepare`` would share the rows out a second time."""
-        return DataLoaderShard(
-            self, device=args.device, batch_size=batch_size, collate_fn=collate, pin_memory=args.dataloader_pin_memory
-        )
 
     def fill_counts(self, tokens: int) -> None:
         """What was streamed: rows as all processes have read them, ``tokens`` as the Trainer has counted them."""

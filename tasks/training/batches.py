@@ -28,15 +28,14 @@ class TokenBudgetSampler(Sampler[list[int]]):
 
     The rows are shuffled, sorted by length within a window and split into batches, and the batches are shuffled. Where
     batches are ``padding_free`` nothing is sorted, and the sum of the rows' lengths stays within the budget. The order
-    follows from ``seed`` and the epoch alone, so a resumed run and every process know it.
+    follows from ``seed`` and the epoch alone, so a resumed run and every process know it. Each row is seen once an epoch, by
+    one process; a row longer than the budget is a batch of its own.
 
     Every epoch has the same number of batches (a Trainer plans its steps by it), a multiple of ``world_size *
     accumulation``, so all processes take equally many steps. Too few: the largest are split in two. Too many (only after
-    ``epochs``): the smallest are joined, which can exceed the budget. Each row is seen once an epoch, by one process. A row
-    longer than the budget is a batch of its own. With fewer rows than batches some are empty.
+    ``epochs``, which are planned ahead): the smallest are joined, which can exceed the budget.
 
-    ``lengths`` are tokens a row, ``accumulation`` batches of a process in one optimizer step. ``epochs`` are planned ahead,
-    at the cost of one sort of the lengths each.
+    ``lengths`` are tokens a row, ``accumulation`` batches of a process in one optimizer step.
     """
 
     lengths: Sequence[int]
@@ -140,11 +139,8 @@ class SharedBatchSampler(Sampler[list[int]]):
         return rows // together if self.drop_last else math.ceil(rows / together)
 
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next iteration is. The Trainer calls it. The seeds are those of accelerate in one process.
-
-        A sampler without a generator of its own would draw from the random state of the process, which dropout moves
-        differently in each.
-        """
+        """Which epoch the next iteration is. The Trainer calls it. The seeds are those of accelerate in one process."""
+        # Without a generator of its own a sampler draws from the random state, which dropout moves in each process.
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(epoch)
         elif hasattr(self.sampler, "generator"):
@@ -158,11 +154,10 @@ class SharedBatchSampler(Sampler[list[int]]):
             yield together[self.rank :: self.world_size]
 
 
-def row_batches(
-    order: Sampler[int], batch_size: int, args: TrainingArguments, drop_last: bool = False
-) -> SharedBatchSampler:
-    """Batches of ``batch_size`` rows, in the order of a sampler."""
-    return SharedBatchSampler(order, batch_size, drop_last=drop_last, **_share(args))
+def process_share(args: TrainingArguments) -> dict[str, int]:
+    """The seed of the order of rows, and which of the processes this one is, as both samplers take them."""
+    seed = args.seed if args.data_seed is None else args.data_seed
+    return {"seed": seed, "rank": args.process_index, "world_size": args.world_size}
 
 
 def token_batches(rows: Dataset, batch_size: int, args: TrainingArguments, padding_free: bool) -> TokenBudgetSampler:
@@ -179,40 +174,32 @@ def token_batches(rows: Dataset, batch_size: int, args: TrainingArguments, paddi
         epochs=math.ceil(args.num_train_epochs),
         accumulation=args.gradient_accumulation_steps,
         padding_free=padding_free,
-        **_share(args),
+        **process_share(args),
     )
 
 
-def _share(args: TrainingArguments) -> dict[str, int]:
-    seed = args.seed if args.data_seed is None else args.data_seed
-    return {"seed": seed, "rank": args.process_index, "world_size": args.world_size}
+def load_batches(rows: Any, collate: Callable[[list[Any]], Any], args: TrainingArguments, **batches: Any) -> DataLoaderShard:
+    """A loader of this process's own ``batches``: a ``batch_sampler``, or of a stream a ``batch_size``.
 
-
-def load_batches(
-    rows: Dataset, batches: Sampler[list[int]], collate: Callable[[list[Any]], Any], args: TrainingArguments
-) -> DataLoaderShard:
-    """A loader of ``batches`` that are this process's own.
-
-    Not through accelerate's ``prepare``: its sharding repeats rows to even out batches, and after a resume in a later epoch
-    its wrapper hides the sampler from ``set_epoch``.
+    accelerate's ``prepare`` would repeat rows to even out batches, share a stream out a second time, and hide the sampler
+    from ``set_epoch`` after a resume.
     """
     return DataLoaderShard(
         rows,
         device=args.device,
-        batch_sampler=batches,
         collate_fn=collate,
         num_workers=args.dataloader_num_workers,
         pin_memory=args.dataloader_pin_memory,
         persistent_workers=args.dataloader_persistent_workers,
         prefetch_factor=args.dataloader_prefetch_factor,
+        **batches,
     )
 
 
 def row_names(rows: Any, batches: list[dict[str, Any]]) -> list[str]:
-    """The ids of the rows of ``batches``, found by their tokens; the numbers of rows that have no ids.
+    """The ids (or numbers) of the rows of ``batches``, found by their tokens, so that no id has to travel with a batch.
 
-    So nothing has to travel with the batches: it is called once, when training ends. Rows with the same tokens are all
-    named. Empty where the rows cannot be read again (a stream).
+    Rows with the same tokens are all named. Empty where the rows cannot be read again (a stream).
     """
     if not isinstance(rows, Dataset):
         return []

@@ -27,8 +27,10 @@ from tasks.training.checkpoints import find_checkpoints
 
 logger = logging.getLogger(__name__)
 
-#: Exit codes: what a shell reports of a process that the signal ended, so schedulers and scripts read them as that.
+#: Exit codes: what a shell reports of a process that the signal ended.
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+RESUME = ["--resume_from_checkpoint", "last"]
 
 #: Rows that a message names; a batch may hold hundreds.
 SHOWN = 20
@@ -81,11 +83,9 @@ class StopOnDivergence(TrainerCallback):
         self._norm = 0.0
 
     def note(self, model: torch.nn.Module, loss: torch.Tensor, batch: dict[str, Any]) -> None:
-        """Called after each backward pass; the gradient is measured when it is complete, before it is clipped.
-
-        A loss scaler (fp16) looks for infinite gradients itself, skips the step and scales down; DeepSpeed hides them.
-        """
+        """Called after each backward pass; the gradient is measured when it is complete, before it is clipped."""
         self._batches.append((loss, batch))
+        # A loss scaler (fp16) looks for infinite gradients itself, skips the step and scales down; DeepSpeed hides them.
         scaled = self._accelerator.scaler is not None or self._accelerator.distributed_type == DistributedType.DEEPSPEED
         if self._accelerator.sync_gradients and not scaled:
             norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
@@ -115,10 +115,8 @@ class StopOnSignal(TrainerCallback):
     """Ctrl-C and SIGTERM (preemption) end training after the current step, with a checkpoint; a second Ctrl-C at once.
 
     Under torchrun the signal reaches the processes at different moments. They ask each other after every step (one number,
-    reduced), so that all save the same step.
-
-    transformers has ``enable_jit_checkpoint`` for SIGTERM. It is not used: it waits three seconds, may save between a step's
-    gradient and its update, does not let the processes agree, and then continues as if training had ended.
+    reduced), so that all save the same step. ``enable_jit_checkpoint`` of transformers does not let them agree, may save
+    between a step's gradient and its update, and then continues as if training had ended.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -162,9 +160,10 @@ class StopOnSignal(TrainerCallback):
         self.restore_handlers()
         number = self._signal or signal.SIGTERM  # another process received it
         how = "interrupted" if number == signal.SIGINT else "ended by SIGTERM"
+        command = sys.argv if sys.argv[-2:] == RESUME else [*sys.argv, *RESUME]  # of a flag given twice the last counts
         raise Interrupted(
             f"{how} at step {state.global_step}; its state is in {args.output_dir}/checkpoint-{state.global_step}; resume "
-            f"with: python {shlex.join(_resuming(sys.argv))}",
+            f"with: python {shlex.join(command)}",
             exit_code=EXIT_CODES[number],
         )
 
@@ -179,17 +178,6 @@ class StopOnSignal(TrainerCallback):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
-
-
-def _resuming(argv: list[str]) -> list[str]:
-    """The command line that resumes from the newest checkpoint, whatever the current run started from."""
-    kept: list[str] = []
-    for argument in argv:
-        if kept[-1:] == ["--resume_from_checkpoint"]:
-            kept.pop()  # its value is this argument
-        elif not argument.startswith("--resume_from_checkpoint="):
-            kept.append(argument)
-    return [*kept, "--resume_from_checkpoint", "last"]
 
 
 class Console(TrainerCallback):

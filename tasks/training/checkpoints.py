@@ -39,9 +39,7 @@ STATE = "trainer_state.json"  # what the Trainer writes last
 def write_manifest(folder: Path, **facts: Any) -> None:
     """Force all files below ``folder`` to the disk, then write down their sizes and SHA-256, with ``facts``.
 
-    Raises:
-        OSError: the disk refuses.
-        UserError: the same, for the manifest itself.
+    Raises OSError where the disk refuses, UserError where it refuses the manifest itself.
     """
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST):
@@ -71,8 +69,7 @@ def find_checkpoints(folder: Path) -> list[Path]:
 def newest_complete(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     """The newest checkpoint in ``folder`` to resume from, and the newer ones that cannot be used, each with the reason.
 
-    One without a manifest is never taken: nothing says that it is complete. One that holds the weights alone
-    (``--save_only_model``) is complete, but training cannot resume from it.
+    One without a manifest is never taken: nothing says that it is complete.
     """
     unusable: list[tuple[Path, str]] = []
     for path in reversed(find_checkpoints(folder)):
@@ -80,7 +77,8 @@ def newest_complete(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
         if found is None:
             problem = f"it has no {MANIFEST}: it is incomplete, or another program wrote it"
         else:
-            problem = damage(path) or ("" if found.get("resumable", True) else "it holds the weights alone")
+            weights_alone = not found.get("resumable", True)  # --save_only_model
+            problem = damage(path) or ("it holds the weights alone" if weights_alone else "")
         if not problem:
             return path, unusable
         unusable.append((path, problem))
@@ -90,8 +88,7 @@ def newest_complete(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
 def damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint, and in which file; None where it is as it was written.
 
-    Without a manifest the files are checked as far as their own formats allow: JSON is parsed, the length of a safetensors
-    file is compared with its header, the checksums inside a torch file are verified. Nothing is unpickled.
+    Without a manifest the files are checked as far as their own formats allow (``unreadable``). Nothing is unpickled.
     """
     found = read_manifest(folder)
     if found is None:
@@ -145,7 +142,7 @@ def set_aside(folder: Path) -> Path:
 def rotate(current: Path, best: str | None, limit: int | None) -> None:
     """Delete the oldest checkpoints beside ``current`` until ``limit`` are left; ``current`` and the best one always stay.
 
-    transformers sorts by the time stamps of the folders, which is the wrong order after a clock was set back.
+    transformers goes by the time stamps of the folders, which are wrong after a clock was set back.
     """
     if not limit or limit < 0:
         return
@@ -222,7 +219,8 @@ class Checkpoints(TrainerCallback):
             state.best_model_checkpoint = str(best) if best.is_dir() else None
 
     def begin(self, folder: Path, args: Any) -> None:
-        """Called before the first byte is written. The Trainer may delete nothing until the checkpoint is complete."""
+        """Called before the first byte is written."""
+        # The Trainer may delete nothing until the checkpoint is complete.
         self._writing, self._limit, args.save_total_limit = folder, args.save_total_limit, None
         if args.should_save:
             discard(folder)  # of an earlier start, which was resumed from a checkpoint before it
@@ -247,10 +245,7 @@ class Checkpoints(TrainerCallback):
         self._writing, args.save_total_limit = None, self._limit
 
     def failure(self, error: Exception, args: Any) -> UserError | None:
-        """What to tell of an error that came while a checkpoint was written; None of other errors.
-
-        What was written of it is deleted; older checkpoints are as they were.
-        """
+        """What to tell of an error while a checkpoint was written, which is deleted; None of other errors."""
         folder = self._writing
         if folder is None:
             return None

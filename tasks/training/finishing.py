@@ -46,7 +46,7 @@ def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) 
     task = evaluator.predictor.task
     results: dict[str, Any] = {"task": task.name, "base_model": trainer.run_config.base_model, "seed": args.seed}
     if args.do_eval:
-        results["eval_loss"] = trainer.evaluate_loss()
+        results["eval_loss"] = trainer.evaluate()["eval_loss"]
     if args.do_train:
         trainer.save_state()
     folder, examples = Path(args.output_dir), evaluator.examples

@@ -52,8 +52,7 @@ def check_output_dir(task: Task, args: RunArguments) -> str | None:
     """Refuse a folder that holds something else; returns the checkpoint to resume from, or None.
 
     A run that was not finished resumes by itself when it is started with the same settings. The first process looks and
-    tells the others. Nothing is deleted here: whatever else is wrong should come out before an earlier run is deleted
-    (``start_run``).
+    tells the others. Nothing is deleted before ``start_run``, when whatever else is wrong has come out.
 
     Raises:
         UserError: the folder is a file, belongs to another task, is in use, holds an earlier run, or has no complete
@@ -97,7 +96,8 @@ def _checkpoint(task: Task, args: RunArguments) -> str | None:
         logger.info("resuming from %s: the same run was not finished", newest or "the beginning")
         return newest
     if (checkpoints or has_results) and not args.training.overwrite_output_dir:
-        changed = [] if finished or not run else _difference(run["settings"], args.settings)
+        before, now = {} if finished or not run else run["settings"], args.settings
+        changed = [name for name in before | now if before and before.get(name) != now.get(name)]
         started = f" that was started with another {', '.join(f'--{name}' for name in changed[:5])}" if changed else ""
         raise UserError(
             f"--output_dir {folder} holds an earlier run{started}; resume it with --resume_from_checkpoint last, replace it "
@@ -110,11 +110,7 @@ def _checkpoint(task: Task, args: RunArguments) -> str | None:
 
 
 def _newest(folder: Path) -> str:
-    """The newest complete checkpoint; newer ones that are damaged are set aside, with a notice.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The newest complete checkpoint; newer ones that are damaged are set aside. Raises UserError where there is none."""
     checkpoint, unusable = newest_complete(folder)
     if checkpoint is None:
         path, problem = unusable[0]
@@ -137,11 +133,6 @@ def _named(checkpoint: Path) -> str:
         advice = f"resume from {other}" if other else "there is no other one; restart with --overwrite_output_dir"
         raise UserError(f"--resume_from_checkpoint {checkpoint}: {problem}; {advice}")
     return str(checkpoint)
-
-
-def _difference(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """The settings that differ."""
-    return [name for name in {**before, **now} if before.get(name) != now.get(name)]
 
 
 def _read_run(folder: Path) -> dict[str, Any]:
@@ -189,9 +180,9 @@ def end_run(folder: str | Path) -> None:
 def lock(folder: str | Path, create: bool = True) -> None:
     """Lock the folder for this process, until it ends; the kernel releases the lock even where it was killed.
 
-    A POSIX record lock: unlike that of flock (and of filelock), it is not kept by a child that outlives its parent for a
-    moment (a worker of a data loader), and it holds between machines on NFS. Under torchrun the first process holds it for
-    all. A file system without locks is used without. With ``create`` off a folder without a lock file stays as it is.
+    A POSIX record lock: unlike that of flock (and filelock), it is not kept by a child that outlives its parent for a moment
+    (a worker of a data loader), and it holds between machines on NFS. Under torchrun the first process holds it for all. A
+    file system without locks is used without. With ``create`` off a folder without a lock file stays as it is.
 
     Raises:
         UserError: another run holds it (its process and machine are named), or the folder cannot be written to.
@@ -199,7 +190,7 @@ def lock(folder: str | Path, create: bool = True) -> None:
     path = Path(folder).resolve() / LOCK_FILE
     if fcntl is None or not (create or path.exists()):
         return
-    if path in _held and path.exists() and os.path.samestat(os.fstat(_held[path].fileno()), path.stat()):
+    if path in _held and path.exists():
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
