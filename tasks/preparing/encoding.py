@@ -18,7 +18,7 @@ IGNORE = -100
 #: What is counted of the rows of a split, in the order that people read.
 COUNTS = ("rows", "skipped", "dropped", "cut", "read_in_windows", "split", "tokens", "labelled_tokens")
 
-#: Another count: rows of a split whose input stands in train, too. Missing where nobody has counted them.
+#: Another count: rows of a split whose input is in train, too. Missing where they were not counted.
 SHARED = "shared_with_train"
 
 
@@ -33,9 +33,9 @@ class Tokens(NamedTuple):
 class Encoder:
     """Encodes the examples of one task for one tokenizer.
 
-    A sequence holds at most ``max_length`` tokens, of which a prompt leaves ``max_new_tokens`` free, in training too: a
-    document is cut at the same token there as at inference. Text never becomes a special token: a ``</s>`` or
-    ``<summarize>`` that stands in a document is spelled out in pieces.
+    A sequence holds at most ``max_length`` tokens, of which a prompt leaves ``max_new_tokens`` free, in training too, so
+    that a document is cut at the same token as at inference. Text never becomes a special token: a ``</s>`` or
+    ``<summarize>`` in a document is split into pieces.
 
     ``counts`` says what happened to the rows seen so far: ``cut`` sources, ``dropped`` rows with no room for anything, rows
     ``read_in_windows``, and ``split`` texts that became several sequences.
@@ -178,7 +178,7 @@ class Encoder:
         """The prompts of at most ``budget`` tokens, and whether each holds all of what ``Source.keep`` asks for.
 
         A source without windows loses its end. One with windows is read in steps of half a window, so that every span of up
-        to half a window stands whole in one of them.
+        to half a window is whole in one of them.
         """
         place = next((i for i, part in enumerate(parts) if part.source), len(parts))
         before = [index for part in parts[:place] for index in part.ids]

@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 EXAMPLES_FILE = "examples.json"  # counts of each split, and the examples of all but train
 
-#: Flags that change no row: what a path stands for is in the key by content, the others say how rows are made.
+#: Flags that change no row: files are in the key by their content, the others say how rows are made.
 NOT_IN_KEY = (
     "train_file", "validation_file", "test_file", "preprocessing_num_workers", "overwrite_cache", "shuffle_buffer_size",
 )  # fmt: skip
@@ -106,11 +106,11 @@ class RunData:
         key = json.dumps([*task, self.seed, self.splits, flags, self._content, _programs(), what], sort_keys=True)
         return cached(hashlib.sha256(key.encode()).hexdigest()[:40], build, overwrite=self.data_args.overwrite_cache)
 
-    def encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, list[Example]]]:
+    def encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, Sequence[Example]]]:
         """Training rows of each split, and the examples of all but train; fills ``counts``.
 
-        A task with a ``learned_baseline`` gets the examples of train, too, which are formatted when they are asked for.
-        Where training is to follow, the first process prints how many of the rows to measure on stand in train.
+        A task with a ``learned_baseline`` gets the examples of train, too, formatted when they are asked for.
+        Where training is to follow, the first process prints how many evaluation rows are in train, too.
 
         Raises:
             UserError: a row that cannot be used, with file and row; a prompt that does not fit into the model.
@@ -161,7 +161,7 @@ class RunData:
         """Encode every split, the training rows into Arrow files where a ``folder`` is given."""
         skip, processes = self.data_args.skip_bad_rows, self.data_args.preprocessing_num_workers or 1
         found: dict[str, Encoded] = {}
-        for split in sorted(self._raw, key=lambda split: split == "train"):  # the few first: a mistake there is told at once
+        for split in sorted(self._raw, key=lambda split: split == "train"):  # the few first: mistakes show early
             rows, path = self._raw[split], folder / f"{split}.arrow" if folder else None
             examples = FormattedRows(self.task, rows, skip)
             try:

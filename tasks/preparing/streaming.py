@@ -62,7 +62,7 @@ class Stream:
         self.splits = splits
         self.source = find_source(task, data_args, splits, streaming=True)
         if training_args.include_num_input_tokens_seen == "no":
-            training_args.include_num_input_tokens_seen = "non_padding"  # nobody else knows how many there were
+            training_args.include_num_input_tokens_seen = "non_padding"  # the count of tokens
         self._train = self.source.stream("train") if "train" in self.source.splits else None
         self._draws = "validation" not in self.source.splits  # from the training rows
         if self._draws and data_args.max_eval_samples is None:
@@ -109,7 +109,7 @@ class Stream:
 
     @cached_property
     def _training(self) -> IterableDataset:
-        """The training rows: without those that were drawn from them, wherever their text stands again."""
+        """The training rows: without those that were drawn from them, wherever the same text comes again."""
         if not self._draws:
             return self._train
         held = {self._digest(row) for row in self._measured["validation"]}
@@ -122,7 +122,7 @@ class Stream:
     def encode(self, encoder: Encoder) -> tuple[dict[str, Any], dict[str, list[Example]], dict[str, dict[str, int]]]:
         """As ``RunData.encode``, with the counts. Those of train are filled in when training has ended.
 
-        Of rows that were not drawn from train nobody knows beforehand whether they stand there too: these are not counted.
+        ``SHARED`` is only known of rows that were drawn from train.
         """
         from datasets.distributed import split_dataset_by_node
 

@@ -200,7 +200,7 @@ class Checkpoints(TrainerCallback):
             logger.warning(message)
 
     def seconds(self) -> float:
-        """How long the run has trained, with its parts before a resume, by a clock that nobody sets back."""
+        """How long the run has trained, with its parts before a resume, by a monotonic clock."""
         return time.monotonic() - self._started
 
     def is_finished(self, max_steps: int, patience: int | None) -> bool:
@@ -245,7 +245,7 @@ class Checkpoints(TrainerCallback):
         self._writing, args.save_total_limit = None, self._limit
 
     def failure(self, error: Exception, args: Any) -> UserError | None:
-        """What to tell of an error while a checkpoint was written, which is deleted; None of other errors."""
+        """The message for an error while a checkpoint was written, which is deleted; None for other errors."""
         folder = self._writing
         if folder is None:
             return None

@@ -1,4 +1,4 @@
-"""The collators: they make a batch of rows, and leave the labels as encoding made them."""
+"""The collators: batches of rows, whose labels stay as encoding made them."""
 
 from __future__ import annotations
 

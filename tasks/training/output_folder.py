@@ -52,7 +52,7 @@ def check_output_dir(task: Task, args: RunArguments) -> str | None:
     """Refuse a folder that holds something else; returns the checkpoint to resume from, or None.
 
     A run that was not finished resumes by itself when it is started with the same settings. The first process looks and
-    tells the others. Nothing is deleted before ``start_run``, when whatever else is wrong has come out.
+    broadcasts what it found. Nothing is deleted before ``start_run``, when data and model are known to be good.
 
     Raises:
         UserError: the folder is a file, belongs to another task, is in use, holds an earlier run, or has no complete
@@ -145,7 +145,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 
 def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
-    """Lock the folder, write run.json, and remove what was left half written; called when everything is ready to train.
+    """Lock the folder, write run.json, and remove incomplete checkpoints; called when everything is ready to train.
 
     With ``--overwrite_output_dir`` the checkpoints and results of an earlier run are deleted, unless one is resumed.
 

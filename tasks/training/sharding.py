@@ -58,7 +58,7 @@ def whole_model(model: nn.Module, accelerator: Accelerator) -> Iterator[None]:
     """Let each process hold all weights of a sharded model for a while. All processes have to enter together.
 
     Generation takes as many steps as its texts need, so processes with rows of their own would wait for each other's
-    layers for ever. A GPU needs room for the weights in the type they are computed with.
+    layers forever. A GPU needs room for the weights in the type they are computed with.
     """
     from torch.distributed.fsdp import FSDPModule
 

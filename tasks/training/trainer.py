@@ -253,7 +253,7 @@ class CompletionTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
         if state_dict and isinstance(self.model, PreTrainedModel):
-            # Gathered one by one, tied weights are copies, which nobody would take for one matrix any more.
+            # Gathered one by one, tied weights are separate copies and would be saved twice.
             state_dict = {name: w for name, w in state_dict.items() if name not in self.model.all_tied_weights_keys}
         if is_adapter(self.model):
             if self.args.should_save:
