@@ -144,6 +144,7 @@ class Task:
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
     do_sample: ClassVar[bool] = False
     from_scratch: ClassVar[bool] = False  # whether a run makes its model instead of loading one
+    learned_baseline: ClassVar[bool] = False  # whether baseline_answers reads the training examples
     extractive: ClassVar[bool] = False  # whether --extractive may ask for completions that stand in the prompt's Source
     streaming: ClassVar[bool] = False  # whether --streaming may read the training rows as they are needed
     corpus_columns: ClassVar[tuple[str, ...]] = ()  # columns of its bundled sample that `scratch` also learns from

@@ -10,8 +10,7 @@ from typing import Any
 from tasks.base import Example, Separator
 from tasks.benchmarking.running import row_figures
 from tasks.benchmarking.workspace import Workspace
-from tasks.preparing.parallel import ordered_map
-from tasks.preparing.tables import encode
+from tasks.preparing.tables import encode, ordered_map
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from tasks.arguments.training import TrainingArguments
 from tasks.base import Example, Task
 from tasks.distributed import is_first
 from tasks.inference.predicting import Predictor
-from tasks.preparing.encoding import Encoder
-from tasks.preparing.overlap import SHARED
+from tasks.preparing.encoding import SHARED, Encoder
 from tasks.run_folder import PREDICTIONS_FILE, write_jsonl
 
 

@@ -15,7 +15,7 @@ from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
 from tasks.base import BOS, Part, Separator, Source, Task
 from tasks.errors import UserError
-from tasks.preparing.overlap import SHARED
+from tasks.preparing.encoding import SHARED
 from tasks.publishing.edits import note_sections
 from tasks.publishing.facts import repeatable
 from tasks.publishing.license import LICENSES, credit, license_for, license_metadata

@@ -80,19 +80,20 @@ class RunRecorder(TrainerCallback):
             git_commit=facts.git_commit(),
             choices=args.publishing.choices(),
         )
-        self.report.base.revision = encoder.revision  # the commit that was read; None for a folder
+        base = self.report.base
+        base.revision = encoder.revision  # the commit that was read; None for a folder
+        if base.copy and args.training.do_train:
+            logger.warning(
+                "%s is taken for a copy of %s by its config or vocabulary; if it is another model, name it by --base_model",
+                base.copy,
+                base.hub_id,
+            )
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Note arguments, model and machine."""
         tokenizer, model = kwargs["processing_class"], kwargs["model"]
         own = {f.name: f.default for f in dataclasses.fields(self.model_args) if f.name not in ("model", "model_revision")}
         report = self.report
-        if report.base.copy and state.is_world_process_zero:
-            logger.warning(
-                "%s is taken for a copy of %s by its config or vocabulary; if it is another model, name it by --base_model",
-                report.base.copy,
-                report.base.hub_id,
-            )
         report.arguments = shown_arguments(args) | {name: getattr(self.model_args, name) for name in own}
         # Not from a second TrainingArguments: creating one resets the state of accelerate.
         report.defaults = {f.name: f.default for f in dataclasses.fields(args) if f.name in report.arguments} | own
