@@ -59,8 +59,7 @@ def open_encoder(
     ``max_length`` is the length of a whole sequence in tokens, by default what the model reads, at most 1,024.
     ``measured_with`` are the decoding settings of the model's task.json.
 
-    Raises:
-        UserError: the model is not a causal LM, has no tokenizer that preserves Korean, or reads less than ``max_length``.
+    Raises UserError if it is not a causal LM, has no tokenizer that preserves Korean, or reads less than ``max_length``.
     """
     model_args = at_commit(model_args)
     config = load_config(model_args)
@@ -147,9 +146,8 @@ def load_model(
     the embedding has to grow (to a multiple of 64) or has unused rows at its end. With an adapter it has one row per token,
     as stock PEFT resizes it.
 
-    Raises:
-        UserError: the model, the adapter or its base is missing, damaged, or needs ``--trust_remote_code``; a new adapter
-            is asked for on top of an adapter that is not merged.
+    Raises UserError if the model, the adapter or its base is missing, damaged, or needs ``--trust_remote_code``, or if a new
+    adapter is asked for on top of one that is not merged.
     """
     base, new_adapter = base_arguments(model_args), getattr(model_args, "lora_r", None) is not None
     if base and new_adapter and not model_args.merge_adapter:

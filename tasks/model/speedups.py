@@ -52,7 +52,7 @@ def eager_attention(model: PreTrainedModel) -> Iterator[None]:
 def fuse_gelu(model: PreTrainedModel) -> int:
     """Replace GELUs of seven operations by torch's fused one; returns how many were replaced.
 
-    ``gelu_new`` (GPT-2) and ``gelu_fast`` are the same tanh formula, so only rounding differs. The config is unchanged.
+    ``gelu_new`` (GPT-2) and ``gelu_fast`` are the same tanh formula, so only rounding differs.
     """
     replaced = 0
     for module in list(model.modules()):

@@ -69,11 +69,9 @@ def load_tokenizer(model_args: ModelArguments, config: PretrainedConfig) -> PreT
     if tokenizer.eos_token is None:
         raise UserError(f"{name}: the tokenizer has no eos token, so a model could never stop; set eos_token in its config")
     tokenizer = _keep_emoticons(tokenizer)
-    if tokenizer.bos_token is None:
-        tokenizer.bos_token = tokenizer.eos_token  # as GPT-2 does: eos separates texts
-    if tokenizer.pad_token is None:
-        # Labels are built while encoding, so no collator mistakes an eos for padding.
-        tokenizer.pad_token = tokenizer.eos_token
+    # eos separates texts in GPT-2, too. As labels are built while encoding, no collator mistakes an eos for padding.
+    tokenizer.bos_token = tokenizer.bos_token or tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     tokenizer.model_max_length = max_positions(config)
     return tokenizer
 
