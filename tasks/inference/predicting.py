@@ -19,6 +19,7 @@ from tasks.model.model_files import find_file
 from tasks.model.opening import open_encoder, open_model
 from tasks.model.speedups import fuse_gelu
 from tasks.run_folder import TASK_FILE, RunConfig
+from tasks.text import as_typed, nfc
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from tasks.arguments.generation import GenerationArguments
     from tasks.arguments.model import ModelArguments
     from tasks.preparing.encoding import Encoder
+
+
+#: In the scores of a prediction that ended because ``max_new_tokens`` were used up.
+UNFINISHED = "unfinished"
 
 
 @dataclass
@@ -109,8 +114,10 @@ class Predictor:
         predictions = []
         for best in candidates[: self.settings.get("num_return_sequences", 1)]:
             extractive = self.settings["extractive"]
-            text = self.extractor.answer(example.source_text, best.ids) if extractive else self._decode(best.ids)
+            text = self.extractor.answer(example.source_text, best.ids) if extractive else self._text(best)
             scores = {"mean_logprob": best.mean_logprob, "windows": windows} if windows > 1 else {}
+            if len(best.ids) >= self.settings["max_new_tokens"] and self.task.output_type == "generate_until":
+                scores[UNFINISHED] = True
             predictions.append(Prediction(example.id, example.prompt_text, text, example.references, scores))
         return predictions
 
@@ -122,9 +129,20 @@ class Predictor:
         """The index of the tokenizer's vocabulary, built once."""
         return Extractor(self.encoder.tokenizer)
 
-    def _decode(self, ids: Sequence[int]) -> str:
-        """The text of generated ids, without the white space at its ends, which joins it to the prompt."""
-        return self.encoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+    def _text(self, written: Candidate) -> str:
+        """The text of generated ids as people type it.
+
+        A character whose bytes are not all there, where a byte-level tokenizer ran out of room, is left out. A text that
+        continues its prompt keeps the white space at the join, where it has some.
+        """
+
+        def decode(ids: Sequence[int]) -> str:
+            return self.encoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+        # Decoders drop the space before the first token of a text.
+        before = written.prompt if self.task.output_type == "loglikelihood" else []
+        text = decode([*before, *written.ids])[len(decode(before)) :].rstrip("\ufffd")
+        return as_typed(text.rstrip() if before else text.strip())
 
     def _write(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
         return [row[0] for row in self.complete(examples, numbers)]
@@ -162,7 +180,7 @@ class Predictor:
             scores = {
                 "nll": -math.fsum(values[i]),
                 "tokens": len(values[i]),
-                "characters": len(texts[i]),
+                "characters": len(nfc(texts[i])),
                 "unknown_tokens": ids[i].count(tokenizer.unk_token_id),
             }
             prompt, text = (samples[i].prompt, samples[i].text) if i in samples else (example.prompt_text, None)

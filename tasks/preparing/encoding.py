@@ -33,7 +33,10 @@ class Encoder:
     Text never becomes a special token: a ``</s>`` or ``<summarize>`` that stands in a document is spelled out in pieces.
 
     ``counts`` says what happened to the rows seen so far: ``cut`` sources, ``dropped`` rows with no room for anything, rows
-    ``read_in_windows``, and ``split`` texts that became several sequences.
+    ``read_in_windows``, and ``split`` texts that became several sequences; completions that are ``unwritable``, since they
+    hold a character without a token, or ``longer_than_max_new_tokens``, so that no prediction reaches their end.
+
+    ``unknown`` is the token of a character that the vocabulary lacks; None where there is no such character.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Encoder:
         self.revision: str | None = None  # the commit that the tokenizer was read at, which the weights are read at, too
         self.counts: Counter[str] = Counter()
         self._added = tokenizer.get_added_vocab()
+        self.unknown = unknown_id(tokenizer)
         self._spellings = spellings(tokenizer)
         # What the tokenizer itself puts in front of every text (Llama's bos): the model has never seen a text without it.
         self.prefix = tokenizer("").input_ids[:1]
@@ -162,11 +166,13 @@ class Encoder:
             if not completion:
                 self.counts["dropped"] += 1
                 continue
+            self.counts["unwritable"] += self.unknown in completion
             labels = [*completion, self.tokenizer.eos_token_id]
             if example.divisible:
                 prompt = [index for part in parts for index in part.ids]
                 rows += ({"id": example.id} | row for row in self._split(prompt, labels))
                 continue
+            self.counts["longer_than_max_new_tokens"] += len(labels) > self.max_new_tokens
             budget = self.max_length - max(self.max_new_tokens, len(labels))
             windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole]
             if not windows:
@@ -237,6 +243,12 @@ def sequence_length(requested: int | None, tokenizer: PreTrainedTokenizerFast) -
     return requested
 
 
+def unknown_id(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """The token of characters that the vocabulary lacks; None as in GPT-2, whose bytes leave nothing unknown."""
+    shared = tokenizer.unk_token in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token)
+    return None if shared else tokenizer.unk_token_id
+
+
 def spellings(tokenizer: PreTrainedTokenizerFast) -> dict[int, list[int]]:
     """The ids that text must not become: those of special tokens -> the ids of the characters they are written with.
 
@@ -244,9 +256,7 @@ def spellings(tokenizer: PreTrainedTokenizerFast) -> dict[int, list[int]]:
     Unigram model has ``</s>`` among its pieces, and BPE merges learnt from a corpus with ``</s>`` in it lead there. The
     unknown token is left out: it is what a character becomes that the vocabulary lacks.
     """
-    vocabulary, unknown = tokenizer.get_vocab(), tokenizer.unk_token_id
-    if tokenizer.unk_token in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token):
-        unknown = None  # as in GPT-2, whose bytes leave nothing unknown
+    vocabulary, unknown = tokenizer.get_vocab(), unknown_id(tokenizer)
     listed = tokenizer.backend_tokenizer.get_added_tokens_decoder()
     special = {index for index, token in listed.items() if token.special}
     result = {}

@@ -135,6 +135,8 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "share": report.data.validation_share if split == "validation" else None,
                 "rows": results[f"{prefix}rows"],
                 "shared": results.get("counts", {}).get(split, {}).get(SHARED),
+                "unwritable": results.get("counts", {}).get(split, {}).get("unwritable"),
+                "unfinished": results.get(f"{prefix}unfinished_predictions"),
                 "baseline_name": task.baselines.get(baseline_name, baseline_name) if language == "ko" else baseline_name,
                 "metrics": rows,
                 "values": metrics,

@@ -63,7 +63,8 @@ class RunReport:
     ``arguments`` maps each training argument to its value, ``defaults`` to what these scripts have without flags.
     ``parameters`` are those of the whole model, ``adapter_parameters`` those of a LoRA adapter, where one was trained.
     ``adapter``: that is what the folder holds, not a model that it was merged into.
-    ``adds_bos``: the tokenizer puts its bos in front of every text by itself. ``choices`` are the PublishArguments of the
+    ``adds_bos``: the tokenizer puts its bos in front of every text by itself. ``changes_letters``: it reads ㅋ as another code
+    point, so that the model writes that one. ``choices`` are the PublishArguments of the
     run. ``config`` is task.json, ``results`` all_results.json, ``log`` the Trainer's log (``{"step", "loss", ...}``).
     """
 
@@ -77,6 +78,7 @@ class RunReport:
     adapter: bool = False
     model_type: str | None = None
     adds_bos: bool = False
+    changes_letters: bool = False
     hardware: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None

@@ -42,6 +42,8 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         model_id=json.dumps(model_id, ensure_ascii=False),
         prompt=lines,
         words=labels and json.dumps(labels, ensure_ascii=False),
+        changes_letters=report.changes_letters,
+        continues=parts[0] == BOS,
     ).rstrip("\n")
 
 
