@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 
-#: A letter of its own as people type it (ㅋ, U+314B), by the letter that NFKC makes of it (U+110F), which belongs in a syllable.
-#: U+3164 is a filler, no letter.
-_TYPED = {unicodedata.normalize("NFKC", letter): letter for letter in map(chr, range(0x3131, 0x318F)) if letter != "\u3164"}
+#: Letters as people type them one by one (ㅋ, U+314B), by what NFKC makes of them (U+110F), which belongs into a syllable.
+_TYPED = {unicodedata.normalize("NFKC", letter): letter for letter in map(chr, range(0x3131, 0x318F))}
+del _TYPED["\u1160"]  # a filler
 
-#: Letters of syllables that stand in none. Syllables of old Hangul have no code point of their own and stay as they are.
-_ALONE = re.compile(
-    "[\u1100-\u115f](?![\u1160-\u11a7])|(?<![\u1100-\u115f])[\u1160-\u11a7]|(?<![\u1160-\u11a7])[\u11a8-\u11ff]"
-)
+#: A syllable of old Hangul, which has no code point of its own, or a letter that stands in no syllable.
+_LETTERS = re.compile("[\u1100-\u115f][\u1160-\u11a7][\u11a8-\u11ff]?|[\u1100-\u11ff]")
 
 #: Letters to Unicode that no Korean reader takes for one: the middle dot that old keyboards have, and fillers.
 _NO_LETTERS = frozenset("\u318d\u119e\u115f\u1160\u3164\uffa0")
@@ -28,7 +26,7 @@ def as_typed(text: str) -> str:
 
     KoGPT2's tokenizer reads text in NFKC, so that its model writes the look-alike, which no search for ㅋㅋㅋ finds.
     """
-    return _ALONE.sub(lambda found: _TYPED.get(found.group(), found.group()), nfc(text))
+    return _LETTERS.sub(lambda found: _TYPED.get(found.group(), found.group()), nfc(text))
 
 
 def comparable(text: str) -> str:
@@ -39,5 +37,6 @@ def comparable(text: str) -> str:
 def holds_a_word(text: str) -> bool:
     """Whether there is a letter or a digit in ``text``: not in the middle dot ㆍ, which ``str.isalnum`` takes for one."""
     return any(
-        character.isalnum() and unicodedata.category(character) != "Lm" and character not in _NO_LETTERS for character in text
+        character.isalnum() and unicodedata.category(character) != "Lm" and character not in _NO_LETTERS
+        for character in text
     )

@@ -47,8 +47,8 @@ def tokenizer_name() -> str:
 def morphemes(texts: Sequence[str]) -> list[list[str]]:
     """The morphemes of each text, lower-cased, in order: 학교에 간다 -> 학교, 에, 가, ᆫ다.
 
-    Punctuation and symbols are left out, unless they hold a letter or a digit (ㅋㅋㅋ is a symbol to Kiwi, and ㆍ, which is no letter, is one too). A
-    text that has nothing else, such as ?!, is read as white-space words: only a blank text has no tokens.
+    Punctuation and symbols are left out, unless they hold a letter or a digit: ㅋㅋㅋ is a symbol to Kiwi. A text that has
+    nothing else, such as ?!, is read as white-space words: only a blank text has no tokens.
     """
     texts = [comparable(text) for text in texts]
     rows = []

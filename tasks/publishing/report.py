@@ -63,9 +63,9 @@ class RunReport:
     ``arguments`` maps each training argument to its value, ``defaults`` to what these scripts have without flags.
     ``parameters`` are those of the whole model, ``adapter_parameters`` those of a LoRA adapter, where one was trained.
     ``adapter``: that is what the folder holds, not a model that it was merged into.
-    ``adds_bos``: the tokenizer puts its bos in front of every text by itself. ``changes_letters``: it reads ㅋ as another code
-    point, so that the model writes that one. ``choices`` are the PublishArguments of the
-    run. ``config`` is task.json, ``results`` all_results.json, ``log`` the Trainer's log (``{"step", "loss", ...}``).
+    ``adds_bos``: the tokenizer puts its bos in front of every text by itself. ``changes_letters``: it reads ㅋ as another
+    code point, so that the model writes that one. ``choices`` are the PublishArguments of the run.
+    ``config`` is task.json, ``results`` all_results.json, ``log`` the Trainer's log (``{"step", "loss", ...}``).
     """
 
     config: RunConfig
