@@ -1,10 +1,9 @@
-"""Measure this project beside what a user would pick instead: interleaved runs, one process each, medians with their spread.
+"""Measure this project beside what a user would pick instead: runs in turn, one process each, medians with their spread.
 
 python scripts/benchmark.py train --task nli --train_file nli.jsonl --bf16 --output_file nli.json
 python scripts/benchmark.py train --task nli --train_file nli.jsonl --time_to_quality --max_seconds 300
 python scripts/benchmark.py infer --task summarize --validation_file news.jsonl --variants ours,generate_batch_16
 python scripts/benchmark.py prepare --task nli --sample_data
-python scripts/benchmark.py scale --random_model mini --tokenizer FOLDER --corpus_mb 20,200,2000
 
 --random_model small --tokenizer FOLDER measures an empty GPT-2 in place of --model: speed does not depend on the weights.
 """
@@ -39,8 +38,10 @@ def main() -> None:
     set_defaults(command, args, data_args)
     chosen = choose(command, args.task, args.variants, args.time_to_quality)
 
-    from tasks.benchmarking import results, running, scaling
+    from tasks.benchmarking import results, running
     from tasks.benchmarking.workspace import make_workspace
+    from tasks.distributed import processes
+    from tasks.machine import hardware, versions
     from tasks.run_folder import make_writable, write_json
 
     output = Path(args.output_file or f"outputs/benchmark-{command}-{args.task}.json")
@@ -48,10 +49,7 @@ def main() -> None:
     with running.ended_together(), tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         common = asdict(args) | make_workspace(Path(name), command, args, data_args, model_args)
         jobs = {label: common | {"method": variant.method} | variant.settings for label, variant in chosen.items()}
-        runs = scaling.run_all(common, args) if command == "scale" else running.run_all(jobs, args.repeats, Path(name))
-        check = None
-        if command == "infer" and "ours" in jobs:
-            check = running.start(common | {"method": "check"}, Path(name))
+        runs = running.run_all(jobs, args.repeats, Path(name))
 
     summary = results.summarize(runs)
     notes = {label: variant.about for label, variant in chosen.items()}
@@ -63,34 +61,24 @@ def main() -> None:
         "settings": {key: value for key, value in common.items() if key not in NOT_SETTINGS},
         "max_train_samples": data_args.max_train_samples,
         "max_eval_samples": data_args.max_eval_samples,
-        "machine": running.describe_machine(),
+        "machine": hardware(processes().device, 1) | {"versions": versions("trl")},
         "about": notes,
         "variants": summary,
         "runs": runs,
     }
-    if command == "scale":
-        found["ratios"] = scaling.ratios(summary, args.corpus_sizes)
-        notes = {label: f"{ratio:.2f}" for label, ratio in found["ratios"].items()}
-    if check:
-        found["check"] = check
     if args.time_to_quality:
         found["quality"] = results.compare(runs)
     write_json(output, found)
     print(results.table(command, summary, notes))
-    if check and "failed" not in check:
-        print(f"\nours and one row at a time say the same on {check['equal']} of {check['rows']} rows")
     if found.get("quality"):
         picture = output.with_suffix(".png")
         results.plot(picture, runs, found["quality"], f"{args.task}, {found['model']}")
         print(f"\n{results.quality_table(found['quality'])}\nthe curves are in {picture}")
     print(f"\nevery run is in {output}")
 
-    failed = {
-        label: figures["failed"] for label, figures in (summary | {"check": check or {}}).items() if "failed" in figures
-    }
+    failed = [f"{label}: {run['failed']}" for label, run in summary.items() if "failed" in run]
     if failed:
-        reasons = "; ".join(f"{label}: {reason}" for label, reason in failed.items())
-        raise UserError(f"{len(failed)} of the variants failed ({reasons}); the others are in {output}")
+        raise UserError(f"{len(failed)} of the variants failed ({'; '.join(failed)}); the others are in {output}")
 
 
 if __name__ == "__main__":

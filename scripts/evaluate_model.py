@@ -12,8 +12,10 @@ from tasks.errors import handle_errors
 
 handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from transformers.hf_argparser import HfArg
 
 from tasks import TASKS
 from tasks.arguments.checks import at_least
@@ -29,10 +31,10 @@ from tasks.errors import UserError
 class EvaluateArguments:
     """Which task, and where the results go."""
 
-    task: str | None = field(default=None, metadata={"help": f"{', '.join(TASKS)}; the model's own by default."})
-    output_dir: str | None = field(default=None, metadata={"help": "Default: outputs/evaluate-<task>-<model name>."})
-    batch_size: int | None = field(default=None, metadata={"help": "Rows at a time; as many as memory allows by default."})
-    seed: int = field(default=42, metadata={"help": "Seed of sampling, and of the share of train that is measured on."})
+    task: str | None = HfArg(default=None, help=f"{', '.join(TASKS)}; the model's own by default.")
+    output_dir: str | None = HfArg(default=None, help="Default: outputs/evaluate-<task>-<model name>.")
+    batch_size: int | None = HfArg(default=None, help="Rows at a time; as many as memory allows by default.")
+    seed: int = HfArg(default=42, help="Seed of sampling, and of the share of train that is measured on.")
 
     def __post_init__(self) -> None:
         at_least(self, 1, "batch_size")

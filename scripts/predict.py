@@ -13,9 +13,11 @@ from tasks.errors import handle_errors
 handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
+
+from transformers.hf_argparser import HfArg
 
 from tasks.arguments.checks import at_least
 from tasks.arguments.command_line import parse_dataclasses
@@ -29,18 +31,18 @@ from tasks.errors import UserError
 class PredictArguments:
     """What to predict, and where to write it."""
 
-    prompt: str | None = field(default=None, metadata={"help": "One input on the command line; columns with tabs between."})
-    input_file: str | None = field(default=None, metadata={"help": "csv, tsv, json, jsonl, txt or parquet, or a glob."})
-    output_file: str | None = field(default=None, metadata={"help": "Where to write; standard output by default."})
-    output_format: Literal["auto", "jsonl", "text"] = field(
-        default="auto", metadata={"help": "jsonl, or text: one prediction a line. auto: text for .txt and terminals."}
+    prompt: str | None = HfArg(default=None, help="One input on the command line; columns with tabs between.")
+    input_file: str | None = HfArg(default=None, help="csv, tsv, json, jsonl, txt or parquet, or a glob.")
+    output_file: str | None = HfArg(default=None, help="Where to write; standard output by default.")
+    output_format: Literal["auto", "jsonl", "text"] = HfArg(
+        default="auto", help="jsonl, or text: one prediction a line. auto: text for .txt and terminals."
     )
-    column_map: str | None = field(default=None, metadata={"help": "Our column names to yours: document=body."})
-    task: str | None = field(default=None, metadata={"help": "The task, for a model without a task.json."})
-    num_return_sequences: int = field(default=1, metadata={"help": "Several texts for each input; use --do_sample."})
-    max_length: int | None = field(default=None, metadata={"help": "Tokens of a whole sequence; the run's by default."})
-    batch_size: int | None = field(default=None, metadata={"help": "Rows at a time; as many as memory allows by default."})
-    seed: int = field(default=42, metadata={"help": "Seed of sampling."})
+    column_map: str | None = HfArg(default=None, help="Our column names to yours: document=body.")
+    task: str | None = HfArg(default=None, help="The task, for a model without a task.json.")
+    num_return_sequences: int = HfArg(default=1, help="Several texts for each input; use --do_sample.")
+    max_length: int | None = HfArg(default=None, help="Tokens of a whole sequence; the run's by default.")
+    batch_size: int | None = HfArg(default=None, help="Rows at a time; as many as memory allows by default.")
+    seed: int = HfArg(default=42, help="Seed of sampling.")
 
     def __post_init__(self) -> None:
         """Raises UserError on flags that do not go together, and where several processes would read one standard input."""
@@ -54,9 +56,8 @@ class PredictArguments:
 
     def wants_text(self) -> bool:
         """Whether plain text is to be written: as asked, else for a .txt file and a terminal."""
-        if self.output_format != "auto":
-            return self.output_format == "text"
-        return Path(self.output_file).suffix == ".txt" if self.output_file else sys.stdout.isatty()
+        suited = self.output_file.endswith(".txt") if self.output_file else sys.stdout.isatty()
+        return suited if self.output_format == "auto" else self.output_format == "text"
 
 
 def main() -> None:

@@ -11,9 +11,11 @@ from tasks.errors import handle_errors
 
 handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from transformers.hf_argparser import HfArg
 
 from tasks.arguments.command_line import parse_dataclasses
 from tasks.arguments.publishing import PublishArguments
@@ -24,21 +26,16 @@ from tasks.errors import UserError
 class ReleaseArguments:
     """Where the release goes, and what it holds."""
 
-    repo_id: str | None = field(
-        default=None, metadata={"help": "NAME/MODEL on the Hub; without NAME/ yours. The folder's name by default."}
-    )
-    dry_run: bool = field(default=False, metadata={"help": "Do everything but send; needs no network and no login."})
-    check: str | None = field(
-        default=None,
-        metadata={"help": "Only read a card, a README.md or a folder with one, and list what is wrong with it."},
-    )
-    revision: str | None = field(default=None, metadata={"help": "Branch to commit to, made where there is none; main."})
-    tag: str | None = field(default=None, metadata={"help": "Tag of this release, such as v1."})
-    create_pr: bool = field(default=False, metadata={"help": "Open a pull request instead of committing."})
-    commit_message: str | None = field(default=None, metadata={"help": "First line of the commit; task and main figure."})
-    predictions: bool = field(default=False, metadata={"help": "Send predictions.jsonl too: it holds the validation rows."})
-    keep_card: Literal["local", "hub"] | None = field(
-        default=None, metadata={"help": "Whose text counts where the card was edited both here and on the Hub."}
+    repo_id: str | None = HfArg(default=None, help="NAME/MODEL on the Hub; NAME is yours and MODEL the folder's by default.")
+    dry_run: bool = HfArg(default=False, help="Do everything but send; needs no network and no login.")
+    check: str | None = HfArg(default=None, help="Only list what is wrong with a card: a README.md, or a folder with one.")
+    revision: str | None = HfArg(default=None, help="Branch to commit to, made where there is none; main.")
+    tag: str | None = HfArg(default=None, help="Tag of this release, such as v1.")
+    create_pr: bool = HfArg(default=False, help="Open a pull request instead of committing.")
+    commit_message: str | None = HfArg(default=None, help="First line of the commit; task and main figure.")
+    predictions: bool = HfArg(default=False, help="Send predictions.jsonl too: it holds the validation rows.")
+    keep_card: Literal["local", "hub"] | None = HfArg(
+        default=None, help="Whose text counts where the card was edited both here and on the Hub."
     )
 
 

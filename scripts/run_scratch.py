@@ -37,11 +37,8 @@ def main() -> None:
     set_seed(args.training.seed)
 
     data = RunData(task, args.data, args.training)  # files, the Hub or the sample
-    # A tokenizer of the training rows alone, with the separators of every task to come.
-    encoder = new_encoder(task, args, data, checkpoint)
-    datasets, examples = data.encode(
-        encoder
-    )  # the loss on the whole text; a text that is too long becomes several sequences
+    encoder = new_encoder(task, args, data, checkpoint)  # a tokenizer of the training rows, with the separators of all tasks
+    datasets, examples = data.encode(encoder)  # the loss on the whole text; a long text becomes several sequences
     model = new_model(args.model, encoder)  # an empty GPT-2
 
     recorder = RunRecorder(task, args, encoder, data.source)  # for the model card

@@ -22,7 +22,7 @@ def main() -> None:
     from transformers import set_seed
 
     from tasks.inference.measuring import Evaluator
-    from tasks.model.opening import open_encoder, open_model
+    from tasks.model.loading import open_encoder, open_model
     from tasks.preparing.run_data import RunData
     from tasks.publishing.run import RunRecorder, preflight, publish_run
     from tasks.training.collator import CompletionCollator
@@ -35,8 +35,7 @@ def main() -> None:
     set_seed(args.training.seed)
 
     data = RunData(task, args.data, args.training)  # files, the Hub or the sample
-    # A tokenizer that carries Korean, with one token a separator.
-    encoder = open_encoder(task, args.model, args.generation, args.data.max_length)
+    encoder = open_encoder(task, args.model, args.generation, args.data.max_length)  # keeps Korean; one token per separator
     datasets, examples = data.encode(encoder)  # the loss on summary and eos alone
     model = open_model(task, args.model, encoder)  # with --lora_r under an adapter
 

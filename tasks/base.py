@@ -20,10 +20,10 @@ BOS = Separator("<bos>")
 
 @dataclass(frozen=True)
 class Source:
-    """The part of a prompt that may be cut when the sequence is too long; a prompt has at most one.
+    """The part of a prompt that is truncated when the sequence is too long; a prompt has at most one.
 
-    ``keep`` is the span of characters (start, end) that must survive a cut in training: the answer of a question.
-    With ``windows`` a long text is not cut but read through overlapping windows, and every window is asked.
+    ``keep`` is the span of characters (start, end) that survives truncation in training, such as an answer. With ``windows``
+    a long text is read in overlapping windows instead.
     """
 
     text: str
@@ -39,10 +39,9 @@ Part = str | Separator | Source
 class Example:
     """One row, formatted: ``prompt`` is what the model reads, ``completion`` what it learns to write.
 
-    ``references`` are the right answers for the metric: texts, or the name of a label. ``completion`` is None where a row is
-    only to be predicted. One that is ``divisible`` becomes several sequences where it is too long for one.
-
-    ``prompt_ids`` are the token ids of the prompt, one list a window, where the run's Encoder has made them already.
+    ``completion`` is None if the row is only to be predicted; a ``divisible`` one may become several sequences.
+    ``references`` are the right answers for the metric: texts, or the name of a label. ``prompt_ids`` are the token ids of
+    the prompt, one list per window, once the Encoder has made them.
     """
 
     id: str
@@ -65,10 +64,9 @@ class Example:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model made of one example; one line of ``predictions.jsonl``.
+    """The prediction of one example, a line of ``predictions.jsonl``: the generated text, or the name of the chosen label.
 
-    ``text`` is what was written, or the name of the label that was chosen; None where nothing was. ``scores`` are numbers
-    about this row (log-probabilities in nats).
+    ``scores`` are numbers about this row (log-probabilities in nats).
     """
 
     id: str
@@ -102,16 +100,12 @@ class HubDataset:
     config: str | None
     train_split: str
     validation_split: str | None
-    columns: tuple[str, ...]
     license: str
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a figure of all_results.json is called: its metric's id on the Hub, its name in English and in Korean.
-
-    ``higher`` says whether more of it is better; None: no checkpoint can be chosen by it.
-    """
+    """A metric's id on the Hub and its name in English and Korean; ``higher`` is better, or None to choose no checkpoint."""
 
     hub: str
     en: str
@@ -121,10 +115,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class CardText:
-    """What a model card says of a task in one language.
-
-    ``does`` ends the sentence "This model ...", ``use`` is what it is meant for, ``limits`` what to beware of.
-    """
+    """What a model card says of a task in one language; ``does`` ends the sentence "This model ..."."""
 
     does: str
     use: str
@@ -134,10 +125,9 @@ class CardText:
 class Task:
     """All there is to know about one task. The machinery reads these attributes and never asks which task it is.
 
-    An object is made for a run (``tasks.get_task``, ``tasks.task_of``), so that what the data decides, such as the labels,
-    can be set on it. ``output_type`` follows lm-evaluation-harness: ``generate_until`` (write the completion),
-    ``multiple_choice`` (score the words of ``label_words``), ``loglikelihood`` (score the text itself, and sample
-    continuations of its beginning).
+    Each run has its own object (``tasks.get_task``), on which what the data decides is set, such as the labels.
+    ``output_type`` follows lm-evaluation-harness: ``generate_until`` (write the completion), ``multiple_choice`` (score the
+    words of ``label_words``), ``loglikelihood`` (score the text itself, and continue its beginning by samples).
     """
 
     name: ClassVar[str]
@@ -154,6 +144,7 @@ class Task:
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
     do_sample: ClassVar[bool] = False
     from_scratch: ClassVar[bool] = False  # whether a run makes its model instead of loading one
+    learned_baseline: ClassVar[bool] = False  # whether baseline_answers reads the training examples
     extractive: ClassVar[bool] = False  # whether --extractive may ask for completions that stand in the prompt's Source
     streaming: ClassVar[bool] = False  # whether --streaming may read the training rows as they are needed
     corpus_columns: ClassVar[tuple[str, ...]] = ()  # columns of its bundled sample that `scratch` also learns from
@@ -217,7 +208,7 @@ class RowError(UserError):
 
 
 def unusable_character(text: str) -> str | None:
-    """What stands in ``text`` that later stages cannot write, and where; None where all is well.
+    """What in ``text`` later stages cannot write, and where; None if there is nothing.
 
     NUL ends strings in C code further down; half of a surrogate pair cannot be written as UTF-8.
     """
@@ -236,15 +227,14 @@ def text_of(row: dict[str, Any], column: str) -> str:
     """The text in ``row[column]``.
 
     Raises:
-        RowError: the value is missing, empty, not text, or cannot be written again. Numbers are not turned into text
-            silently: a column that mixes the two is usually a spreadsheet that has eaten the text.
+        RowError: the value is missing, empty, not text, or cannot be written again. Numbers are not converted: a column
+            that mixes them with text usually comes from a spreadsheet.
     """
     value = row.get(column)
     if value is None or (isinstance(value, str) and not value.strip()):
         raise RowError(f"column {column!r} is empty; fill it, or drop such rows with --skip_bad_rows")
     if not isinstance(value, str):
         raise RowError(f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; put it in quotes")
-    found = unusable_character(value)
-    if found:
+    if found := unusable_character(value):
         raise RowError(f"column {column!r} holds {found}; remove it")
     return value

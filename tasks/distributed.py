@@ -1,7 +1,6 @@
 """The processes of a run under torchrun: how rows are shared and gathered, and which process reports an error.
 
-Every process reads all rows, predicts its share of them and gathers the rest, so that all hold the same predictions and take
-the same decisions; the first one writes files and prints.
+Each process reads all rows, predicts its share and gathers the rest; the first one writes files and prints.
 """
 
 from __future__ import annotations
@@ -55,10 +54,7 @@ def is_first() -> bool:
 
 
 def processes(seconds: float = 1800.0) -> PartialState:
-    """accelerate's state of this process: its device and its group.
-
-    The first call makes the group; ``seconds`` is the time-out of its collectives.
-    """
+    """accelerate's state of this process: its device, and its group, whose collectives time out after ``seconds``."""
     import torch
     from accelerate import PartialState
 
@@ -66,10 +62,7 @@ def processes(seconds: float = 1800.0) -> PartialState:
 
 
 def share(sizes: Sequence[int]) -> list[int]:
-    """The indices of the items of this process, in increasing order; the shares are balanced by ``sizes``.
-
-    Each index is in exactly one share. With few items a share may be empty.
-    """
+    """The indices of this process's items, in increasing order. Shares are balanced by ``sizes`` and may be empty."""
     state = processes()
     largest_first = sorted(range(len(sizes)), key=lambda i: -sizes[i])
     return sorted(largest_first[state.process_index :: state.num_processes])
@@ -98,8 +91,7 @@ def silence_all_but_first() -> None:
 def speak_once() -> None:
     """Under torchrun let only the first process print, and SIGTERM raise KeyboardInterrupt.
 
-    torchrun sends SIGTERM to the others when one process has ended. A process that was killed reports nothing, so one of
-    those has to.
+    torchrun sends it to the others when one process has ended; if that one was killed, one of them has to report it.
     """
     if world_size() == 1:
         return
@@ -132,11 +124,7 @@ def lost_process(error: Exception) -> str | None:
 
 
 def tells_error() -> bool:
-    """Whether this process reports the error: the first to ask on any machine.
-
-    Every process finds the same mistake, and one that ends takes others with it. They agree through torchrun's store; where
-    that is gone each reports, twice being better than not at all.
-    """
+    """Whether this process reports the error: the first to ask torchrun's store does; if that is gone, each does."""
     if world_size() == 1:
         return True
     from torch.distributed import TCPStore
@@ -150,7 +138,7 @@ def tells_error() -> bool:
 
 
 def leave_silently(exit_code: int) -> NoReturn:
-    """End a process whose error another one reports, after that one: torchrun ends all when the first ends."""
+    """End a process whose error another one reports, after that one, since torchrun ends all when the first ends."""
     end = time.monotonic() + PATIENCE
     while not _sigterms and time.monotonic() < end:
         time.sleep(0.05)

@@ -25,9 +25,9 @@ OUT_OF_MEMORY = r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED
 
 
 class UserError(Exception):
-    """A mistake of the user. The message says in one line what is wrong, where (file and row), and what to do.
+    """A mistake of the user: one line says what is wrong, where (file and row), and what to do.
 
-    ``resume`` is a command that resumes saved work; it is printed last, on a line of its own.
+    ``resume`` is a command that resumes saved work, printed on a line of its own.
     """
 
     def __init__(self, message: str, resume: str | None = None) -> None:
@@ -70,10 +70,7 @@ def describe(error: BaseException, doing: str, advice: Sequence[str]) -> str:
 
 
 def handle_errors(module: str) -> None:
-    """Do what ``user_errors`` does until the program ends; the first call of every script, so that imports are covered.
-
-    ``module`` is the script's ``__name__``: an imported script handles nothing.
-    """
+    """Do what ``user_errors`` does until the program ends: the first call of every script, with its ``__name__``."""
     if module != "__main__":
         return
     distributed.speak_once()
@@ -97,7 +94,7 @@ def handle_errors(module: str) -> None:
 def user_errors() -> Iterator[None]:
     """Turn what a user can cause into one line and an exit code: 2 for a mistake, 130 for Ctrl-C, 143 for SIGTERM.
 
-    Anything else is a defect of this project and keeps its traceback. Of several processes one reports.
+    Anything else is a defect and keeps its traceback. Of several processes one reports.
     """
     try:
         yield

@@ -24,9 +24,7 @@ class Generate(Task):
     input_columns = (Column("text", "the text", ("content", "document", "sentence", "텍스트", "글", "본문")),)
     target_columns = ()
     # 20231101.ko has 647,897 articles and only a train split; --max_train_samples keeps a first run short.
-    default_dataset = HubDataset(
-        "wikimedia/wikipedia", "20231101.ko", "train", None, ("id", "url", "title", "text"), "cc-by-sa-3.0"
-    )
+    default_dataset = HubDataset("wikimedia/wikipedia", "20231101.ko", "train", None, "cc-by-sa-3.0")
     main_metric = "bits_per_character"
     metrics = {
         "bits_per_character": Metric("bits_per_character", "bits per character", "글자당 비트", higher=False),
@@ -42,7 +40,6 @@ class Generate(Task):
     max_new_tokens = 64
     streaming = True
     do_sample = True  # greedy decoding of open text falls into loops (Holtzman et al. 2020)
-    hub_task = "text-generation"
     card = {
         "en": CardText(
             "continues a Korean text in the style of its training data",

@@ -26,14 +26,7 @@ class NLI(Labels):
             ("gold_label", "레이블", "라벨"),
         ),
     )
-    default_dataset = HubDataset(
-        "klue/klue",
-        "nli",
-        "train",
-        "validation",
-        ("guid", "source", "premise", "hypothesis", "label"),
-        "cc-by-sa-4.0",
-    )
+    default_dataset = HubDataset("klue/klue", "nli", "train", "validation", "cc-by-sa-4.0")
     # In the order of KLUE's integers, which XNLI and KorNLI share. Each word is one token of KoGPT2, so no label is favoured
     # by its length and one forward pass scores all three. 함의, the usual word for entailment, would be two.
     label_words = {"entailment": "참", "neutral": "중립", "contradiction": "모순"}

@@ -5,10 +5,10 @@ Progress is a bar on a terminal, and a line every half minute anywhere else (a f
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
-import time
 from typing import Any
 
 from tasks.distributed import is_first
@@ -48,46 +48,24 @@ def set_up_logging() -> None:
     package.propagate = False  # a library that configures the root logger would print everything a second time
 
 
-class Lines:
-    """``update`` and ``close`` of a tqdm bar as lines on stderr; none for a job that ends within the first interval."""
-
-    def __init__(self, total: int, description: str, unit: str, initial: int, shown: bool) -> None:
-        """``initial`` of ``total`` were done before."""
-        self.total, self.description, self.unit, self.shown = total, description, unit, shown
-        self.n = self._initial = initial
-        self._started = self._printed = time.monotonic()
-
-    def update(self, count: int = 1) -> None:
-        """``count`` more are done."""
-        from tqdm import tqdm
-
-        self.n += count
-        now = time.monotonic()
-        if not self.shown or now - self._printed < INTERVAL or self.n >= self.total:
-            return
-        self._printed = now
-        left = (now - self._started) / max(1, self.n - self._initial) * (self.total - self.n)
-        place = f"{self.description}: {self.n:,} of {self.total:,} {self.unit}s"
-        logger.info("%s, about %s left", place, tqdm.format_interval(left))
-
-    def close(self) -> None:
-        """Nothing is left open."""
-
-    def __enter__(self) -> Lines:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-
 def progress(total: int, description: str, unit: str = "row", *, initial: int = 0, shown: bool = True) -> Any:
-    """A context manager with ``update(count)``, ``close()`` and ``n``: a tqdm bar on a terminal, ``Lines`` elsewhere.
+    """A tqdm bar, which on a terminal is drawn, and elsewhere gives notice every ``INTERVAL``.
 
     Of several processes the first one shows it; where there is one item or ``shown`` is off, none does.
     """
-    shown = shown and total > 1 and is_first()
-    if not sys.stderr.isatty():
-        return Lines(total, description, unit, initial, shown)
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, desc=description, unit=unit, initial=initial, disable=not shown, dynamic_ncols=True)
+    class Lines(tqdm):
+        monitor_interval = 0  # no thread beside processes that are forked
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            if msg is None and self.n < self.total:
+                logger.info("%s", self)
+
+    hidden = not (shown and total > 1 and is_first())
+    common = {"total": total, "desc": description, "unit": unit, "initial": initial, "disable": hidden}
+    if sys.stderr.isatty():
+        return tqdm(**common, dynamic_ncols=True)
+    line = "{desc}: {n:,} of {total:,} {unit}s, about {remaining} left"
+    options = {"mininterval": INTERVAL, "delay": INTERVAL, "miniters": 1, "smoothing": 0, "leave": False}
+    return Lines(**common, **options, bar_format=line, file=io.StringIO())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,14 +33,7 @@ class QA(Task):
             ("answer", "answer_text", "정답", "답"),
         ),
     )
-    default_dataset = HubDataset(
-        "KorQuAD/squad_kor_v1",
-        None,
-        "train",
-        "validation",
-        ("id", "title", "context", "question", "answers"),
-        "cc-by-nd-4.0",
-    )
+    default_dataset = HubDataset("KorQuAD/squad_kor_v1", None, "train", "validation", "cc-by-nd-4.0")
     main_metric = "f1"
     metrics = {
         "f1": Metric("f1", "character F1 (0-100)", "글자 F1 (0-100)", higher=True),
@@ -80,11 +72,8 @@ class QA(Task):
         "question": "주말에는 몇 시부터 문을 여나요?",
     }
 
-    def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
-        """``context <question> question <answer>``."""
-        return self._prompt(row, None)
-
-    def _prompt(self, row: dict[str, Any], keep: tuple[int, int] | None) -> tuple[Part, ...]:
+    def prompt(self, row: dict[str, Any], keep: tuple[int, int] | None = None) -> tuple[Part, ...]:
+        """``context <question> question <answer>``; ``keep`` is where the answer stands in the context."""
         context = Source(text_of(row, "context"), keep=keep, windows=True)
         return (context, QUESTION, text_of(row, "question"), ANSWER)
 
@@ -97,7 +86,7 @@ class QA(Task):
         texts, starts = _answers_of(row)
         context = text_of(row, "context")
         keep = _span(context, texts[0], starts[0])
-        return Example(row["id"], self._prompt(row, keep), texts[0], tuple(dict.fromkeys(texts)))
+        return Example(row["id"], self.prompt(row, keep), texts[0], tuple(dict.fromkeys(texts)))
 
     def metric(self) -> Any:
         """Exact match and character F1 in percent, as the official script of KorQuAD 1.0 prints them."""
@@ -107,7 +96,9 @@ class QA(Task):
 
     def baseline_answers(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
         """A word-matching guess: the word of the context whose neighbours share most with the question."""
-        return "word matching", [_matching_word(example.source_text, example.prompt[2]) for example in examples]
+        from tasks.metrics.korquad import matching_word
+
+        return "word matching", [matching_word(example.source_text, example.prompt[2]) for example in examples]
 
 
 def _answers_of(row: dict[str, Any]) -> tuple[list[str], list[int | None]]:
@@ -151,23 +142,3 @@ def _span(context: str, answer: str, start: int | None) -> tuple[int, int]:
         raise RowError(f"the answer {answer[:40]!r} is not in its context; mend the row, or drop it with --skip_bad_rows")
     place = min(places, key=lambda place: abs(place - start))
     return place, place + len(answer)
-
-
-def _matching_word(context: str, question: str) -> str:
-    """The word of ``context`` that is not in the question and stands nearest to words that look like the question's.
-
-    Korean words carry particles, so likeness is measured in pairs of characters: 도서관에서 matches 도서관은.
-    """
-
-    def pairs(word: str) -> Counter[str]:
-        return Counter(word[i : i + 2] for i in range(len(word) - 1))
-
-    asked = pairs(" ".join(question.split()))
-    words = context.split()
-    likeness = [sum((pairs(word) & asked).values()) for word in words]
-    candidates = [i for i in range(len(words)) if likeness[i] == 0] or list(range(len(words)))
-    # The five words on either side count, the nearer the more.
-    near = {
-        i: sum(likeness[j] / abs(i - j) for j in range(max(0, i - 5), min(len(words), i + 6)) if j != i) for i in candidates
-    }
-    return words[max(candidates, key=lambda i: (near[i], -i))] if words else ""

@@ -76,10 +76,7 @@ class RunConfig:
 
 
 def without_folders(argument: str) -> str:
-    """``/home/me/news.csv`` as ``news.csv``, also after ``--flag=``, since it may be published.
-
-    Relative paths below the working folder and other text stay.
-    """
+    """``/home/me/news.csv`` as ``news.csv``, also after ``--flag=``, since it may be published; other text stays."""
     flag, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     if value.startswith(("/", "~", "..")) or re.match(r"[A-Za-z]:[\\/]", value):
         value = re.split(r"[\\/]", value.rstrip("\\/"))[-1]

@@ -20,14 +20,7 @@ class Summarize(Task):
         Column("document", "the text to summarize", ("article", "text", "content", "passage", "본문", "문서", "기사")),
     )
     target_columns = (Column("summary", "its summary", ("abstractive", "highlights", "title", "요약", "제목")),)
-    default_dataset = HubDataset(
-        "daekeun-ml/naver-news-summarization-ko",
-        None,
-        "train",
-        "validation",
-        ("date", "category", "press", "title", "document", "link", "summary"),
-        "apache-2.0",
-    )
+    default_dataset = HubDataset("daekeun-ml/naver-news-summarization-ko", None, "train", "validation", "apache-2.0")
     main_metric = "rougeL"
     metrics = {
         f"rouge{kind}{unit}": Metric("rouge", f"ROUGE-{kind}, {english}", f"ROUGE-{kind} ({korean})", higher=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import difflib
 import json
@@ -11,7 +10,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -46,14 +45,10 @@ def parse_dataclasses(
 ) -> tuple[Any, ...]:
     """Parse the command line into one object per dataclass, followed by the value of ``positional`` if one is named.
 
-    A positional that is not ``required`` is None when missing.
-
-    Raises:
-        UserError: as ``parse_arguments``.
+    A positional that is not ``required`` is None when missing. Raises UserError as ``parse_arguments``.
     """
-    parser = _Parser(
-        types, description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(types, description=description, allow_abbrev=False, formatter_class=formatter)
     parser.add_argument("--config", help="File of these arguments (yaml, json or flags as text); the command line wins.")
     if positional:
         parser.add_argument(positional, **({} if required else {"nargs": "?"}))
@@ -85,20 +80,13 @@ def _with_config(argv: list[str]) -> list[str]:
         try:
             if path.stat().st_size > CONFIG_LIMIT:
                 raise ValueError(f"larger than {CONFIG_LIMIT:,} bytes; it must hold `name: value` lines")
-            arguments += _arguments_of(path, _text_of(path.read_bytes()))
+            arguments += _arguments_of(path, path.read_text("utf-8-sig"))
         except OSError as error:
             raise UserError(f"--config {value} cannot be read: {error.strerror}; check the file") from None
         except ValueError as error:
-            raise UserError(f"--config {value}: {error}") from None
+            problem = "not UTF-8; save it as UTF-8" if isinstance(error, UnicodeDecodeError) else error
+            raise UserError(f"--config {value}: {problem}") from None
     return arguments + argv
-
-
-def _text_of(content: bytes) -> str:
-    """Decode UTF-8, or the CP949 of Korean Windows. Raises ValueError if it is neither."""
-    for encoding in ("utf-8-sig", "cp949"):
-        with contextlib.suppress(UnicodeDecodeError):
-            return content.decode(encoding)
-    raise ValueError("neither UTF-8 nor Korean CP949; save it as UTF-8")
 
 
 def _arguments_of(path: Path, text: str) -> list[str]:
@@ -113,8 +101,7 @@ def _arguments_of(path: Path, text: str) -> list[str]:
     except RecursionError:
         raise ValueError("nested too deeply; it must hold `name: value` lines") from None
     for argument in arguments:
-        found = unusable_character(argument)
-        if found:
+        if found := unusable_character(argument):
             raise ValueError(f"{argument[:40]!a} holds {found}; remove it")
     return arguments
 
@@ -157,10 +144,9 @@ def _flags(settings: Any) -> list[str]:
         raise ValueError("it must hold `name: value` lines")
     flags: list[str] = []
     for name, value in settings.items():
-        if value is None:
-            continue
-        values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
-        flags += [f"--{name}", *map(str, values)]
+        if value is not None:
+            values = value if isinstance(value, list) else [json.dumps(value) if isinstance(value, dict) else value]
+            flags += [f"--{name}", *map(str, values)]
     return flags
 
 
@@ -173,19 +159,16 @@ FREE = (
 
 def settings_of(*arguments: Any) -> dict[str, Any]:
     """The arguments that determine the result of training, as JSON values, and the number of processes."""
-    settings: dict[str, Any] = {"processes": distributed.world_size()}
-    for group in arguments:
-        for each in dataclasses.fields(group):
-            if each.init and not each.name.startswith(FREE):
-                settings[each.name] = getattr(group, each.name)
-    return json.loads(json.dumps(settings, default=str))
+    flags = [(group, flag.name) for group in arguments for flag in dataclasses.fields(group) if flag.init]
+    settings = {name: getattr(group, name) for group, name in flags if not name.startswith(FREE)}
+    return json.loads(json.dumps({"processes": distributed.world_size()} | settings, default=str))
 
 
 @dataclass
 class RunArguments:
     """A run's command line, one object per group of flags.
 
-    ``settings`` determine the result of training: a run is resumed only with the same ones. They are recorded here because
+    ``settings`` determine the result of training, and a run is resumed only with the same ones. They are recorded before
     loading the model or the data fills in some arguments.
     """
 
@@ -194,10 +177,7 @@ class RunArguments:
     generation: GenerationArguments
     training: TrainingArguments
     publishing: PublishArguments
-    settings: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.settings = settings_of(self.model, self.data, self.generation, self.training)
+    settings: dict[str, Any]
 
 
 def parse_arguments(
@@ -225,4 +205,5 @@ def parse_arguments(
         training_args.greater_is_better = higher[wanted]  # transformers assumes that greater is better, except for a loss
     if training_args.output_dir in (None, "trainer_output"):  # transformers' default
         training_args.output_dir = str(Path("outputs") / f"{task.name}-{model_args.short_name}")
-    return RunArguments(model_args, data_args, generation_args, training_args, publish_args)
+    settings = settings_of(model_args, data_args, generation_args, training_args)
+    return RunArguments(model_args, data_args, generation_args, training_args, publish_args, settings)

@@ -14,20 +14,18 @@ from tasks.errors import UserError
 class DataArguments:
     """One source of rows: files, --dataset or --sample_data; by default the task's own Hub dataset."""
 
-    dataset: str | None = HfArg(
-        default=None, help="Hub id (or folder) of a dataset; each task has a default, see docs/data.md."
-    )
+    dataset: str | None = HfArg(default=None, help="Hub id or folder of a dataset; see docs/data.md for the task's default.")
     dataset_config: str | None = HfArg(default=None, help="Configuration of the Hub dataset.")
     dataset_revision: str | None = HfArg(default=None, help="Branch, tag or commit of the Hub dataset.")
     train_file: str | None = HfArg(
-        default=None, help="csv, tsv, json (flat or SQuAD), jsonl, txt, parquet; several by a quoted glob."
+        default=None, help="csv, tsv, json (flat or SQuAD), jsonl, txt, parquet; or a quoted glob."
     )
     validation_file: str | None = HfArg(default=None, help="Rows to measure on; the same types.")
     test_file: str | None = HfArg(default=None, help="Rows for a last measurement after training.")
     sample_data: bool = HfArg(default=False, help="The bundled sample: a few hundred rows, no network.")
     column_map: str | None = HfArg(default=None, help="Our column names to yours: document=body,summary=title.")
     validation_split: float = HfArg(
-        default=0.05, help="Random share of train to measure on, where no validation rows are given."
+        default=0.05, help="Random share of train to measure on, if no validation rows are given."
     )
     max_train_samples: int | None = HfArg(default=None, help="Use the first N rows, for a quick look.")
     max_eval_samples: int | None = HfArg(default=None, help="Measure on the first N rows.")
@@ -35,18 +33,16 @@ class DataArguments:
         default=False, help="Drop and count rows with an empty field, an unknown label and the like."
     )
     max_length: int | None = HfArg(
-        default=None, help="Tokens of a whole sequence; the model's positions, 1,024 at most, by default."
+        default=None, help="Tokens of a whole sequence; by default what the model reads, at most 1,024."
     )
     preprocessing_num_workers: int | None = HfArg(
         default=None, help="Processes that format and encode the rows; 1 by default."
     )
-    overwrite_cache: bool = HfArg(
-        default=False, help="Prepare the rows anew, though they are in the cache from an earlier start."
-    )
+    overwrite_cache: bool = HfArg(default=False, help="Prepare the rows again instead of reading them from the cache.")
     streaming: bool = HfArg(
-        default=False, help="generate, scratch: read the training rows as they are needed; for corpora larger than memory."
+        default=False, help="generate, scratch: read training rows as they are needed, for large corpora."
     )
-    shuffle_buffer_size: int = HfArg(default=10_000, help="--streaming: rows that are held in memory to be shuffled.")
+    shuffle_buffer_size: int = HfArg(default=10_000, help="--streaming: rows held in memory to be shuffled.")
 
     def __post_init__(self) -> None:
         at_least(self, 1, "preprocessing_num_workers", "shuffle_buffer_size")

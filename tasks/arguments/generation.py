@@ -38,19 +38,17 @@ class GenerationArguments:
     top_p: float | None = HfArg(default=None, help="Sample from the best tokens that hold this probability (0.95).")
     temperature: float | None = HfArg(default=None, help="Below 1 sharper, above 1 wilder, when sampling.")
     repetition_penalty: float | None = HfArg(
-        default=None, help="Above 1: avoid tokens written before. The prompt does not count."
+        default=None, help="Above 1: avoid tokens written before; the prompt does not count."
     )
     no_repeat_ngram_size: int | None = HfArg(
-        default=None, help="Never write N tokens in a row twice; 0 is off. The prompt does not count."
+        default=None, help="Never write N tokens in a row twice; 0 is off; the prompt does not count."
     )
     extractive: bool | None = HfArg(
         default=None,
         help="qa: answers that stand in the context; measured beside free ones as free_f1, free_exact_match.",
         metadata={"nargs": "?", "const": True},
     )
-    num_samples: int | None = HfArg(
-        default=None, help="generate, scratch: validation rows that are continued by a sample (64)."
-    )
+    num_samples: int | None = HfArg(default=None, help="generate, scratch: validation rows continued by a sample (64).")
 
     def __post_init__(self) -> None:
         at_least(self, 1, "max_new_tokens", "num_beams")

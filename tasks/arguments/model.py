@@ -17,20 +17,6 @@ from tasks.errors import UserError
 ALL_LINEAR = "all-linear"
 
 
-def check_four_bit() -> None:
-    """Raises UserError if bitsandbytes is missing, too old, or does not support this machine."""
-    import torch
-    from transformers.utils.import_utils import BITSANDBYTES_MIN_VERSION, is_bitsandbytes_available
-
-    if not is_bitsandbytes_available():
-        raise UserError(
-            f"--load_in_4bit needs bitsandbytes {BITSANDBYTES_MIN_VERSION} or newer; install it with: "
-            "pip install -e '.[quantization]', or leave the flag out"
-        )
-    if torch.backends.mps.is_available():
-        raise UserError("--load_in_4bit: bitsandbytes cannot compute on this machine's GPU (mps); leave the flag out")
-
-
 @dataclass
 class ModelArguments:
     """Which model, and how it is loaded."""
@@ -44,21 +30,30 @@ class ModelArguments:
     # Half-precision weights cannot be trained as they are: small updates are rounded away. --bf16 and --fp16 compute in half
     # precision and keep the weights in float32.
     dtype: Literal["float32", "bfloat16", "float16"] = HfArg(
-        default="float32", help="Type of the weights; use --bf16 for fast mixed precision."
+        default="float32", help="Type of the weights; for mixed precision use --bf16."
     )
     attn_implementation: str | None = HfArg(
-        default=None, help="eager, sdpa or flash_attention_2; transformers chooses by default (see --eager_on_cpu)."
+        default=None, help="eager, sdpa or flash_attention_2; transformers' choice by default."
     )
     dropout: float | None = HfArg(default=None, help="Dropout while training; what the model's config says by default.")
     trust_remote_code: bool = HfArg(default=False, help="Run the Python code that the model's repository ships.")
-    load_in_4bit: bool = HfArg(
-        default=False, help="Keep the linear layers in 4 bits (NF4); to train, with --lora_r (QLoRA)."
-    )
+    load_in_4bit: bool = HfArg(default=False, help="Linear layers in 4 bits (NF4); to train, with --lora_r (QLoRA).")
 
     def __post_init__(self) -> None:
+        """Raises UserError on an impossible dropout, or if bitsandbytes is missing, too old or of no use on this machine."""
         dropout_rate(self, "dropout")
-        if self.load_in_4bit:
-            check_four_bit()
+        if not self.load_in_4bit:
+            return
+        import torch
+        from transformers.utils.import_utils import BITSANDBYTES_MIN_VERSION, is_bitsandbytes_available
+
+        if not is_bitsandbytes_available():
+            raise UserError(
+                f"--load_in_4bit needs bitsandbytes {BITSANDBYTES_MIN_VERSION} or newer; install it with: "
+                "pip install -e '.[quantization]', or leave the flag out"
+            )
+        if torch.backends.mps.is_available():
+            raise UserError("--load_in_4bit: bitsandbytes cannot compute on this machine's GPU (mps); leave the flag out")
 
     @property
     def base_model(self) -> str:
@@ -82,9 +77,7 @@ class FineTuningArguments(ModelArguments):
     lora_alpha: int | None = HfArg(default=None, help="Scale of the adapter, divided by r; 2 * r.")
     lora_dropout: float = HfArg(default=0.05, help="Dropout in front of the adapter's layers.")
     # QLoRA (Dettmers et al. 2023, section 4): only adapters on all linear layers match full fine-tuning.
-    lora_target_modules: str = HfArg(
-        default=ALL_LINEAR, help="Names of the layers that get an adapter, with commas: c_attn or q_proj,v_proj; all-linear."
-    )
+    lora_target_modules: str = HfArg(default=ALL_LINEAR, help="Layers that get an adapter: c_attn, or q_proj,v_proj.")
     merge_adapter: bool = HfArg(default=False, help="Leave a whole model with the adapter added into its weights.")
 
     def __post_init__(self) -> None:

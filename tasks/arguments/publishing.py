@@ -17,18 +17,12 @@ class PublishArguments:
     """The model card that every run gets, and who may see the model on the Hub."""
 
     card_language: Literal["en", "ko"] | None = HfArg(default=None, help="Language of the model card; en.")
-    card_template: str | None = HfArg(
-        default=None, help="Your own template of the card; model_cards/en.md shows what it can use."
-    )
+    card_template: str | None = HfArg(default=None, help="Your own template of the card; see model_cards/en.md.")
     # The rows are the user's data, so a card shows none by default.
-    card_examples: int | None = HfArg(
-        default=None, help="Show the first N validation rows and what the model made of them; 0."
-    )
+    card_examples: int | None = HfArg(default=None, help="Show the first N validation rows with their predictions; 0.")
     license: str | None = HfArg(default=None, help="Hub id of the model's licence; the base model's by default.")
     dataset_license: str | None = HfArg(default=None, help="Hub id of the data's licence; the model's has to cover it.")
-    allow_nd_dataset: bool = HfArg(
-        default=False, help="Publish though the data is under a no-derivatives licence; the card says so."
-    )
+    allow_nd_dataset: bool = HfArg(default=False, help="Publish although the data is under a no-derivatives licence.")
     base_model: str | None = HfArg(default=None, help="Hub id of the base model, where --model is a local copy of it.")
     hub_public: bool = HfArg(default=False, help="Let everyone see it; private by default.")
 

@@ -19,10 +19,7 @@ FSDP_COMMAND = "accelerate launch --config_file configs/accelerate/fsdp.yaml"
 def check_engine(args: TrainingArguments) -> None:
     """Refuse what accelerate, FSDP or DeepSpeed would ignore, or fail at only after the data is prepared.
 
-    The options are those of the flags, and those that ``accelerate launch`` passes in environment variables.
-
-    Raises:
-        UserError: a missing package or file, FSDP in a single process, or flags that conflict.
+    Options come from the flags, or from ``accelerate launch`` in environment variables. Raises UserError.
     """
     if args.fp16 and args.use_cpu:  # accelerate would silently train in float32
         raise UserError("--fp16 needs a GPU; on a CPU take --bf16, or neither of them for float32")
@@ -42,7 +39,9 @@ def check_engine(args: TrainingArguments) -> None:
             )
     if not fsdp:
         return
-    options = _fsdp_options(args)
+    given = {name.lower(): value for name, value in os.environ.items() if name.startswith("FSDP_")}
+    given = {"version": 2} | _read_json("--fsdp_config", args.fsdp_config) if args.fsdp else {"version": 1} | given
+    options = {name.removeprefix("fsdp_"): str(value).lower() for name, value in given.items()}
     if "LOCAL_RANK" not in os.environ:
         raise UserError(
             f"--fsdp shards a model over several processes, and this is one; start it by {FSDP_COMMAND} scripts/..."
@@ -76,20 +75,8 @@ def _read_json(flag: str, value: Any) -> dict[str, Any]:
         raise UserError(f"{flag} {value}: not valid JSON ({error})") from None
 
 
-def _fsdp_options(args: TrainingArguments) -> dict[str, str]:
-    """The FSDP options of ``--fsdp_config``, else of ``accelerate launch``: lower-case values by names without prefix."""
-    if args.fsdp:
-        given = {"version": 2} | _read_json("--fsdp_config", args.fsdp_config)
-    else:
-        given = {"version": 1} | {name.lower(): value for name, value in os.environ.items() if name.startswith("FSDP_")}
-    return {name.removeprefix("fsdp_"): str(value).lower() for name, value in given.items()}
-
-
 def load_whole_models(args: TrainingArguments) -> None:
-    """Make ``from_pretrained`` load whole weights under DeepSpeed ZeRO-3, too; they are sharded when training begins.
-
-    transformers would shard them while loading, and the rows of separators could not be computed from empty matrices.
-    """
+    """Make ``from_pretrained`` load whole weights under DeepSpeed ZeRO-3 too, from which new rows are computed."""
     if args.deepspeed or launched_with("DEEPSPEED"):
         from transformers.integrations import unset_hf_deepspeed_config
 

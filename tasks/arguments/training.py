@@ -26,16 +26,12 @@ class TrainingArguments(HfTrainingArguments):
     num_train_epochs: float = HfArg(default=3.0, help="Passes over the training rows.")
     per_device_train_batch_size: int = HfArg(default=16, help="Rows a device and step.")
     per_device_eval_batch_size: int = HfArg(default=16, help="Rows a device when measuring the loss.")
-    generation_batch_size: int | None = HfArg(
-        default=None, help="Rows a device when predicting; as many as memory allows by default."
-    )
+    generation_batch_size: int | None = HfArg(default=None, help="Rows a device when predicting; by default as many as fit.")
     # Once an epoch is enough for the two or three epochs of fine-tuning.
     eval_strategy: str = HfArg(default="epoch", help="When to measure: no, steps, epoch.")
     save_strategy: str = HfArg(default="epoch", help="When to save a checkpoint: no, steps, epoch, best.")
     load_best_model_at_end: bool = HfArg(default=True, help="Keep the best checkpoint, not the last one.")
-    metric_for_best_model: str | None = HfArg(
-        default="loss", help="loss, or a metric of the task (rougeL, accuracy, f1), measured at each evaluation."
-    )
+    metric_for_best_model: str | None = HfArg(default="loss", help="loss, or a metric of the task (rougeL, accuracy, f1).")
     greater_is_better: bool | None = HfArg(default=None, help="Set by the metric.")
     save_total_limit: int | None = HfArg(default=2, help="Checkpoints kept: the best and the last.")
     # The same number of steps and labels an epoch as with fixed batches, and almost no padding: 1.3 to 1.5 times as fast,
@@ -52,29 +48,23 @@ class TrainingArguments(HfTrainingArguments):
         help="The rows of a batch one behind the other, without padding; by default with FlashAttention.",
         metadata={"nargs": "?", "const": True},
     )
-    labelled_head: bool = HfArg(
-        default=True, help="Compute logits only where there is a label; the same loss, less work and memory."
-    )
+    labelled_head: bool = HfArg(default=True, help="Compute logits only where there is a label; the loss stays the same.")
     fused_gelu: bool = HfArg(default=True, help="GPT-2's GELU in one operation; equal up to rounding.")
     # Without dropout sdpa is faster on CPU, too, because it has a fused kernel.
     eager_on_cpu: bool = HfArg(default=True, help="On CPU, train a model that has dropout with eager attention.")
     keep_freed_memory: bool = HfArg(
-        default=True, help="On CPU: let the C library keep memory for the next step instead of giving it back."
+        default=True, help="On CPU: keep freed memory for the next step instead of returning it."
     )
     logging_steps: float = HfArg(default=10, help="Steps between lines of the training log.")
-    early_stopping_patience: int | None = HfArg(
-        default=None, help="Stop after N evaluations without a better --metric_for_best_model."
-    )
-    overwrite_output_dir: bool = HfArg(
-        default=False, help="Delete an earlier run of this task in --output_dir and start anew."
-    )
+    early_stopping_patience: int | None = HfArg(default=None, help="Stop after N evaluations without a better one.")
+    overwrite_output_dir: bool = HfArg(default=False, help="Delete an earlier run of this task in --output_dir and restart.")
     resume_from_checkpoint: str | None = HfArg(
-        default=None, help="`last`, or a checkpoint folder: go on from there. A run that was not finished does by itself."
+        default=None, help="`last` or a checkpoint; an unfinished run resumes by itself."
     )
     # A resumed run keeps the patience that early stopping has used up.
-    restore_callback_states_from_checkpoint: bool = HfArg(
-        default=True, help="A resumed run goes on with what its callbacks knew, such as early stopping."
-    )
+    restore_callback_states_from_checkpoint: bool = HfArg(default=True, help="Restore the state of callbacks on resuming.")
+    # All weights of a causal LM are used, so no step has to search for others.
+    ddp_find_unused_parameters: bool | None = HfArg(default=False, help="Under torchrun: search for unused parameters.")
     # What --push_to_hub asks for. transformers' own flag is reset, because its Trainer would push checkpoints.
     publish: bool = field(default=False, init=False)
 
@@ -113,8 +103,6 @@ class TrainingArguments(HfTrainingArguments):
         # Explicit, because processes of torchrun without a GPU would otherwise each train a model of their own.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         check_engine(self)
-        if self.ddp_find_unused_parameters is None:
-            self.ddp_find_unused_parameters = False  # all weights of a causal LM are used: no search in each step
         if self.use_cpu and world_size() > 1:
             processes(self.ddp_timeout)  # transformers ignores the time-out on CPU
         super().__post_init__()

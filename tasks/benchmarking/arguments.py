@@ -17,7 +17,7 @@ DEFAULT_ROWS = {"train": {"nli": 384, "qa": 64, "summarize": 36}, "infer": {"nli
 #: Rows a batch of the variants that count rows: what is usual for short and for long rows.
 ROWS_PER_BATCH = {"nli": 16, "qa": 8, "summarize": 8}
 
-COMMANDS = ("train", "infer", "prepare", "scale")
+COMMANDS = ("train", "infer", "prepare")
 
 
 @dataclass
@@ -28,9 +28,7 @@ class BenchmarkArguments:
     variants: str | None = HfArg(
         default=None, help="Names with commas, such as ours,trl; in train with a learning rate of their own: ours@5e-4."
     )
-    repeats: int | None = HfArg(
-        default=None, help="Runs of each variant, in turn; 5, of scale's starts and processes 3, with --time_to_quality 1."
-    )
+    repeats: int | None = HfArg(default=None, help="Runs of each variant, in turn; 5, with --time_to_quality 1.")
     output_file: str | None = HfArg(default=None, help="JSON; outputs/benchmark-<command>-<task>.json by default.")
     random_model: Literal["mini", "small", "medium", "large", "xl"] | None = HfArg(
         default=None, help="An empty GPT-2 of this size with the tokenizer of --tokenizer, instead of --model."
@@ -38,18 +36,15 @@ class BenchmarkArguments:
     tokenizer: str | None = HfArg(default=None, help="Folder or Hub id of the tokenizer of --random_model.")
     bf16: bool = HfArg(default=False, help="bfloat16 autocast, in all variants.")
     max_new_tokens: int | None = HfArg(
-        default=None,
-        help="Room for a completion: in train the task's default, in infer 64, for nli the longest word and eos.",
+        default=None, help="Room for a completion: the task's default; infer 64, or a label word and eos."
     )
     tokens_per_batch: int = HfArg(default=4096, help="train: tokens of one of our batches.")
-    rows_per_batch: int | None = HfArg(
-        default=None, help="train: rows a batch of the others; 16 for nli, 8 for qa and summarize."
-    )
+    rows_per_batch: int | None = HfArg(default=None, help="train: rows a batch of the others; 16 for nli, else 8.")
     learning_rate: float = HfArg(default=3e-5, help="train: of all variants whose name has none.")
     num_train_epochs: float | None = HfArg(
-        default=None, help="train: passes over the rows; 1, with --time_to_quality until the time is over."
+        default=None, help="train: passes over the rows; 1, or enough for --time_to_quality."
     )
-    max_steps: int | None = HfArg(default=None, help="train: at most so many steps a run; scale: steps of a run, 20.")
+    max_steps: int | None = HfArg(default=None, help="train: at most so many steps a run.")
     warmup_steps: int = HfArg(default=1, help="train: first steps of a run that are left out of the time.")
     max_seconds: float | None = HfArg(
         default=None, help="A run ends after so many seconds, its rates are over what it did; infer: only row by row."
@@ -57,24 +52,15 @@ class BenchmarkArguments:
     time_to_quality: bool = HfArg(
         default=False, help="train: validation loss of the completions against seconds of training, and a plot."
     )
-    eval_seconds: float = HfArg(
-        default=30.0, help="--time_to_quality: seconds of training between two losses; less at first."
-    )
-    rows: int = HfArg(default=50_000, help="prepare: rows; the file's are repeated. scale: rows of the starts.")
-    corpus_mb: str = HfArg(default="20,200,2000", help="scale: sizes of the corpora that are made and streamed, in MB.")
+    eval_seconds: float = HfArg(default=30.0, help="--time_to_quality: seconds between two losses; less at first.")
+    rows: int = HfArg(default=50_000, help="prepare: rows; the file's are repeated.")
     max_memory_gb: float | None = HfArg(
-        default=None, help="A run that needs more fails; 90 %% of what is free at the start by default."
+        default=None, help="A run that needs more fails; 90 %% of the free memory by default."
     )
     seed: int = HfArg(default=42, help="Seed of batches and dropout; each repeat adds one to it.")
 
     def __post_init__(self) -> None:
         """Raises UserError on numbers that measure nothing."""
-        try:
-            self.corpus_sizes = sorted(float(size) for size in self.corpus_mb.split(","))
-        except ValueError:
-            self.corpus_sizes = [0.0]
-        if self.corpus_sizes[0] <= 0:
-            raise UserError(f"--corpus_mb {self.corpus_mb}: give megabytes with commas, such as 20,200,2000")
         for name, value in vars(self).items():
             if name in ("warmup_steps", "seed") or isinstance(value, bool) or not isinstance(value, (int, float)):
                 continue
@@ -104,11 +90,7 @@ def set_defaults(command: str, args: BenchmarkArguments, data_args: DataArgument
     if command == "infer":
         data_args.max_eval_samples = data_args.max_eval_samples or rows
     args.rows_per_batch = args.rows_per_batch or ROWS_PER_BATCH[args.task]
-    args.repeats = args.repeats or (1 if args.time_to_quality else 3 if command == "scale" else 5)
+    args.repeats = args.repeats or (1 if args.time_to_quality else 5)
     args.max_memory_gb = args.max_memory_gb or 0.9 * psutil.virtual_memory().available / 2**30
     # Time to quality: until --max_seconds are over, however many passes that takes.
     args.num_train_epochs = args.num_train_epochs or (50 if args.time_to_quality else 1)
-    if command == "scale":
-        args.task = "generate"
-        args.max_steps = args.max_steps or 20
-        args.max_new_tokens = args.max_new_tokens or 8

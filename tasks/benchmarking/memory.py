@@ -1,23 +1,11 @@
 """How much GPU memory training takes, computed from a model's shape: ``python -m tasks.benchmarking.memory``.
 
-The two tables that it prints are those of docs/gpus.md.
-
-Where the terms come from:
-- 16 bytes a trained parameter for weight, gradient and Adam's two moments in float32: Rajbhandari et al. 2020, "ZeRO"
-  (arXiv:1910.02054), section 3.1. Two more for the half-precision copy that ``--bf16`` computes with, which autocast keeps
-  until the backward pass has used it (transformers' "Model training anatomy" has the same 18).
-- Activations a layer: Korthikanti et al. 2022, "Reducing Activation Recomputation in Large Transformer Models"
-  (arXiv:2205.05198), section 4.1, derived again for a mixed precision whose residual stream stays in float32, for attention
-  that does not keep its scores (section 5.2 leaves them out in the same way), and for gated layers.
-- 4.127 bits a weight in NF4 with double quantization: Dettmers et al. 2023, "QLoRA" (arXiv:2305.14314), section 3.
-- FSDP: Zhao et al. 2023 (arXiv:2304.11277): each process keeps its shard, and gathers one layer while it computes the last.
-
-Not included: the allocator's waste, the buffers of NCCL and cuBLAS. ``RESERVE`` is set aside for these.
+The two tables that it prints are those of docs/gpus.md, which names the source of every term. Activations follow
+Korthikanti et al. 2022 (arXiv:2205.05198, section 4.1), derived again for a residual stream in float32, for attention that
+does not keep its scores, and for gated layers. ``RESERVE`` stands for what the allocator and the libraries need.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PretrainedConfig
@@ -146,17 +134,18 @@ def needs(shape: Shape) -> dict[str, float]:
     return found | {f"FSDP on {n}": gigabytes(shape, processes=n, checkpointing=True) for n in (2, 4, 8)}
 
 
-def tables(sizes: Sequence[int] = (8, 12, 16, 24, 40, 80)) -> tuple[str, str]:
-    """The README's rows, a model a line: its needs, and the first method that fits on a card of each size in GiB."""
-    by_model = {name: needs(Shape(config)) for name, config in CONFIGS.items()}
-    fits = {name: [_first_that_fits(found, size) for size in sizes] for name, found in by_model.items()}
-    needed = {name: [f"{cell:.1f}" for cell in found.values()] for name, found in by_model.items()}
-    rows = [[f"| {name} | {' | '.join(cells)} |" for name, cells in table.items()] for table in (needed, fits)]
-    return "\n".join(rows[0]), "\n".join(rows[1])
+def tables() -> tuple[str, str]:
+    """The rows of docs/gpus.md, one per model: its needs, and what fits on a card of each size."""
+    needed, fits = [], []
+    for name, config in CONFIGS.items():
+        found = needs(Shape(config))
+        needed.append(f"| {name} | {' | '.join(f'{need:.1f}' for need in found.values())} |")
+        fits.append(f"| {name} | {' | '.join(_first_that_fits(found, size) for size in (8, 12, 16, 24, 40, 80))} |")
+    return "\n".join(needed), "\n".join(fits)
 
 
 def _first_that_fits(found: dict[str, float], size: int) -> str:
-    """On one card, and where that is not all weights in full precision, on several too."""
+    """The first method that fits on one card of ``size`` GiB; unless it trains all weights, FSDP on several cards too."""
     fitting = [method for method, need in found.items() if need <= size]
     alone = next((method for method in fitting if not method.startswith("FSDP")), "-")
     shared = next((method for method in fitting if method.startswith("FSDP")), None)

@@ -1,4 +1,4 @@
-"""What the runs of a benchmark say: medians and their spread, times to a quality, tables in Markdown and a plot."""
+"""What the runs of a benchmark say: medians with their spread, seconds to a loss, tables in Markdown and a plot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Curve = Sequence[dict[str, float]]
 
 ROWS_COLUMNS = (("rows", "rows", ",.0f"), ("peak memory, MB", "peak_memory_mb", ",.0f"))
 
-#: Columns of each command: heading, figure, format. Where the heading says min-max, the figure comes with its spread.
+#: Columns of each command: heading, figure, format. The first is the rate, which is shown with its spread.
 COLUMNS = {
     "train": (
         ("useful tokens/s (min-max)", "useful_tokens_per_second", ",.0f"),
@@ -25,11 +25,6 @@ COLUMNS = {
     ),
     "infer": (("rows/s (min-max)", "rows_per_second", ",.3g"), *ROWS_COLUMNS),
     "prepare": (("rows/s (min-max)", "rows_per_second", ",.0f"), *ROWS_COLUMNS),
-    "scale": (
-        ("peak memory, MB", "peak_memory_mb", ",.0f"),
-        ("seconds", "seconds", ",.2f"),
-        ("tokens/s", "useful_tokens_per_second", ",.0f"),
-    ),
 }
 
 
@@ -51,35 +46,30 @@ def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def table(command: str, summary: dict[str, dict[str, Any]], notes: dict[str, str]) -> str:
-    """One line a variant, with our rate divided by its rate and its fraction of the floor; below, ``notes`` and failures.
+    """One line per variant, with our rate divided by its rate and its fraction of the floor; below, notes and failures.
 
     Ours is the first variant of that name.
     """
-    columns = [column for column in COLUMNS[command] if any(column[1] in figures for figures in summary.values())]
-    rate = COLUMNS[command][0][1]
+    (_, rate, form), *others = COLUMNS[command]
     ours = next((figures[rate] for name, figures in summary.items() if name.startswith("ours") and rate in figures), None)
     floor = summary.get("floor", {}).get(rate)
     extra = (["ours / this"] if ours else []) + (["of the floor"] if floor else [])
-    rows = [["run" if command == "scale" else "variant", *(heading for heading, _, _ in columns), *extra]]
+    rows = [["variant", *(heading for heading, *_ in COLUMNS[command]), *extra]]
     for name, figures in summary.items():
         if not figures["runs"]:
             rows.append([name, "failed", *[""] * (len(rows[0]) - 2)])
             continue
-        cells = [name]
-        for heading, key, form in columns:
-            value = figures.get(key)
-            text = "" if value is None else format(value["median"], form)
-            if value and "min-max" in heading:
-                text += f" ({value['min']:{form}}-{value['max']:{form}})"
-            cells.append(text)
-        cells += [f"{ours['median'] / figures[rate]['median']:.2f}"] if ours else []
-        cells += [f"{figures[rate]['median'] / floor['median']:.0%}"] if floor else []
+        low, middle, high = (figures[rate][key] for key in ("min", "median", "max"))
+        cells = [name, f"{middle:{form}} ({low:{form}}-{high:{form}})"]
+        cells += [format(figures[key]["median"], form) if key in figures else "" for _, key, form in others]
+        cells += [f"{ours['median'] / middle:.2f}"] if ours else []
+        cells += [f"{middle / floor['median']:.0%}"] if floor else []
         rows.append(cells)
-    lines = [*notes.items()]
+    lines = [f"- {name}: {note}" for name, note in notes.items()]
     for name, figures in summary.items():
         if "failed" in figures:
-            lines.append((name, f"failed (good runs: {figures['runs']}): {figures['failed']}"))
-    return "\n".join([markdown(rows), "", *(f"- {name}: {line}" for name, line in lines)])
+            lines.append(f"- {name}: failed (good runs: {figures['runs']}): {figures['failed']}")
+    return "\n".join([markdown(rows), "", *lines])
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -90,7 +80,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def seconds_to(curve: Curve, loss: float) -> float | None:
-    """When the curve first comes down to ``loss``, linear between its points; None where it never does."""
+    """When the curve first falls to ``loss``, linear between its points; None if it never does."""
     if curve[0]["loss"] <= loss:
         return curve[0]["seconds"]
     for before, after in itertools.pairwise(curve):
@@ -101,10 +91,10 @@ def seconds_to(curve: Curve, loss: float) -> float | None:
 
 
 def compare(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What the curves say: {"target_of", "target_loss", "variants": {name: figures}}; {} where no run has a curve.
+    """What the curves say: {"target_of", "target_loss", "variants": {name: figures}}; {} if no run has a curve.
 
-    The target is the final loss of the slowest peer, the one with the highest (of all variants where only ours ran). Each
-    figure is the median of the variant's runs; ``seconds_to_target`` is None where half of them never reached it.
+    The target is the highest final loss of a peer (of any variant if only ours ran). Each figure is the median of the
+    variant's runs; ``seconds_to_target`` is None if half of them never reached it.
     """
     curves: dict[str, list[Curve]] = {}
     for run in runs:
@@ -117,57 +107,36 @@ def compare(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     slowest = max(peers, key=peers.__getitem__)
     figures = {}
     for name, many in curves.items():
+        found = [seconds_to(curve, ends[slowest]) for curve in many]
+        reached = statistics.median_low(math.inf if seconds is None else seconds for seconds in found)
         figures[name] = {
             "seconds": statistics.median(curve[-1]["seconds"] for curve in many),
             "steps": statistics.median(curve[-1]["step"] for curve in many),
             "first_loss": many[0][0]["loss"],
             "best_loss": statistics.median(min(point["loss"] for point in curve) for curve in many),
             "end_loss": ends[name],
-            "seconds_to_target": _median_seconds(many, peers[slowest]),
-            # And for each peer: when this variant reaches the peer's final loss.
-            "seconds_to_end_of": {peer: _median_seconds(many, end) for peer, end in peers.items()},
+            "seconds_to_target": None if reached == math.inf else reached,
         }
-    return {"target_of": slowest, "target_loss": peers[slowest], "variants": figures}
-
-
-def _median_seconds(curves: Sequence[Curve], loss: float) -> float | None:
-    found = [seconds_to(curve, loss) for curve in curves]
-    median = statistics.median_low(math.inf if seconds is None else seconds for seconds in found)
-    return None if median == math.inf else median
+    return {"target_of": slowest, "target_loss": ends[slowest], "variants": figures}
 
 
 def quality_table(comparison: dict[str, Any]) -> str:
     """The seconds that each variant takes to the final loss of the slowest peer."""
     rows = [["variant", "seconds trained", "steps", "loss at the start", "at the end", "best", "seconds to the target"]]
-    lines = ["", f"target: {comparison['target_loss']:.4f}, where {comparison['target_of']} ends"]
     for name, figures in comparison["variants"].items():
         reached = figures["seconds_to_target"]
         losses = [f"{figures[key]:.4f}" for key in ("first_loss", "end_loss", "best_loss")]
         seconds = "never" if reached is None else f"{reached:,.1f}"
         rows.append([name, f"{figures['seconds']:,.1f}", f"{figures['steps']:,.0f}", *losses, seconds])
-        if name.startswith("ours"):
-            lines += [_against(name, seconds, peer, comparison) for peer, seconds in figures["seconds_to_end_of"].items()]
-    return "\n".join([markdown(rows), *lines])
-
-
-def _against(name: str, seconds: float | None, peer: str, comparison: dict[str, Any]) -> str:
-    """When a variant of ours reaches a peer's final loss, and when the peer reaches it itself."""
-    end = comparison["variants"][peer]["end_loss"]
-    if seconds is None:
-        return f"{name} does not reach the final loss of {peer} ({end:.4f})"
-    own = comparison["variants"][peer]["seconds_to_end_of"][peer]
-    times = f": {own / seconds:.2f} times as fast" if own and seconds else ""
-    return f"{name} reaches the final loss of {peer} ({end:.4f}) after {seconds:,.1f} s instead of {own:,.1f}{times}"
+    return f"{markdown(rows)}\n\ntarget: {comparison['target_loss']:.4f}, where {comparison['target_of']} ends"
 
 
 def plot(path: Path, runs: Sequence[dict[str, Any]], comparison: dict[str, Any], title: str) -> None:
-    """Loss against seconds, one colour a variant, one line a run, the target dotted."""
-    import matplotlib
+    """Loss against seconds, one colour per variant, one line per run, the target dotted."""
+    from matplotlib.figure import Figure  # not pyplot: no screen is needed
 
-    matplotlib.use("Agg")  # no screen needed
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 5), layout="tight")
+    figure = Figure(figsize=(8, 5), layout="tight")
+    axes = figure.subplots()
     colours = {name: f"C{number}" for number, name in enumerate(comparison["variants"])}
     for run in runs:
         if run.get("curve"):
@@ -179,4 +148,3 @@ def plot(path: Path, runs: Sequence[dict[str, Any]], comparison: dict[str, Any],
     axes.set(ylabel="validation loss of the completions, nats a token")
     axes.legend()
     figure.savefig(path, dpi=150)
-    plt.close(figure)

@@ -1,4 +1,4 @@
-"""Every run of a benchmark in a process of its own, and what the machine can say of it.
+"""Run every variant in a process of its own, and measure that process.
 
 A run is ``python -m tasks.benchmarking.running JOB.json RESULT.json``.
 """
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,10 +28,10 @@ from tasks.run_folder import write_json
 logger = logging.getLogger(__name__)
 
 #: The module of each command, with a function ``run`` from job to figures.
-MODULES = {"train": "training", "infer": "inferring", "prepare": "preparing", "scale": "scaling"}
+MODULES = {"train": "training", "infer": "inferring", "prepare": "preparing"}
 
-#: Packages whose versions stand beside the figures.
-PACKAGES = ("torch", "transformers", "accelerate", "tokenizers", "trl")
+#: The rate that a run is reported by.
+RATES = {"useful_tokens_per_second": "useful tokens/s", "rows_per_second": "rows/s"}
 
 #: What Python, torch, C++ and the loader of libraries write when they are refused memory.
 NO_MEMORY = rf"{OUT_OF_MEMORY}|Cannot allocate memory|MemoryError|bad_alloc|map segment"
@@ -54,7 +54,8 @@ def run_all(jobs: dict[str, dict[str, Any]], repeats: int, folder: Path) -> list
             runs.append({"variant": name, "repeat": repeat, **figures})
             if "failed" in figures:
                 failed.add(name)
-            logger.info("run %d/%d %s: %s", repeat + 1, repeats, name, _in_short(figures))
+            rate = next((f"{figures[key]:,.1f} {unit}" for key, unit in RATES.items() if key in figures), None)
+            logger.info("run %d/%d %s: %s", repeat + 1, repeats, name, rate or f"failed: {figures['failed']}")
     return runs
 
 
@@ -103,29 +104,14 @@ def reason(code: int, stderr: str) -> str:
     return ("out of memory: " if re.search(NO_MEMORY, stderr) else "") + last
 
 
-def _in_short(figures: dict[str, Any]) -> str:
-    if "failed" in figures:
-        return f"failed: {figures['failed']}"
-    for name, unit in (("useful_tokens_per_second", "useful tokens/s"), ("rows_per_second", "rows/s")):
-        if name in figures:
-            return f"{figures[name]:,.1f} {unit}"
-    return ", ".join(f"{name} {value}" for name, value in figures.items())
-
-
-def _linux(file: str, name: str) -> str | None:
-    """The value of the first line ``name: value`` in a file of Linux' /proc; None where there is none."""
-    path = Path("/proc", file)
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)
-
-
 def peak_memory_mb() -> float:
     """The peak of this process's resident memory, in MB.
 
     Linux keeps it in VmHWM. ``ru_maxrss`` of a child starts at the size of its parent, so it is only the fallback.
     """
-    if peak := _linux("self/status", "VmHWM"):
-        return int(peak.split()[0]) / 1024
+    status = Path("/proc/self/status")
+    if status.exists() and (peak := re.search(r"VmHWM:\s*(\d+) kB", status.read_text("utf-8"))):
+        return int(peak[1]) / 1024
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if platform.system() == "Darwin" else 1024)
@@ -137,30 +123,6 @@ def limit_memory(gigabytes: float | None) -> None:
         hard = psutil.Process().rlimit(psutil.RLIMIT_DATA)[1]
         limit = int(gigabytes * 1024**3)
         psutil.Process().rlimit(psutil.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
-
-
-def has_bf16() -> bool:
-    """Whether the CPU has bfloat16 instructions; True with an accelerator, and where the system does not say."""
-    import torch
-
-    flags = _linux("cpuinfo", "flags") or _linux("cpuinfo", "Features") or "bf16"
-    return "bf16" in flags or torch.accelerator.is_available()
-
-
-def describe_machine() -> dict[str, Any]:
-    """Processor, cores, accelerator and versions."""
-    import torch
-
-    found: dict[str, Any] = {
-        "processor": _linux("cpuinfo", "model name") or platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-    }
-    if torch.accelerator.is_available():
-        cuda = torch.cuda.is_available()
-        found["accelerator"] = torch.cuda.get_device_name() if cuda else str(torch.accelerator.current_accelerator())
-    versions = {package.name: package.version for package in metadata.distributions() if package.name in PACKAGES}
-    return found | {"python": platform.python_version(), "versions": versions}
 
 
 def now() -> float:
@@ -188,12 +150,12 @@ def row_figures(rows: int, seconds: float) -> dict[str, float]:
 
 
 def run(job: dict[str, Any]) -> dict[str, Any]:
-    """The figures of a job."""
+    """Run ``job`` in this process and return its figures."""
     return import_module(f"tasks.benchmarking.{MODULES[job['command']]}").run(job)
 
 
 def main() -> None:
-    """Set this process up like all others of the benchmark, run the job, write its figures."""
+    """Run the job of a file in this process, and write its figures to another."""
     job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
     limit_memory(job["max_memory_gb"])  # before the large imports
 

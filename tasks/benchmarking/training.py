@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,8 @@ from tasks.benchmarking.running import memory_figures, now
 from tasks.benchmarking.variants import NOTEBOOK_LENGTH
 from tasks.benchmarking.workspace import Workspace
 from tasks.distributed import processes
-from tasks.inference.scoring import token_logprobs
+from tasks.inference.forward import token_logprobs
 from tasks.preparing.encoding import IGNORE
-from tasks.preparing.tables import encode
 from tasks.training.collator import CompletionCollator
 from tasks.training.trainer import CompletionTrainer
 
@@ -44,18 +43,13 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         return _floor(model, job)
     evaluate = None
     if job["time_to_quality"]:
-        rows = _rows(work, "validation")
-
-        def evaluate() -> float:
-            return completion_loss(model, rows, work.tokenizer.pad_token_id, job["bf16"])
-
+        evaluate = partial(completion_loss, model, work.rows("validation"), work.tokenizer.pad_token_id, job["bf16"])
     meter = Meter(job["warmup_steps"], job["max_seconds"], evaluate, job["eval_seconds"])
     set_seed(job["seed"])
-    with tempfile.TemporaryDirectory() as folder:
-        if job["method"] == "notebook":
-            _notebook(work, model, meter)
-        else:
-            meter.train(_trainer(work, model, folder))
+    if job["method"] == "notebook":
+        _notebook(work, model, meter)
+    else:
+        meter.train(_trainer(work, model))
     return meter.result()
 
 
@@ -70,15 +64,11 @@ def completion_loss(model: Any, rows: Dataset, pad_token_id: int, bf16: bool) ->
     return -math.fsum(value for row in logprobs for value in row) / sum(map(len, logprobs))
 
 
-def _rows(work: Workspace, split: str) -> Dataset:
-    return encode(work.encoder, work.examples[split], split).rows
-
-
-def _trainer(work: Workspace, model: Any, folder: str) -> Trainer:
+def _trainer(work: Workspace, model: Any) -> Trainer:
     """This project's Trainer as in scripts/run_<task>.py, transformers' own, or TRL's as its guide has it."""
-    job, rows = work.job, _rows(work, "train")
+    job, rows = work.job, work.rows("train")
     settings = {
-        "output_dir": str(Path(folder) / "out"),
+        "output_dir": str(Path(job["folder"]) / "out"),
         "per_device_train_batch_size": job["rows_per_batch"],
         "num_train_epochs": job["num_train_epochs"],
         "max_steps": job["max_steps"] or -1,
@@ -93,8 +83,6 @@ def _trainer(work: Workspace, model: Any, folder: str) -> Trainer:
         "logging_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "use_cpu": not torch.accelerator.is_available(),
-        "dataloader_pin_memory": torch.cuda.is_available(),
         **{name: job[name] for name in SWITCHES[job["method"]] if name in job},
     }
     parts = {"model": model, "processing_class": work.tokenizer}
@@ -122,7 +110,7 @@ def _trainer(work: Workspace, model: Any, folder: str) -> Trainer:
 def _notebook(work: Workspace, model: Any, meter: Meter) -> None:
     """The loop of blog posts: one length for all rows, eos as padding, the loss on prompt and padding too."""
     job = work.job
-    rows = _rows(work, "train")
+    rows = work.rows("train")
     length = min(NOTEBOOK_LENGTH, job["max_length"])
     kept = {name: [row[:length] for row in rows[name]] for name in ("input_ids", "labels")}
     filled = {"input_ids": work.tokenizer.eos_token_id, "labels": IGNORE}  # the labels are for the meter alone

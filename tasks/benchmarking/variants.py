@@ -19,7 +19,7 @@ class Variant:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-#: Every row of the notebook variant is padded to, and truncated at, this many tokens.
+#: The notebook variant pads and truncates every row to this many tokens.
 NOTEBOOK_LENGTH = 256
 
 TRAIN = {
@@ -49,16 +49,13 @@ TRAIN = {
 INFER = {
     "nli": {
         "ours": Variant("ours", "one forward pass, the label words' probabilities"),
-        "ours_16": Variant("ours", "the same, up to 16 rows a batch", {"rows_a_batch": 16}),
         "batched_generate": Variant("generate", "generate, sorted by length, 64 rows a batch", {"batch_size": 64}),
-        "notebook": Variant("generate", "generate row by row, the text compared with the label words", {"batch_size": 1}),
+        "notebook": Variant("generate", "generate row by row", {"batch_size": 1}),
     },
     "summarize": {
         "ours": Variant("ours", "greedy decoding of this project"),
-        "ours_16": Variant("ours", "the same, up to 16 rows a batch", {"rows_a_batch": 16}),
         "generate_batch_1": Variant("generate", "generate row by row", {"batch_size": 1}),
         "generate_batch_16": Variant("generate", "generate, sorted by length, 16 rows a batch", {"batch_size": 16}),
-        "generate_batch": Variant("continuous", "transformers' generate_batch (continuous batching)"),
         "notebook": Variant(
             "generate", "generate row by row, each prompt padded to the longest allowed", {"batch_size": 1, "padded": True}
         ),
@@ -68,9 +65,6 @@ INFER = {
 PREPARE = {
     "ours": Variant("ours", "encode: prompts truncated to fit, labels, counts, a Dataset"),
     "bare": Variant("bare", "transformers' tokenizer alone over the same texts, 1,000 rows a call"),
-    "bare_backend": Variant(
-        "bare_backend", "the tokenizers library itself (encode_batch_fast), ids alone, 1,000 rows a call"
-    ),
 }
 
 #: What is compared where --variants is not given: our best, the same without dropout, and what others use.
@@ -84,7 +78,7 @@ def choose(command: str, task: str, names: str | None, quality: bool = False) ->
     Raises:
         UserError: a name is unknown or given twice, or its package is not installed.
     """
-    known = {"train": TRAIN, "infer": INFER.get(task), "prepare": PREPARE, "scale": {}}[command]
+    known = {"train": TRAIN, "infer": INFER.get(task), "prepare": PREPARE}[command]
     if known is None:
         raise UserError(f"--task {task}: infer measures {', '.join(INFER)}")
     default = (DEFAULT_QUALITY if quality else DEFAULT_TRAIN) if command == "train" else known
@@ -110,7 +104,7 @@ def choose(command: str, task: str, names: str | None, quality: bool = False) ->
                 raise UserError(f"--variants {label}: {rate!r} is not a learning rate; write it as {name}@5e-4") from None
             variant = Variant(variant.method, f"{variant.about}, learning rate {rate}", settings)
         chosen[label] = variant
-    if known and not chosen:
+    if not chosen:
         raise UserError("--variants names nothing; leave it out, or name some of " + ", ".join(known))
     if any(variant.method == "trl" for variant in chosen.values()) and importlib.util.find_spec("trl") is None:
         raise UserError(

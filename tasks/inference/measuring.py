@@ -7,19 +7,16 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers.trainer_utils import unwrap_peft_model
 
+from tasks.arguments.training import TrainingArguments
 from tasks.base import Example, Task
 from tasks.distributed import is_first
 from tasks.inference.predicting import UNFINISHED, Predictor
-from tasks.preparing.overlap import SHARED
+from tasks.preparing.encoding import SHARED, Encoder
 from tasks.run_folder import PREDICTIONS_FILE, write_jsonl
-
-if TYPE_CHECKING:
-    from tasks.arguments.training import TrainingArguments
-    from tasks.preparing.encoding import Encoder
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +71,9 @@ def measure(
 ) -> dict[str, Any]:
     """Predict, write ``<prefix>predictions.jsonl`` into ``folder``, and return the metrics beside their baseline.
 
-    With ``extractive`` the same rows are predicted without it too, for ``<prefix>free_<metric>``. ``<prefix>intervals`` are
-    {metric: [low, high]}, the 95 % interval over the rows of each pooled metric. The baseline may use ``train``, the
-    training rows. The first process writes and scores the predictions; the others return {}.
+    With ``extractive`` the rows are predicted without it too, for ``<prefix>free_<metric>``. ``<prefix>intervals`` are the
+    95 % intervals {metric: [low, high]} over the rows. The baseline may use the training rows ``train``. Only the first
+    process writes and scores; the others return {}.
     """
     task = predictor.task
     started = time.perf_counter()

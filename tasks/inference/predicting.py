@@ -6,49 +6,36 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from transformers import PreTrainedModel
 
 from tasks import distributed, get_task, task_of
+from tasks.arguments.generation import GenerationArguments
+from tasks.arguments.model import ModelArguments
 from tasks.base import Example, Prediction, Task
 from tasks.errors import UserError, explained
 from tasks.inference.extraction import Allowed, Extractor
+from tasks.inference.forward import choice_logprobs, text_windows, token_logprobs
 from tasks.inference.generation import generate
-from tasks.inference.scoring import choice_logprobs, text_windows, token_logprobs
-from tasks.model.loading import at_commit, load_config
+from tasks.model.loading import at_commit, load_config, open_encoder, open_model
 from tasks.model.model_files import find_file
-from tasks.model.opening import open_encoder, open_model
 from tasks.model.speedups import fuse_gelu
+from tasks.preparing.encoding import Encoder
 from tasks.run_folder import TASK_FILE, RunConfig
 from tasks.text import as_typed, nfc
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from tasks.arguments.generation import GenerationArguments
-    from tasks.arguments.model import ModelArguments
-    from tasks.preparing.encoding import Encoder
-
 
 #: In the scores of a prediction that ended because ``max_new_tokens`` were used up.
 UNFINISHED = "unfinished"
 
 
 @dataclass
-class Candidate:
-    """A completion of ``prompt``, one window of an example, as ids; ``mean_logprob`` in nats where windows compete."""
-
-    prompt: list[int]
-    ids: list[int]
-    mean_logprob: float = math.nan
-
-
-@dataclass
 class Predictor:
     """A model and all that its predictions depend on.
 
-    ``settings`` are the fields of GenerationArguments, completed by ``generation_settings``. ``batch_size`` counts rows;
-    without it a batch is as large as memory allows. Of several processes each predicts its share of the rows and gets the
-    predictions of all: every process has to call. ``batch_flag`` is the script's flag for ``batch_size``.
+    ``settings`` come from ``generation_settings``. ``batch_size`` counts rows; without it a batch is as large as memory
+    allows. Of several processes each predicts its share and gets the predictions of all, so all have to call.
+    ``batch_flag`` is the script's flag for ``batch_size``.
     """
 
     task: Task
@@ -75,7 +62,7 @@ class Predictor:
         return self._shared(self.complete, examples)
 
     def _shared(self, answer: Callable[..., list[Any]], examples: Sequence[Example]) -> list[Any]:
-        """``answer(examples, numbers)`` on this process's share of the examples, gathered from all processes."""
+        """``answer(examples, numbers)`` of this process's share of the examples, gathered from all processes."""
         numbers = distributed.share([len(example.prompt_text) + len(example.completion or "") for example in examples])
         with explained("predicting", lambda: prediction_advice(self)):
             answers = answer([examples[i] for i in numbers], numbers)
@@ -84,8 +71,8 @@ class Predictor:
     def complete(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[list[Prediction]]:
         """``num_return_sequences`` completions of each example's prompt; sampling depends on the examples' ``numbers``.
 
-        A long context is read in overlapping windows (a stride), and each window gets completions of its own. Those with the
-        highest mean log-probability of a token, eos included, are kept: a sum would favour the shortest.
+        Each overlapping window of a long context gets completions of its own. Those with the highest mean log-probability of
+        a token, eos included, are kept: a sum would favour the shortest.
         """
         windows = self.encoder.prompts(examples)
         places = [(row, window) for row, prompts in enumerate(windows) for window in range(len(prompts))]
@@ -99,24 +86,26 @@ class Predictor:
         constraint = allowed if self.settings["extractive"] else None
         tokenizer = self.encoder.tokenizer
         written = generate(self.model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint, names)
-        candidates: list[list[Candidate]] = [[] for _ in examples]
-        for (row, _), prompt, completions in zip(places, prompts, written):
-            candidates[row] += [Candidate(prompt, ids) for ids in completions]
-        rivals = [candidate for row, prompts in zip(candidates, windows) if len(prompts) > 1 for candidate in row]
-        pairs = [(candidate.prompt, [*candidate.ids, tokenizer.eos_token_id]) for candidate in rivals]
-        for candidate, logprobs in zip(rivals, self._logprobs(pairs)):
-            candidate.mean_logprob = sum(logprobs) / len(logprobs)
-        return [self._best(*each) for each in zip(examples, candidates, map(len, windows))]
+        completed = [(row, prompt, ids) for (row, _), prompt, each in zip(places, prompts, written) for ids in each]
+        rivals = [(prompt, [*ids, tokenizer.eos_token_id]) for row, prompt, ids in completed if len(windows[row]) > 1]
+        logprobs = iter(self._logprobs(rivals))
+        candidates: list[list[tuple[list[int], list[int], dict[str, Any]]]] = [[] for _ in examples]
+        for row, prompt, ids in completed:
+            scores = {}
+            if len(windows[row]) > 1:
+                values = next(logprobs)
+                scores = {"mean_logprob": sum(values) / len(values), "windows": len(windows[row])}
+            candidates[row].append((prompt, ids, scores))
+        return [self._best(*each) for each in zip(examples, candidates)]
 
-    def _best(self, example: Example, candidates: list[Candidate], windows: int) -> list[Prediction]:
-        if windows > 1:
-            candidates = sorted(candidates, key=lambda candidate: -candidate.mean_logprob)
+    def _best(self, example: Example, candidates: list[tuple[list[int], list[int], dict[str, Any]]]) -> list[Prediction]:
+        """Of the candidates (prompt, completion, scores) those with the highest mean log-probability, else the first."""
+        candidates = sorted(candidates, key=lambda candidate: -candidate[2].get("mean_logprob", 0.0))
         predictions = []
-        for best in candidates[: self.settings.get("num_return_sequences", 1)]:
+        for prompt, ids, scores in candidates[: self.settings.get("num_return_sequences", 1)]:
             extractive = self.settings["extractive"]
-            text = self.extractor.answer(example.source_text, best.ids) if extractive else self._text(best)
-            scores = {"mean_logprob": best.mean_logprob, "windows": windows} if windows > 1 else {}
-            if len(best.ids) >= self.settings["max_new_tokens"] and self.task.output_type == "generate_until":
+            text = self.extractor.answer(example.source_text, ids) if extractive else self._text(prompt, ids)
+            if len(ids) >= self.settings["max_new_tokens"] and self.task.output_type == "generate_until":
                 scores[UNFINISHED] = True
             predictions.append(Prediction(example.id, example.prompt_text, text, example.references, scores))
         return predictions
@@ -129,7 +118,7 @@ class Predictor:
         """The index of the tokenizer's vocabulary, built once."""
         return Extractor(self.encoder.tokenizer)
 
-    def _text(self, written: Candidate) -> str:
+    def _text(self, prompt: list[int], ids: list[int]) -> str:
         """The text of generated ids as people type it.
 
         A character whose bytes are not all there, where a byte-level tokenizer ran out of room, is left out. A text that
@@ -140,8 +129,8 @@ class Predictor:
             return self.encoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
         # Decoders drop the space before the first token of a text.
-        before = written.prompt if self.task.output_type == "loglikelihood" else []
-        text = decode([*before, *written.ids])[len(decode(before)) :].rstrip("\ufffd")
+        before = prompt if self.task.output_type == "loglikelihood" else []
+        text = decode([*before, *ids])[len(decode(before)) :].rstrip("\ufffd")
         return as_typed(text.rstrip() if before else text.strip())
 
     def _write(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
@@ -165,9 +154,8 @@ class Predictor:
         tokenizer = self.encoder.tokenizer
         texts = [example.references[0] for example in examples]
         ids = self.encoder.tokenize(texts)[0]
-        windows = [
-            text_windows([tokenizer.bos_token_id], [*row, tokenizer.eos_token_id], self.encoder.max_length) for row in ids
-        ]
+        bos, eos, longest = tokenizer.bos_token_id, tokenizer.eos_token_id, self.encoder.max_length
+        windows = [text_windows([bos], [*row, eos], longest) for row in ids]
         values: list[list[float]] = [[] for _ in examples]
         rows = [i for i, pairs in enumerate(windows) for _ in pairs]
         for i, logprobs in zip(rows, self._logprobs([pair for pairs in windows for pair in pairs])):
@@ -200,8 +188,7 @@ def load_predictor(
 ) -> Predictor:
     """The Predictor of a folder or Hub model, with the settings of its task.json, on the best device of this process.
 
-    ``task_name`` replaces the task of task.json. A model without one, such as a base model, needs it, and gets the task's
-    separators untrained.
+    ``task_name`` replaces the task of task.json; a model without one needs it, and gets untrained separators.
 
     Raises:
         UserError: the model cannot be loaded, names no task, or was made for another version of its task's prompt; several

@@ -86,3 +86,23 @@ def _character_f1(prediction: str, answer: str) -> float:
     given, right = Counter(prediction.replace(" ", "")), Counter(answer.replace(" ", ""))
     same = (given & right).total()
     return 2.0 * same / (given.total() + right.total()) if same else 0.0
+
+
+def matching_word(context: str, question: str) -> str:
+    """The word of ``context`` that is not in the question and stands nearest to words that look like the question's.
+
+    Korean words carry particles, so likeness is measured in pairs of characters: 도서관에서 matches 도서관은.
+    """
+
+    def pairs(word: str) -> Counter[str]:
+        return Counter(word[i : i + 2] for i in range(len(word) - 1))
+
+    asked = pairs(" ".join(question.split()))
+    words = context.split()
+    likeness = [sum((pairs(word) & asked).values()) for word in words]
+    candidates = [i for i in range(len(words)) if likeness[i] == 0] or list(range(len(words)))
+    # The five words on either side count, the nearer the more.
+    near = {
+        i: sum(likeness[j] / abs(i - j) for j in range(max(0, i - 5), min(len(words), i + 6)) if j != i) for i in candidates
+    }
+    return words[max(candidates, key=lambda i: (near[i], -i))] if words else ""

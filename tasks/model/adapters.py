@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.arguments.model import ALL_LINEAR, FineTuningArguments, ModelArguments
 from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, find_file
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftModel
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerFast
-
-    from tasks.arguments.model import FineTuningArguments, ModelArguments
 
 
 def is_adapter(model: Any) -> bool:
@@ -30,13 +29,10 @@ def is_adapter(model: Any) -> bool:
 def add_adapter(
     model: PreTrainedModel, model_args: FineTuningArguments, tokenizer: PreTrainedTokenizerFast, separators: Sequence[str]
 ) -> PreTrainedModel | PeftModel:
-    """The model to train: ``model`` itself, or with ``--lora_r`` a PeftModel with a new adapter.
+    """The model to train: ``model`` itself, or with ``--lora_r`` a PeftModel with a new adapter, inserted in place.
 
-    The adapter's layers are inserted into ``model`` in place. Its weights are frozen except the rows of the ``separators``,
-    which are untrained, in the embedding and in a head that is not tied to it.
-
-    Raises:
-        UserError: the model has no layer that ``--lora_target_modules`` names.
+    All other weights are frozen except the rows of the ``separators`` in the embedding and in a head that is not tied to it.
+    Raises UserError if the model has no layer that ``--lora_target_modules`` names.
     """
     if getattr(model_args, "lora_r", None) is None:
         return model
@@ -45,6 +41,9 @@ def add_adapter(
 
     if model_args.load_in_4bit:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # the Trainer enables it if asked
+    ids = tokenizer.convert_tokens_to_ids([str(separator) for separator in separators])
+    layers = token_layers(model)
+    rows = {name: ids for name, layer in model.named_modules() if any(layer is each for each in layers)}
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=model_args.lora_r,
@@ -53,7 +52,7 @@ def add_adapter(
         target_modules=_target_modules(model, model_args.lora_target_modules),
         # GPT-2's weights are transposed. In 4 bits they are not, but the base may later be loaded without quantization.
         fan_in_fan_out=any(getattr(module, "source_cls", type(module)) is Conv1D for module in model.modules()),
-        trainable_token_indices=_rows(model, tokenizer.convert_tokens_to_ids([str(s) for s in separators])),
+        trainable_token_indices=rows if ids else None,
         revision=model_args.model_revision,
     )
     adapted = get_peft_model(model, config)
@@ -68,8 +67,6 @@ def _target_modules(model: PreTrainedModel, wanted: str) -> str | list[str]:
     """PEFT's ``target_modules`` for the value of the flag. Raises UserError on a name that no linear layer has."""
     import torch
     from transformers.pytorch_utils import Conv1D
-
-    from tasks.arguments.model import ALL_LINEAR
 
     if wanted == ALL_LINEAR:
         return wanted
@@ -89,17 +86,8 @@ def token_layers(model: PreTrainedModel) -> list[torch.nn.Module]:
     return [embedding] if head is None or head.weight is embedding.weight else [embedding, head]
 
 
-def _rows(model: PreTrainedModel, ids: list[int]) -> dict[str, list[int]] | None:
-    """PEFT's ``trainable_token_indices``: the token ids by the names of the layers."""
-    names = {id(module): name for name, module in model.named_modules()}
-    return {names[id(layer)]: list(ids) for layer in token_layers(model)} if ids else None
-
-
 def merge(model: Any, unload: bool = False) -> Any:
-    """Merge an adapter into the weights of its base; any other model, or a base in 4 bits, is returned unchanged.
-
-    The adapter's own weights stay and can be saved. With ``unload`` they are removed, and the base model is returned.
-    """
+    """Merge an adapter into its base, and with ``unload`` return that; other models and bases in 4 bits stay unchanged."""
     if not is_adapter(model) or getattr(model.get_base_model(), "is_loaded_in_4bit", False):
         return model
     if unload:
@@ -145,8 +133,7 @@ def restore_adapter(model: PeftModel, folder: str | Path) -> None:
 def base_arguments(model_args: ModelArguments) -> ModelArguments | None:
     """The arguments that load the base if ``model_args`` name an adapter; None if they name a whole model.
 
-    Raises:
-        UserError: PEFT is not installed, or the adapter's config is damaged or names no base.
+    Raises UserError if PEFT is not installed, or the adapter's config is damaged or names no base.
     """
     path = find_file(model_args.model, ADAPTER_CONFIG, model_args.model_revision)
     if path is None:
@@ -170,8 +157,7 @@ def base_arguments(model_args: ModelArguments) -> ModelArguments | None:
 def attach_adapter(model: PreTrainedModel, model_args: ModelArguments) -> PreTrainedModel:
     """The base ``model`` with the adapter that ``model_args`` name: merged, or unmerged if the base is in 4 bits.
 
-    Raises:
-        UserError: the adapter's weights are missing or damaged, or do not fit this model.
+    Raises UserError if the adapter's weights are missing or damaged, or do not fit this model.
     """
     from peft import PeftConfig, get_peft_model
     from safetensors import SafetensorError
@@ -193,9 +179,9 @@ def attach_adapter(model: PreTrainedModel, model_args: ModelArguments) -> PreTra
 
 
 def four_bit_config() -> BitsAndBytesConfig:
-    """Linear layers in 4-bit NormalFloat with double quantization, computed in bfloat16 (Dettmers et al. 2023, section 3).
+    """Linear layers in 4-bit NormalFloat with double quantization (Dettmers et al. 2023, section 3).
 
-    Embedding and head keep the type of ``--dtype``. A GPU without bfloat16 computes in float16, a CPU in float32.
+    They compute in bfloat16; a GPU without it in float16, a CPU in float32.
     """
     import torch
     from transformers import BitsAndBytesConfig
@@ -212,11 +198,7 @@ def four_bit_config() -> BitsAndBytesConfig:
 
 
 def stay_trainable(model: PreTrainedModel) -> None:
-    """Keep bitsandbytes 0.50 from packing the weights for CPU inference at the first evaluation.
-
-    On CPUs with AVX512-BF16 the packed weights need a kernel without a backward pass and are not unpacked again: the first
-    training step after an evaluation would fail.
-    """
+    """Keep bitsandbytes 0.50 on CPUs with AVX512-BF16 from packing the weights, which could not be trained after that."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False

@@ -1,4 +1,4 @@
-"""Load the config and the weights of a causal language model, with errors that say what to do."""
+"""Load a model for a task: its encoder (tokenizer, separators, settings), its config and its weights."""
 
 from __future__ import annotations
 
@@ -6,37 +6,100 @@ import contextlib
 import copy
 import os
 import pickle
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from huggingface_hub import is_offline_mode, resolve_revision
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    GenerationConfig,
+    GPT2LMHeadModel,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from tasks.arguments.generation import GenerationArguments, generation_settings
+from tasks.arguments.model import ModelArguments
+from tasks.base import Task
 from tasks.errors import UserError
-from tasks.model.adapters import attach_adapter, base_arguments, four_bit_config, stay_trainable, token_layers
-from tasks.model.model_files import unreadable
-from tasks.network import hub_failure
+from tasks.model.adapters import add_adapter, attach_adapter, base_arguments, four_bit_config, stay_trainable, token_layers
+from tasks.model.model_files import hub_options, model_error, weights_error
+from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.preparing.encoding import Encoder, sequence_length
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
-
-    from tasks.arguments.model import ModelArguments
+    from peft import PeftModel
 
 # For a repository without safetensors, transformers would search for a pull request of the bot SFconvertbot and ask a Space
 # to convert the weights, in a thread. It reads this variable whenever it loads weights.
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 
+#: What loading a model raises if its files are missing, damaged or refused.
+LOAD_ERRORS = (pickle.UnpicklingError, OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError, EOFError)
+
 #: The names of dropout probabilities in configs.
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout", "hidden_dropout", "embed_dropout", "dropout")
 
 
-def load_config(model_args: ModelArguments) -> PretrainedConfig:
-    """The model's config; for an adapter, that of its base.
+def open_encoder(
+    task: Task,
+    model_args: ModelArguments,
+    generation_args: GenerationArguments,
+    max_length: int | None = None,
+    measured_with: dict[str, Any] | None = None,
+) -> Encoder:
+    """The encoder of a model: its tokenizer with a token for each separator of ``task``, and the decoding settings.
+
+    ``max_length`` is the length of a whole sequence in tokens, by default what the model reads, at most 1,024.
+    ``measured_with`` are the decoding settings of the model's task.json.
 
     Raises:
-        UserError: it is missing or damaged, or the model is not a causal LM.
+        UserError: the model is not a causal LM, has no tokenizer that preserves Korean, or reads less than ``max_length``.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+    model_args = at_commit(model_args)
+    config = load_config(model_args)
+    settings = generation_settings(task, generation_args, measured_with)
+    tokenizer, new_ids = add_separators(load_tokenizer(model_args, config), task.separators)
+    length = sequence_length(max_length, tokenizer)
+    encoder = Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings, new_ids=new_ids)
+    encoder.revision = model_args.model_revision
+    return encoder
 
+
+def open_model(task: Task, model_args: ModelArguments, encoder: Encoder) -> PreTrainedModel | PeftModel:
+    """The model for ``encoder``; with ``--lora_r`` it gets a new adapter, and an adapter is loaded with its base.
+
+    Raises UserError if the weights are missing or damaged, or an adapter does not fit its base.
+    """
+    model_args = copy.copy(model_args)
+    model_args.model_revision = encoder.revision
+    model = load_model(model_args, encoder.tokenizer, encoder.new_ids)
+    model.generation_config = generation_config(encoder.settings, encoder.tokenizer)
+    return add_adapter(model, model_args, encoder.tokenizer, task.separators)
+
+
+def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
+    """The settings as a GenerationConfig, which a run also saves, for ``pipeline``."""
+    sampling = ("top_k", "top_p", "temperature") if settings["do_sample"] else ()
+    return GenerationConfig(
+        **{name: settings[name] for name in ("max_new_tokens", "num_beams", "do_sample", *sampling)},
+        num_return_sequences=settings.get("num_return_sequences", 1),
+        use_cache=True,  # the Trainer disables it for training
+        # Set, because the model's own generation_config would be used otherwise: Qwen's has a penalty.
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        **special_ids(tokenizer),
+    )
+
+
+def load_config(model_args: ModelArguments) -> PretrainedConfig:
+    """The model's config, or that of an adapter's base. Raises UserError if it is damaged or of no causal LM."""
     name = model_args.model
     if not Path(name).is_dir() and (name.startswith((".", "~", "/")) or name.count("/") > 1):
         raise UserError(f"--model {name}: no such folder; check the path")
@@ -63,11 +126,9 @@ def load_config(model_args: ModelArguments) -> PretrainedConfig:
 def at_commit(model_args: ModelArguments) -> ModelArguments:
     """The same arguments with the model's branch or tag resolved to its current commit.
 
-    Tokenizer and weights are then of one commit, which the model card names. A folder is left unchanged, and so is a name
-    that cannot be resolved, which ``load_config`` reports.
+    Tokenizer and weights are then of one commit, which the card names. A name that cannot be resolved is left unchanged:
+    ``load_config`` reports it.
     """
-    from huggingface_hub import is_offline_mode, resolve_revision
-
     resolved = copy.copy(model_args)
     if not Path(model_args.model).is_dir():
         with contextlib.suppress(Exception):
@@ -77,28 +138,19 @@ def at_commit(model_args: ModelArguments) -> ModelArguments:
     return resolved
 
 
-def hub_options(model_args: ModelArguments) -> dict[str, Any]:
-    """Which version of a repository to load, and whether its own code may run."""
-    return {"revision": model_args.model_revision, "trust_remote_code": model_args.trust_remote_code}
-
-
 def load_model(
     model_args: ModelArguments, tokenizer: PreTrainedTokenizerFast, appended_ids: Sequence[int] = ()
 ) -> PreTrainedModel:
     """The model of a folder or the Hub, with an embedding for the tokenizer and the tokenizer's special tokens.
 
     Rows for ``appended_ids`` start at the mean of the old ones (Hewitt 2021, "Initializing new word embeddings"), whether
-    the embedding has to grow (to a multiple of 64, which suits matrix units) or has unused rows at its end.
-
-    With an adapter the embedding has one row per token, and only new rows are set: stock PEFT resizes it in the same way
-    before it loads the adapter, which contains the rows of its separators.
+    the embedding has to grow (to a multiple of 64) or has unused rows at its end. With an adapter it has one row per token,
+    as stock PEFT resizes it.
 
     Raises:
         UserError: the model, the adapter or its base is missing, damaged, or needs ``--trust_remote_code``; a new adapter
             is asked for on top of an adapter that is not merged.
     """
-    import torch
-
     base, new_adapter = base_arguments(model_args), getattr(model_args, "lora_r", None) is not None
     if base and new_adapter and not model_args.merge_adapter:
         raise UserError(
@@ -123,10 +175,6 @@ def load_model(
 
 def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
     """The model as it was saved. Raises UserError as ``load_model``."""
-    import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, GPT2LMHeadModel
-
     # Constants that transformers itself saved in 2021, as in KoGPT2's weights: its report of them would say nothing.
     GPT2LMHeadModel._keys_to_ignore_on_load_unexpected = [r"\.attn\.masked_bias$"]
     config = load_config(model_args) if model_args.dropout is not None else None
@@ -140,15 +188,11 @@ def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
             output_loading_info=True,
             dtype=getattr(torch, model_args.dtype),
             attn_implementation=model_args.attn_implementation,
-            # Safetensors if there are any, whole or sharded, else pytorch_model.bin, from which torch reads only tensors.
-            use_safetensors=None,
-            weights_only=True,
+            weights_only=True,  # from pytorch_model.bin, which is read if there are no safetensors
             quantization_config=four_bit_config() if model_args.load_in_4bit else None,
             **hub_options(model_args),
         )
-    except pickle.UnpicklingError as error:
-        raise pickle_error(model_args.model, error) from None
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError, EOFError) as error:
+    except LOAD_ERRORS as error:
         raise weights_error(model_args) or model_error(model_args.model, error) from None
     except (AttributeError, TypeError) as error:  # torch.load may return any object
         raise weights_error(model_args) or error from None
@@ -174,67 +218,3 @@ def align_special_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerF
 def special_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     """bos, eos and pad of the tokenizer by the names that configs have for them."""
     return {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-
-
-def weight_files(name: str, revision: str | None) -> list[Path]:
-    """The local files of a model's weights, in its folder or the Hub's cache: safetensors, else .bin."""
-    from huggingface_hub import try_to_load_from_cache
-
-    folder = Path(name)
-    if not folder.is_dir():
-        config = try_to_load_from_cache(name, "config.json", revision=revision)
-        if not isinstance(config, str):
-            return []
-        folder = Path(config).parent
-    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
-
-
-def weights_error(model_args: ModelArguments) -> UserError | None:
-    """The error of a damaged file of weights, such as a partial download; None if no file shows damage."""
-    import torch
-
-    name = model_args.model
-    for path in weight_files(name, model_args.model_revision):
-        problem, state = unreadable(path), {}
-        if path.suffix == ".bin":
-            try:
-                state = torch.load(path, map_location="cpu", weights_only=True)
-            except pickle.UnpicklingError as error:
-                return pickle_error(name, error)
-            except (OSError, RuntimeError, EOFError) as error:
-                problem = f"{path.name} is damaged or cut off ({' '.join(str(error).split())[:100]})"
-        if problem:
-            return UserError(f"{name}: {problem}; delete {path.resolve()} and load it again")
-        if not isinstance(state, dict) or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()):
-            return UserError(f"{name}: {path.name} holds something else than tensors by their names; take another model")
-    return None
-
-
-def pickle_error(name: str, error: pickle.UnpicklingError) -> UserError:
-    """The error of a pickle that torch refuses to load: it calls other code, or is not a file of torch."""
-    called = re.search(r"GLOBAL (\S+)", str(error))
-    if called is None:
-        return UserError(f"{name}: its weights are no file of torch (a git-lfs pointer, or a web page?); download it again")
-    return UserError(
-        f"{name}: its weights are a pickle that would run code ({called[1]}), so it is not read; take a model whose weights "
-        "are safetensors, or tensors alone"
-    )
-
-
-def model_error(name: str, error: Exception) -> UserError:
-    """The error of a model that could not be loaded, by its usual causes."""
-    text = " ".join(str(error).split())
-    if "trust_remote_code" in text:
-        return UserError(f"{name}: this model runs code of its own; read it, then add --trust_remote_code")
-    if failure := hub_failure(name, error):
-        return failure
-    if "a file named pytorch_model.bin or model.safetensors" in text:
-        return UserError(
-            f"{name}: neither model.safetensors nor pytorch_model.bin there; take another model or revision (offline, what "
-            "is not in the cache counts as missing: run it once online)"
-        )
-    if "not a local folder" in text or "is not a valid model identifier" in text or "Repository Not Found" in text:
-        return UserError(
-            f"{name}: neither a folder nor a model on the Hub; check the spelling, or log in with `hf auth login`"
-        )
-    return UserError(f"{name}: the model cannot be loaded: {text[:300]}")

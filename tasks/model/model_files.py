@@ -1,12 +1,21 @@
-"""The files of a model: their names, how they are found, and whether they are complete."""
+"""The files of a model: their names, how they are found, and what is wrong with those that cannot be loaded."""
 
 from __future__ import annotations
 
 import json
+import pickle
+import re
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError, safe_open
+
+from tasks.errors import UserError
 from tasks.network import hub_failure
+
+if TYPE_CHECKING:
+    from tasks.arguments.model import ModelArguments
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -15,11 +24,15 @@ WHOLE_FILES = ("config.json", "model.safetensors", "model-*-of-*.safetensors", "
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
 
 
+def hub_options(model_args: ModelArguments) -> dict[str, Any]:
+    """Which version of a repository to load, and whether its own code may run."""
+    return {"revision": model_args.model_revision, "trust_remote_code": model_args.trust_remote_code}
+
+
 def find_file(name: str, file_name: str, revision: str | None) -> Path | None:
     """A file of the folder or Hub repository ``name``, downloaded or from the cache; None if it is missing.
 
-    Raises:
-        UserError: the connection broke off.
+    Raises UserError if the connection breaks off.
     """
     from transformers.utils import cached_file
 
@@ -41,36 +54,82 @@ def unreadable(path: Path) -> str | None:
         if path.suffix == ".json":
             json.loads(path.read_text("utf-8"))
         elif path.suffix == ".safetensors":
-            _check_safetensors(path)
+            with safe_open(path, "numpy"):  # reads the header, and compares the size with it
+                pass
         elif path.suffix in (".pt", ".pth"):
             with zipfile.ZipFile(path) as archive:
                 if name := archive.testzip():
                     return f"{path.name} is damaged (at {name})"
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile) as error:
         return f"{path.name} is damaged or cut off ({' '.join(str(error).split())[:100]})"
     return None
 
 
-def _check_safetensors(path: Path) -> None:
-    """Raises ValueError if the size differs from what the header says (8 bytes of length, JSON, tensors)."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise ValueError(f"{size:,} bytes, shorter than its own header")
-        header = json.loads(file.read(length))
-    end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-    if size != 8 + length + end:
-        raise ValueError(f"{size:,} bytes, and its header tells of {8 + length + end:,}")
+def weight_files(name: str, revision: str | None) -> list[Path]:
+    """The local files of a model's weights, in its folder or the Hub's cache: safetensors, else .bin."""
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = Path(name)
+    if not folder.is_dir():
+        config = try_to_load_from_cache(name, "config.json", revision=revision)
+        if not isinstance(config, str):
+            return []
+        folder = Path(config).parent
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def weights_error(model_args: ModelArguments) -> UserError | None:
+    """The error of a damaged file of weights, such as a partial download; None if no file shows damage."""
+    import torch
+
+    name = model_args.model
+    for path in weight_files(name, model_args.model_revision):
+        problem, state = unreadable(path), {}
+        if path.suffix == ".bin":
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError as error:
+                return model_error(name, error)
+            except (OSError, RuntimeError, EOFError) as error:
+                problem = f"{path.name} is damaged or cut off ({' '.join(str(error).split())[:100]})"
+        if problem:
+            return UserError(f"{name}: {problem}; delete {path.resolve()} and load it again")
+        if not isinstance(state, dict) or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()):
+            return UserError(f"{name}: {path.name} holds something else than tensors by their names; take another model")
+    return None
+
+
+def model_error(name: str, error: Exception) -> UserError:
+    """The error of a model that could not be loaded, by its usual causes; torch refuses pickles that call other code."""
+    text = " ".join(str(error).split())
+    if isinstance(error, pickle.UnpicklingError):
+        called = re.search(r"GLOBAL (\S+)", text)
+        if called is None:
+            return UserError(
+                f"{name}: its weights are no file of torch (a git-lfs pointer, or a web page?); download it again"
+            )
+        return UserError(
+            f"{name}: its weights are a pickle that would run code ({called[1]}), so it is not read; take a model whose "
+            "weights are safetensors, or tensors alone"
+        )
+    if "trust_remote_code" in text:
+        return UserError(f"{name}: this model runs code of its own; read it, then add --trust_remote_code")
+    if failure := hub_failure(name, error):
+        return failure
+    if "a file named pytorch_model.bin or model.safetensors" in text:
+        return UserError(
+            f"{name}: neither model.safetensors nor pytorch_model.bin there; take another model or revision (offline, what "
+            "is not in the cache counts as missing: run it once online)"
+        )
+    return UserError(f"{name}: the model cannot be loaded: {text[:300]}")
 
 
 def make_portable(folder: str | Path) -> None:
     """Rewrite a saved tokenizer_config.json so that other programs can read it.
 
     transformers 5 writes a class name (``TokenizersBackend``) that transformers 4, llama.cpp and mlx do not know
-    (transformers#47553, unsloth#8444, mlx-lm#683), and settings of this machine. It leaves out the model's inputs, so
-    transformers 4 would also pass ``token_type_ids``, which no model is trained with here: GPT-2 adds row 0 of its embedding
-    to every position, and other models refuse them.
+    (transformers#47553, unsloth#8444, mlx-lm#683), and leaves out the model's inputs, so that transformers 4 would also pass
+    ``token_type_ids``, which no model is trained with here.
     """
     path = Path(folder) / "tokenizer_config.json"
     config = json.loads(path.read_text("utf-8"))

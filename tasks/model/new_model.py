@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from tasks.arguments.command_line import RunArguments
 from tasks.arguments.generation import generation_settings
+from tasks.arguments.model import ScratchArguments
 from tasks.base import Separator, Task
 from tasks.errors import UserError
-from tasks.model.loading import align_special_tokens, special_ids
-from tasks.model.opening import generation_config
+from tasks.model.loading import align_special_tokens, generation_config, special_ids
 from tasks.preparing.encoding import Encoder, sequence_length
-
-if TYPE_CHECKING:
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    from tasks.arguments.command_line import RunArguments
-    from tasks.arguments.model import ScratchArguments
-    from tasks.preparing.run_data import RunData
+from tasks.preparing.run_data import RunData
 
 SPECIAL_TOKENS = {
-    "bos_token": "<s>",
-    "eos_token": "</s>",
-    "pad_token": "<pad>",
-    "unk_token": "<unk>",
-    "mask_token": "<mask>",
-}
+    "bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>",
+}  # fmt: skip
 
-#: Reserved tokens for tasks to come, as many as KoGPT2 has.
+#: Reserved tokens for further tasks, as many as KoGPT2 has.
 FREE_SLOTS = 100
 
 #: Characters that are not in the vocabulary are encoded as bytes, so none becomes <unk>.
@@ -38,14 +31,11 @@ BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 def new_encoder(task: Task, args: RunArguments, data: RunData, checkpoint: str | None) -> Encoder:
     """The encoder of a tokenizer trained on the training rows.
 
-    The tokenizer is cached for the same texts, for later runs and other processes. A resumed run loads that of its
-    ``checkpoint``: which of several equally rare characters are in the alphabet varies.
+    It is cached for later runs on the same texts and for other processes. A resumed run loads that of its ``checkpoint``:
+    training again may choose other ones among equally rare characters.
 
-    Raises:
-        UserError: as ``train_tokenizer``; ``--max_length`` is more than ``--n_positions``.
+    Raises UserError as ``train_tokenizer``, or if ``--max_length`` is more than ``--n_positions``.
     """
-    from transformers import PreTrainedTokenizerFast
-
     size, positions = args.model.vocab_size, args.model.n_positions
     settings = generation_settings(task, args.generation)
 
@@ -63,8 +53,6 @@ def new_encoder(task: Task, args: RunArguments, data: RunData, checkpoint: str |
 
 def new_model(model_args: ScratchArguments, encoder: Encoder) -> GPT2LMHeadModel:
     """An untrained GPT-2 for the tokenizer of ``encoder``."""
-    from transformers import GPT2LMHeadModel
-
     model = GPT2LMHeadModel(gpt2_config(model_args.model_size, encoder.tokenizer, model_args.dropout))
     align_special_tokens(model, encoder.tokenizer)
     model.generation_config = generation_config(encoder.settings, encoder.tokenizer)
@@ -77,15 +65,9 @@ def train_tokenizer(
     """Train a tokenizer of at most ``vocab_size`` tokens; a small corpus gives fewer.
 
     Text is normalised to NFC, since macOS decomposes Hangul. Every text begins with ``▁`` (as in KoGPT2), so the first word
-    of an answer is the same token as inside its context. Line breaks are tokens of their own. Decoding restores all other
-    white space, too, except one space at the very beginning of a text.
-
-    Raises:
-        UserError: the vocabulary has no room for characters, or the corpus is empty.
+    of an answer is the same token as inside its context. Line breaks are tokens of their own. Decoding restores white space,
+    except one space at the very beginning. Raises UserError if the vocabulary has no room, or the corpus no text.
     """
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
     special = [*SPECIAL_TOKENS.values(), *separators, *(f"<unused{i}>" for i in range(FREE_SLOTS))]
     reserved = len(special) + len(BYTES)
     if vocab_size < reserved + 100:
@@ -137,8 +119,6 @@ def gpt2_config(size: str, tokenizer: PreTrainedTokenizerFast, dropout: float = 
 
     bos, eos and pad are set, because GPT2Config's default (50256) is outside a small vocabulary.
     """
-    from transformers import GPT2Config
-
     n_layer, n_embd, n_head = GPT2_SIZES[size]
     return GPT2Config(
         vocab_size=len(tokenizer),

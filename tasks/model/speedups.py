@@ -7,24 +7,22 @@ import ctypes
 import functools
 import platform
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
 from transformers.activations import FastGELUActivation, NewGELUActivation
 from transformers.modeling_outputs import CausalLMOutput
 
 from tasks.preparing.encoding import IGNORE
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 
 def keep_freed_memory() -> bool:
     """Make glibc keep freed memory instead of returning it to the kernel (``mallopt``, man page 3).
 
-    Each step frees and allocates the same hundreds of megabytes. glibc maps large blocks anew each time, and the kernel
-    zeroes every page on first access. Returns False and does nothing with another C library.
+    Otherwise each step maps the same hundreds of megabytes again, and the kernel zeroes every page. Returns False with
+    another C library.
     """
     if platform.system() != "Linux":
         return False
@@ -36,10 +34,7 @@ def keep_freed_memory() -> bool:
 
 
 def has_attention_dropout(model: PreTrainedModel) -> bool:
-    """Whether training has attention dropout, for which torch's sdpa has no fused kernel on CPU.
-
-    Its fallback is slower than eager attention: 154 to 181 ms a layer against 41 (short rows, two cores, bf16).
-    """
+    """Whether training has attention dropout, for which sdpa on CPU is about four times as slow as eager attention."""
     return any(getattr(model.config, name, 0) for name in ("attn_pdrop", "attention_dropout"))
 
 
@@ -71,12 +66,8 @@ def fuse_gelu(model: PreTrainedModel) -> int:
 def head_on_labels_only(model: PreTrainedModel) -> bool:
     """Make ``model(labels=...)`` apply its head only to positions with a label, and return the loss without logits.
 
-    Most positions are prompt, whose logits over 51,200 tokens would be computed, stored and then masked by the loss. The
-    loss is the same: the sum over labelled tokens, divided by ``num_items_in_batch`` (the labels of the whole optimizer
-    step) or else by their number here. Without labels nothing changes.
-
-    The forward itself is replaced, so that autocast, DDP's gradient averaging and FSDP still wrap it. A head called in
-    ``compute_loss`` would run in float32 under ``--bf16``, and processes of torchrun would not average its gradients.
+    The loss is the same: the sum over labelled tokens, divided by ``num_items_in_batch`` (the labels of the whole optimizer
+    step) or else by their number here. The forward itself is replaced, so that autocast, DDP and FSDP still wrap it.
 
     Returns False and changes nothing if the logits are not the head over the base model's hidden states (Gemma 2 caps them,
     Cohere scales them).

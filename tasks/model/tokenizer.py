@@ -7,18 +7,17 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
+from transformers.utils import cached_file
+
+from tasks.arguments.model import ModelArguments
 from tasks.base import Separator
 from tasks.errors import UserError
-from tasks.model.loading import hub_options
-from tasks.model.model_files import find_file
+from tasks.model.model_files import find_file, hub_options
 from tasks.network import hub_failure
-
-if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerFast
-
-    from tasks.arguments.model import ModelArguments
 
 #: Frequent and rare syllables, Latin, digits and punctuation, which a tokenizer for Korean has to preserve.
 PROBE = "안녕하세요. 한국어 GPT-2 입니다. 값싼 옷을 2벌 샀다!"
@@ -39,17 +38,11 @@ COMMON_NAMES = {
 def load_tokenizer(model_args: ModelArguments, config: PretrainedConfig) -> PreTrainedTokenizerFast:
     """The tokenizer of a folder or a Hub model, checked to preserve Korean, with eos, bos and pad set.
 
-    ``AutoTokenizer`` alone is not enough: for a GPT-2 without tokenizer_config.json, such as ``skt/kogpt2-base-v2``, it adds
-    a byte-level pre-tokenizer to a vocabulary without bytes, and every Hangul syllable is lost without a warning
-    (transformers#45812, #45920). If a Korean probe is not decoded as it was encoded, tokenizer.json is loaded as it is.
-
-    ``model_max_length`` is set to the model's positions: a bare tokenizer.json has 1e30 and would never truncate.
-
-    Raises:
-        UserError: there is no tokenizer, it cannot be read, or it loses Korean.
+    For a GPT-2 without tokenizer_config.json, such as ``skt/kogpt2-base-v2``, ``AutoTokenizer`` adds a byte-level
+    pre-tokenizer to a vocabulary without bytes, and every Hangul syllable is lost without a warning (transformers#45812,
+    #45920); tokenizer.json is then loaded as it is. ``model_max_length`` is set to the model's positions.
+    Raises UserError if there is no tokenizer, it cannot be read, or it loses Korean.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
     name, revision, common = model_args.model, model_args.model_revision, hub_options(model_args)
     tokenizer, reason = None, "it has no tokenizer files"
     if find_file(name, "tokenizer_config.json", revision):
@@ -87,8 +80,6 @@ def load_tokenizer(model_args: ModelArguments, config: PretrainedConfig) -> PreT
 
 def _no_tokenizer(model_args: ModelArguments, reason: str) -> UserError:
     """The error of a missing tokenizer. ``find_file`` returns None for a Hub that failed, too, so the Hub is asked again."""
-    from transformers.utils import cached_file
-
     name = model_args.model
     if not Path(name).is_dir():
         try:
@@ -130,10 +121,9 @@ def _named_special_tokens(tokenizer_json: Path, config: PretrainedConfig) -> dic
 
 
 def _keep_emoticons(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """Unmark ordinary text that a tokenizer lists as special.
+    """Unmark ordinary text that a tokenizer lists as special, which decoding would delete and encoding would spell out.
 
-    KoGPT2 lists 266 emoji and emoticons (ㅠㅠ, ^^, 😂) as special: ``skip_special_tokens=True`` would delete them from
-    predictions, and they would be split in documents, as a ``</s>`` there is so that it does not end the text.
+    KoGPT2 lists 266 emoji and emoticons (ㅠㅠ, ^^, 😂) as special.
     """
     named = set(tokenizer.all_special_tokens)
     state = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -146,9 +136,6 @@ def _keep_emoticons(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFa
 
 def _rebuild(tokenizer: PreTrainedTokenizerFast, state: dict[str, Any]) -> PreTrainedTokenizerFast:
     """A tokenizer from an edited tokenizer.json, with the special tokens and settings of ``tokenizer``."""
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
-
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(state)),
         model_max_length=tokenizer.model_max_length,
@@ -157,19 +144,13 @@ def _rebuild(tokenizer: PreTrainedTokenizerFast, state: dict[str, Any]) -> PreTr
     )
 
 
-def slot_number(token: str) -> int | None:
-    """The number of a reserved token (7 for ``<unused7>``); None for any other token."""
-    match = FREE_SLOT.fullmatch(token)
-    return int(match[match.lastindex]) if match else None
-
-
 def add_separators(
     tokenizer: PreTrainedTokenizerFast, separators: Sequence[Separator]
 ) -> tuple[PreTrainedTokenizerFast, list[int]]:
     """Give each separator one token; returns the tokenizer and the ids that were appended to its vocabulary.
 
-    Reserved tokens (``<unused0>``) are renamed first, so that vocabulary and embedding keep their size; once there are none
-    left, separators are appended. A tokenizer that has all separators is returned unchanged.
+    Reserved tokens (``<unused0>``) are renamed first, so that the vocabulary keeps its size; further separators are
+    appended. A tokenizer that has all separators is returned unchanged.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     vocabulary = tokenizer.get_vocab()
@@ -178,8 +159,10 @@ def add_separators(
     missing = [separator for separator in unlisted if separator not in vocabulary]
     if not unlisted:
         return tokenizer, []
-    free = sorted((number, token) for token in vocabulary if (number := slot_number(token)) is not None)
-    slots = {token: separator for (_, token), separator in zip(free, missing)}
+    free = sorted(
+        (match for token in vocabulary if (match := FREE_SLOT.fullmatch(token))), key=lambda m: (int(m[m.lastindex]), m[0])
+    )
+    slots = {slot[0]: separator for slot, separator in zip(free, missing)}
     if slots:
         _rename(state, slots, vocabulary)
         tokenizer = _rebuild(tokenizer, state)

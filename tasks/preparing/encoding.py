@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 #: Labels that the loss skips (the ignore_index of torch's cross entropy).
 IGNORE = -100
 
+#: What is counted of the rows of a split, in the order that people read.
+COUNTS = (
+    "rows", "skipped", "dropped", "cut", "read_in_windows", "split", "longer_than_max_new_tokens", "unwritable", "unknown_tokens",
+    "tokens", "labelled_tokens",
+)  # fmt: skip
+
+#: Another count: rows of a split whose input is in train, too. Missing where they were not counted.
+SHARED = "shared_with_train"
+
 
 class Tokens(NamedTuple):
     """A tokenised part of a prompt. ``offsets`` are the characters (start, end) of each token of a Source to be kept."""
@@ -27,10 +36,9 @@ class Tokens(NamedTuple):
 class Encoder:
     """Encodes the examples of one task for one tokenizer.
 
-    A sequence holds at most ``max_length`` tokens, of which a prompt leaves ``max_new_tokens`` free. The same budget
-    holds in training, so that a document is cut at the same token there as at inference.
-
-    Text never becomes a special token: a ``</s>`` or ``<summarize>`` that stands in a document is spelled out in pieces.
+    A sequence holds at most ``max_length`` tokens, of which a prompt leaves ``max_new_tokens`` free, in training too, so
+    that a document is cut at the same token as at inference. Text never becomes a special token: a ``</s>`` or
+    ``<summarize>`` in a document is split into pieces.
 
     ``counts`` says what happened to the rows seen so far: ``cut`` sources, ``dropped`` rows with no room for anything, rows
     ``read_in_windows``, and ``split`` texts that became several sequences; completions that are ``unwritable``, since they
@@ -48,9 +56,10 @@ class Encoder:
         settings: dict[str, Any] | None = None,
         new_ids: Sequence[int] = (),
     ) -> None:
-        """``settings`` are the decoding settings that ``max_new_tokens`` is one of; ``new_ids`` are tokens that the
-        tokenizer was given for the task and the model may have no row for. Raises UserError where no room is left for a
-        prompt.
+        """``settings`` are the decoding settings; ``new_ids`` are tokens of the task that the model may have no row for.
+
+        Raises:
+            UserError: no room is left for a prompt.
         """
         if max_new_tokens >= max_length:
             raise UserError(
@@ -68,20 +77,15 @@ class Encoder:
         self.unknown = unknown_id(tokenizer)
         self._spellings = spellings(tokenizer)
         # What the tokenizer itself puts in front of every text (Llama's bos): the model has never seen a text without it.
-        self.prefix = tokenizer("").input_ids[:1]
-        if self.prefix not in ([], [tokenizer.bos_token_id]):
-            self.prefix = []
+        prefix = tokenizer("").input_ids[:1]
+        self.prefix = prefix if prefix == [tokenizer.bos_token_id] else []
 
     def tokenize(self, texts: Sequence[str], offsets: bool = False) -> tuple[list[list[int]], list[list[tuple[int, int]]]]:
         """Ids (and character offsets) of plain texts, no special token added and none recognised."""
         # The tokenizers library itself: the call of transformers makes masks and type ids of each text besides.
         backend = self.tokenizer.backend_tokenizer
-        before, backend.encode_special_tokens = backend.encode_special_tokens, True
-        try:
-            run = backend.encode_batch if offsets else backend.encode_batch_fast
-            encoded = run(list(texts), add_special_tokens=False)
-        finally:
-            backend.encode_special_tokens = before
+        backend.encode_special_tokens = True  # transformers sets it at each of its own calls
+        encoded = (backend.encode_batch if offsets else backend.encode_batch_fast)(list(texts), add_special_tokens=False)
         ids, spans = [text.ids for text in encoded], [text.offsets for text in encoded] if offsets else []
         for i, row in enumerate(ids):
             if not self._spellings.keys().isdisjoint(row):
@@ -96,21 +100,16 @@ class Encoder:
         found = [part for part in flat if isinstance(part, Source)]
         kept = any(part.keep for part in found)  # offsets cost as much as the ids
         source_ids, source_offsets = self.tokenize([part.text for part in found], offsets=kept)
-        sources = iter(zip(source_ids, source_offsets or [None] * len(found)))
-        texts = iter(self.tokenize([p for p in flat if not isinstance(p, (Source, Separator))])[0])
-        rows = []
-        for example in examples:
-            row = [] if example.prompt[:1] == (BOS,) else [Tokens(self.prefix)]
-            for part in example.prompt:
-                if isinstance(part, Source):
-                    ids, offsets = next(sources)
-                    row.append(Tokens(ids, part, offsets))
-                elif isinstance(part, Separator):
-                    row.append(Tokens([self.separator_id(part)]))
-                else:
-                    row.append(Tokens(next(texts)))
-            rows.append(row)
-        return rows
+        sources = iter(zip(source_ids, found, source_offsets or [None] * len(found)))
+        texts = iter(self.tokenize([part for part in flat if not isinstance(part, (Source, Separator))])[0])
+
+        def tokens(part: Any) -> Tokens:
+            if isinstance(part, Source):
+                return Tokens(*next(sources))
+            return Tokens([self.separator_id(part)] if isinstance(part, Separator) else next(texts))
+
+        start = Tokens(self.prefix)
+        return [[*([] if example.prompt[:1] == (BOS,) else [start]), *map(tokens, example.prompt)] for example in examples]
 
     def separator_id(self, separator: Separator) -> int:
         """The one token of a separator. Raises UserError where the tokenizer was not given it."""
@@ -120,6 +119,13 @@ class Encoder:
         if index is None:
             raise UserError(f"the tokenizer has no token {separator}; this model was made for another task")
         return index
+
+    def unknown_characters(self, texts: Sequence[str], most: int = 10) -> list[str]:
+        """The characters of ``texts`` that have no token, the most frequent first, ``most`` of them."""
+        found: Counter[str] = Counter()
+        for text, ids, spans in zip(texts, *self.tokenize(texts, offsets=True)):
+            found.update(text[slice(*spans[i])].strip() for i, index in enumerate(ids) if index == self.unknown)
+        return [character for character, _ in found.most_common(most)]
 
     def prompts(self, examples: Sequence[Example]) -> list[list[list[int]]]:
         """The prompts of each example, as inference reads them: one, or one a window of a long context.
@@ -150,37 +156,31 @@ class Encoder:
         """``{"id", "input_ids", "labels"}`` of each example that has something to learn; the prompt's labels are -100.
 
         A ``divisible`` completion that is too long becomes several sequences, so that nothing of it is lost; any other is
-        kept whole and the source is cut.
-
-        The list ``prompts``, if given, is extended by what ``self.prompts`` returns for the examples; each prompt is
-        tokenised once for both.
-
-        Raises:
-            UserError: with ``prompts``, the same as ``self.prompts``.
+        kept whole and the source is cut. The list ``prompts``, if given, is extended by what ``self.prompts`` returns, and
+        raises what that raises; each prompt is tokenised once for both.
         """
         completions, _ = self.tokenize([example.completion or "" for example in examples])
         rows: list[dict[str, Any]] = []
         for example, parts, completion in zip(examples, self.parts(examples), completions):
             if prompts is not None:
                 prompts.append(self._prompts(example, parts))
-            if not completion:
-                self.counts["dropped"] += 1
-                continue
-            self.counts["unwritable"] += self.unknown in completion
+            self.counts["unknown_tokens"] += sum(
+                ids.count(self.unknown) for ids in (completion, *(part.ids for part in parts))
+            )
+            self.counts["unwritable"] += self.unknown in completion and not example.divisible
             labels = [*completion, self.tokenizer.eos_token_id]
-            if example.divisible:
+            if completion and example.divisible:
                 prompt = [index for part in parts for index in part.ids]
                 rows += ({"id": example.id} | row for row in self._split(prompt, labels))
                 continue
             self.counts["longer_than_max_new_tokens"] += len(labels) > self.max_new_tokens
             budget = self.max_length - max(self.max_new_tokens, len(labels))
-            windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole]
+            windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole] if completion else []
             if not windows:
                 self.counts["dropped"] += 1
                 continue
             prompt = windows[len(windows) // 2]  # of those that hold the answer, the one with most text around it
-            row = {"id": example.id, "input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + labels}
-            rows.append(row)
+            rows.append({"id": example.id, "input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + labels})
         return rows
 
     def _split(self, prompt: list[int], text: list[int]) -> Iterator[dict[str, list[int]]]:
@@ -197,7 +197,7 @@ class Encoder:
         """The prompts of at most ``budget`` tokens, and whether each holds all of what ``Source.keep`` asks for.
 
         A source without windows loses its end. One with windows is read in steps of half a window, so that every span of up
-        to half a window stands whole in one of them.
+        to half a window is whole in one of them.
         """
         place = next((i for i, part in enumerate(parts) if part.source), len(parts))
         before = [index for part in parts[:place] for index in part.ids]
@@ -206,27 +206,21 @@ class Encoder:
             if len(before) <= budget:
                 yield before, True
             return
-        source = parts[place]
+        ids, source, offsets = parts[place]
         room = budget - len(before) - len(after)
         if room <= 0:
             return
         starts = [0]
-        if len(source.ids) > room:
-            if source.source.windows:
-                starts = [*range(0, len(source.ids) - room, max(1, room // 2)), len(source.ids) - room]
+        if len(ids) > room:
+            if source.windows:
+                starts = [*range(0, len(ids) - room, max(1, room // 2)), len(ids) - room]
             if count:
-                self.counts["read_in_windows" if source.source.windows else "cut"] += 1
+                self.counts["read_in_windows" if source.windows else "cut"] += 1
         for start in starts:
-            ids = source.ids[start : start + room]
-            yield before + ids + after, _holds(source, start, start + len(ids))
-
-
-def _holds(source: Tokens, start: int, end: int) -> bool:
-    """Whether the tokens start..end of a source cover the characters that must be kept."""
-    if source.source.keep is None:
-        return True
-    first, last = source.source.keep
-    return start < end and source.offsets[start][0] <= first and source.offsets[end - 1][1] >= last
+            window = ids[start : start + room]
+            covered = offsets[start : start + room] if source.keep else []
+            whole = not source.keep or bool(covered and covered[0][0] <= source.keep[0] and covered[-1][1] >= source.keep[1])
+            yield before + window + after, whole
 
 
 def sequence_length(requested: int | None, tokenizer: PreTrainedTokenizerFast) -> int:
@@ -258,12 +252,9 @@ def spellings(tokenizer: PreTrainedTokenizerFast) -> dict[int, list[int]]:
     """
     vocabulary, unknown = tokenizer.get_vocab(), unknown_id(tokenizer)
     listed = tokenizer.backend_tokenizer.get_added_tokens_decoder()
-    special = {index for index, token in listed.items() if token.special}
-    result = {}
-    for index in special - {unknown}:
-        ids = [vocabulary.get(character, unknown) for character in listed[index].content]
-        result[index] = [piece for piece in ids if piece is not None and piece not in special - {unknown}]
-    return result
+    special = {index for index, token in listed.items() if token.special} - {unknown}
+    characters = {i: [vocabulary.get(character, unknown) for character in listed[i].content] for i in special}
+    return {i: [piece for piece in ids if piece not in special | {None}] for i, ids in characters.items()}
 
 
 def spell_out(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.distributed import is_first
-from tasks.preparing.encoding import IGNORE
+from tasks.preparing.encoding import IGNORE, SHARED
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -24,36 +22,39 @@ logger = logging.getLogger(__name__)
 MUCH = 0.2
 
 
-def say_losses(
+def say_counts(
     counts: Mapping[str, Mapping[str, int]],
     datasets: Mapping[str, Dataset],
     examples: Mapping[str, Sequence[Example]],
     encoder: Encoder,
 ) -> None:
-    """Log what of each split is truncated, too long to be predicted whole, or has no token. The first process speaks."""
-    if not is_first():
-        return
+    """Tell of each split what training read too, what is truncated, too long to be predicted whole, or has no token."""
+    shared = [
+        f"{row[SHARED]:,} of {row['rows']:,} {split}" if SHARED in row else f"{split} not counted"
+        for split, row in counts.items()
+        if split != "train"
+    ]
+    if "train" in counts and shared:
+        print(f"rows to measure on that training reads too: {', '.join(shared)}")
     for split, row in counts.items():
-        truncated, rows = row.get("cut", 0), max(1, row.get("rows", 0))
-        if truncated > MUCH * rows:
-            logger.warning(
-                "%d of %d %s rows (%d %%) lose their end at --max_length %d",
-                truncated, rows, split, 100 * truncated / rows, encoder.max_length,
-            )  # fmt: skip
-        longer = row.get("longer_than_max_new_tokens", 0)
+        rows, cut, longer, unknown = (
+            row.get(name, 0) for name in ("rows", "cut", "longer_than_max_new_tokens", "unknown_tokens")
+        )
+        if cut > MUCH * rows:
+            share, length = 100 * cut / rows, encoder.max_length
+            logger.warning("%d of %d %s texts (%.0f %%) lose their end: --max_length is %d", cut, rows, split, share, length)
         if longer:
             logger.warning(
                 "%d of %d %s completions are longer than --max_new_tokens %d (the longest: %d): what the model writes will end "
                 "in mid-sentence; raise it",
                 longer, rows, split, encoder.max_new_tokens, longest_completion(datasets[split]),
             )  # fmt: skip
-        unknown = row.get("unknown_tokens", 0)
         if unknown:
-            found = encoder.unknown_characters(texts_of(examples.get(split, ())))
-            such = f", such as {' '.join(found)}" if found else ""
+            such = " ".join(encoder.unknown_characters(texts_of(examples.get(split, ()))))
             logger.warning(
-                "%d characters of the %s rows have no token%s: the model can neither read nor write them", unknown, split, such
-            )
+                "%d characters of the %s rows have no token%s: the model can neither read nor write them",
+                unknown, split, f", such as {such}" if such else "",
+            )  # fmt: skip
 
 
 def longest_completion(rows: Dataset) -> int:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
 import random
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Example, RowError, Separator, Source, Task
 from tasks.errors import UserError
-from tasks.preparing.overlap import digest_of
 from tasks.reading.columns import Loaded, columns_of
 from tasks.reading.sources import SPLITS, DataSource, find_source
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import datasets
 
     from tasks.arguments.data import DataArguments
 
 logger = logging.getLogger(__name__)
+
+#: Rows that are formatted, and encoded, at a time.
+SLICE = 1000
 
 
 def load_raw_datasets(
@@ -32,12 +33,11 @@ def load_raw_datasets(
 
     Every split has ``id`` (the data's id or guid, else ``train-0``; a repeated one gets ``#2``), ``where`` (file and
     row, for messages) and the task's columns under the task's names. ``test`` exists only where --test_file is given; a
-    target column that it lacks is None in every row.
+    target column that it lacks is None in every row. The caps take the first rows. ``source`` is that of ``find_source``,
+    where it has been found already.
 
-    Where the source has no validation split, a random share of train becomes it, if the caller needs one. The share
-    depends on ``seed`` and the rows alone, and rows with the same first column (a premise or context with several
-    hypotheses or questions) stay together, so that no row of it stands in train again, in NFC or not. The caps take the
-    first rows of what is left. ``source`` is that of ``find_source``, where it has been found already.
+    Where the source has no validation split, a random share of train becomes it. The share depends on ``seed`` and the rows
+    alone; rows with the same first column (a premise or context with several hypotheses or questions) stay together.
 
     Raises:
         UserError: two sources at once, a source that cannot be read, too few rows, or data that does not fit the task.
@@ -62,14 +62,12 @@ def load_raw_datasets(
 
 
 def _share(task: Task, data: datasets.Dataset, share: float, seed: int) -> dict[str, list[int]]:
-    """Row numbers of train, in order, and of validation, in the order of the draw.
-
-    Raises:
-        UserError: there are too few different rows to set some aside.
-    """
+    """Row numbers of train, in order, and of validation, in the order of the draw."""
     column = task.input_columns[0].name
     groups: dict[Any, list[int]] = {}
-    for number, value in enumerate(_values(data, column)):
+    # In batches: datasets iterates a column of the whole many times as slowly.
+    batches = data.select_columns([column]).iter(batch_size=1000)
+    for number, value in enumerate(value for batch in batches for value in batch[column]):
         # Texts are long and digests short. A row without a value is a group of its own.
         key = number if value is None else digest_of(value)
         groups.setdefault(key, []).append(number)
@@ -90,12 +88,6 @@ def _share(task: Task, data: datasets.Dataset, share: float, seed: int) -> dict[
         validation = min(order, key=len)
     taken = set(validation)
     return {"train": [number for number in range(len(data)) if number not in taken], "validation": validation}
-
-
-def _values(data: datasets.Dataset, column: str) -> Iterator[Any]:
-    """The values of one column, a batch at a time: a corpus may not fit into memory as Python strings."""
-    for batch in data.select_columns([column]).iter(batch_size=1000):
-        yield from batch[column]
 
 
 def _finish(task: Task, loaded: Loaded, split: str, rows: Sequence[int], limit: int | None) -> datasets.Dataset:
@@ -140,21 +132,23 @@ def row_error(row: dict[str, Any], error: RowError) -> UserError:
 
 
 def format_examples(task: Task, dataset: Iterable[dict[str, Any]], skip_bad_rows: bool) -> tuple[list[Example], int]:
-    """The example of each row, and how many rows were skipped because the task refused them.
+    """The example of each row, and how many rows were skipped.
 
     Raises:
-        UserError: a row is refused and ``skip_bad_rows`` is off, or no row is left.
+        UserError: the task refuses a row and ``skip_bad_rows`` is off, or no row is left.
     """
-    formatted = list(format_rows(task, dataset, skip_bad_rows))
-    examples = [row for row in formatted if isinstance(row, Example)]
+    skipped: list[UserError] = []
+    examples = list(format_rows(task, dataset, skip_bad_rows, skipped))
     if not examples:
-        reason = f"; the first problem: {formatted[0]}" if formatted else ""
-        raise UserError(f"none of {len(formatted)} rows can be used{reason}")
-    return examples, len(formatted) - len(examples)
+        reason = f"; the first problem: {skipped[0]}" if skipped else ""
+        raise UserError(f"none of {len(skipped)} rows can be used{reason}")
+    return examples, len(skipped)
 
 
-def format_rows(task: Task, rows: Iterable[dict[str, Any]], skip_bad_rows: bool) -> Iterator[Example | UserError]:
-    """Yield each row's Example. A bad row raises its UserError, or with ``skip_bad_rows`` yields it."""
+def format_rows(
+    task: Task, rows: Iterable[dict[str, Any]], skip_bad_rows: bool, skipped: list[UserError] | None = None
+) -> Iterator[Example]:
+    """Yield each row's Example. A bad row raises its UserError; with ``skip_bad_rows`` it is added to ``skipped``."""
     for row in rows:
         try:
             yield task.format(row)
@@ -162,14 +156,15 @@ def format_rows(task: Task, rows: Iterable[dict[str, Any]], skip_bad_rows: bool)
             problem = row_error(row, error)
             if not skip_bad_rows:
                 raise problem from None
-            yield problem
+            if skipped is not None:
+                skipped.append(problem)
 
 
 @dataclass(frozen=True)
 class FormattedRows(Sequence[Example]):
-    """The examples of a dataset's rows, formatted when a slice is requested.
+    """The examples of a dataset's rows, formatted when they are asked for: all of them in turn, or those of a slice.
 
-    A slice lacks the rows that the task refuses; without ``skip_bad_rows`` the first of them is raised as a UserError.
+    Rows that the task refuses are left out; without ``skip_bad_rows`` the first of them is raised as a UserError.
     """
 
     task: Task
@@ -181,30 +176,41 @@ class FormattedRows(Sequence[Example]):
         return len(self.rows)
 
     def __getitem__(self, place: slice) -> list[Example]:
-        """The examples of the rows of a slice."""
         columns = self.rows[place]
         rows = (dict(zip(columns, values)) for values in zip(*columns.values()))
-        return [row for row in format_rows(self.task, rows, self.skip_bad_rows) if isinstance(row, Example)]
+        return list(format_rows(self.task, rows, self.skip_bad_rows))
+
+    def __iter__(self) -> Iterator[Example]:
+        for start in range(0, len(self), SLICE):
+            yield from self[start : start + SLICE]
 
 
-def write_examples(path: Path, examples: Iterable[Example]) -> None:
-    """Write one JSON object a line, for ``read_examples``."""
-    with open(path, "w", encoding="utf-8") as file:
-        for example in examples:
-            prompt = [vars(part) if isinstance(part, Source) else [type(part).__name__, part] for part in example.prompt]
-            file.write(json.dumps(vars(example) | {"prompt": prompt}) + "\n")
+def digest_of(*texts: Any) -> bytes:
+    """8 bytes that are the same for the same texts, in NFC and with white space collapsed; other values by their repr.
+
+    Two of 650,000 different texts have the same ones with a probability of 1e-8.
+    """
+    plain = (" ".join(unicodedata.normalize("NFC", text).split()) if isinstance(text, str) else repr(text) for text in texts)
+    return hashlib.blake2b("\0".join(plain).encode(errors="surrogatepass"), digest_size=8).digest()
 
 
-def read_examples(path: Path) -> list[Example]:
-    """The examples of ``write_examples``."""
+def examples_to_json(examples: Iterable[Example]) -> list[dict[str, Any]]:
+    """The examples as JSON values, for ``examples_from_json``."""
+
+    def plain(part: str | Separator | Source) -> Any:
+        return vars(part) if isinstance(part, Source) else [part] if isinstance(part, Separator) else part
+
+    return [vars(example) | {"prompt": [plain(part) for part in example.prompt]} for example in examples]
+
+
+def examples_from_json(rows: Iterable[dict[str, Any]]) -> list[Example]:
+    """The examples of ``examples_to_json``, after JSON has made lists of tuples."""
 
     def part(value: Any) -> str | Separator | Source:
         if isinstance(value, dict):
             return Source(value["text"], value["keep"] and tuple(value["keep"]), value["windows"])
-        return Separator(value[1]) if value[0] == "Separator" else value[1]
+        return Separator(value[0]) if isinstance(value, list) else value
 
-    with open(path, encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
     return [
         Example(**row | {"prompt": tuple(map(part, row["prompt"])), "references": tuple(row["references"])}) for row in rows
     ]

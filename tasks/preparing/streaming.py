@@ -6,20 +6,18 @@ import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.data_loader import DataLoaderShard
 from accelerate.utils import gather_object
-from transformers import TrainerCallback
 
 from tasks.base import Example, Task
 from tasks.errors import UserError
-from tasks.preparing.encoding import Encoder
-from tasks.preparing.overlap import SHARED, digest_of
-from tasks.preparing.splits import format_examples, format_rows, load_raw_datasets
-from tasks.preparing.tables import COUNTS, encode
+from tasks.preparing.encoding import COUNTS, SHARED, Encoder
+from tasks.preparing.splits import digest_of, format_examples, format_rows, load_raw_datasets
+from tasks.preparing.tables import encode
 from tasks.reading.sources import find_source
 
 if TYPE_CHECKING:
@@ -30,6 +28,13 @@ if TYPE_CHECKING:
 
 #: Rows that are formatted and tokenised at a time.
 BATCH = 100
+
+#: Flags that a stream cannot follow, and why.
+REFUSED = {
+    "max_train_samples": "--max_steps says how long a stream is",
+    "tokens_per_batch": "its batches are planned from the lengths of all rows",
+    "dataloader_num_workers": "the rows are read and counted in the training process",
+}
 
 #: {column: value} of a row, its ``id``, and ``where`` a human finds it.
 Rows = Iterator[dict[str, Any]]
@@ -42,28 +47,32 @@ class Stream:
         self, task: Task, data_args: DataArguments, training_args: TrainingArguments, splits: tuple[str, ...]
     ) -> None:
         """Raises UserError where the source cannot be found or streamed, or flags do not go together."""
-        _check(task, data_args, training_args, splits)
+        if not task.streaming:
+            raise UserError(f"--streaming: {task.name} reads its rows into memory; it is for generate and scratch")
+        if data_args.sample_data:
+            raise UserError("--streaming is for corpora larger than memory; leave it out with --sample_data")
+        if "train" in splits and training_args.max_steps <= 0:
+            raise UserError("--streaming does not know how many rows there are; say with --max_steps when to end")
+        for name, reason in REFUSED.items():
+            if getattr(data_args, name, None) or getattr(training_args, name, None):
+                raise UserError(f"--{name} does not go with --streaming: {reason}; leave it out")
         self.task = task
         self.data_args = data_args
         self.args = training_args
         self.splits = splits
         self.source = find_source(task, data_args, splits, streaming=True)
         if training_args.include_num_input_tokens_seen == "no":
-            training_args.include_num_input_tokens_seen = "non_padding"  # nobody else knows how many there were
+            training_args.include_num_input_tokens_seen = "non_padding"  # the count of tokens
         self._train = self.source.stream("train") if "train" in self.source.splits else None
+        self._draws = "validation" not in self.source.splits  # from the training rows
         if self._draws and data_args.max_eval_samples is None:
             raise UserError(
                 "--streaming does not know how many rows there are, so that a share of them has no end: give "
                 "--validation_file, or --max_eval_samples"
             )
 
-    @property
-    def _draws(self) -> bool:
-        """Whether validation is drawn from the training rows."""
-        return "validation" not in self.source.splits
-
     def _read(self, rows: IterableDataset) -> Rows:
-        """The rows, a failure of the Hub in one line."""
+        """The rows; a failure of the Hub is a UserError."""
         with self.source.explained():
             yield from rows
 
@@ -77,10 +86,10 @@ class Stream:
         if "validation" not in found:
             rows = self._drawn() if self._draws else self._read(self.source.stream("validation"))
             rows = enumerate(itertools.islice(rows, args.max_eval_samples))
-            found["validation"] = [row | {"id": f"validation-{number}"} for number, row in rows]
+            found = {"validation": [row | {"id": f"validation-{number}"} for number, row in rows], **found}
             if not found["validation"]:
                 raise UserError("there is no row to measure on; give --validation_file, or raise --validation_split")
-        return {split: found[split] for split in ("validation", "test") if split in found}
+        return found
 
     def _drawn(self) -> Rows:
         """Each row with the probability ``--validation_split``, till there are ``--max_eval_samples``, no text twice.
@@ -94,30 +103,26 @@ class Stream:
             if digest not in seen and int.from_bytes(drawn, "big") < self.data_args.validation_split * 2**64:
                 seen.add(digest)
                 yield row
-                if len(seen) == self.data_args.max_eval_samples:
-                    return
 
     def _digest(self, row: dict[str, Any]) -> bytes:
         return digest_of(row[self.task.input_columns[0].name])
 
     @cached_property
     def _training(self) -> IterableDataset:
-        """The training rows: without those that were drawn from them, wherever their text stands again."""
+        """The training rows: without those that were drawn from them, wherever the same text comes again."""
         if not self._draws:
             return self._train
         held = {self._digest(row) for row in self._measured["validation"]}
         return self._train.filter(lambda row: self._digest(row) not in held)
 
-    def texts(self) -> Iterator[str]:
-        """Every training text once, in the order of the files."""
-        for row in format_rows(self.task, self._read(self._training), self.data_args.skip_bad_rows):
-            if isinstance(row, Example):
-                yield row.completion
+    def examples(self) -> Iterator[Example]:
+        """Every training example once, in the order of the files."""
+        return format_rows(self.task, self._read(self._training), self.data_args.skip_bad_rows)
 
     def encode(self, encoder: Encoder) -> tuple[dict[str, Any], dict[str, list[Example]], dict[str, dict[str, int]]]:
-        """As ``RunData.encode``. The counts of train are filled in when training has ended.
+        """As ``RunData.encode``, with the counts. Those of train are filled in when training has ended.
 
-        Of rows that were not drawn from train nobody knows beforehand whether they stand there too: these are not counted.
+        ``SHARED`` is only known of rows that were drawn from train.
         """
         from datasets.distributed import split_dataset_by_node
 
@@ -143,23 +148,21 @@ class Stream:
         return datasets, examples, counts
 
 
+@dataclass(eq=False)
 class TextStream(torch.utils.data.IterableDataset):
     """The training rows of this process without an end: one pass over the corpus after another, each in its own order.
 
-    Without an end, since processes do not have the same number of rows: one that came to its end would leave the others
-    waiting. ``--max_steps`` says when it is enough. A resumed run reads again what was read before and skips it.
+    Processes do not have the same number of rows, and one that came to an end would leave the others waiting; so
+    ``--max_steps`` ends training. A resumed run reads again what was read before and skips it. ``read(epoch)`` gives the
+    rows of a pass; ``counts`` are those of ``all_results.json``.
     """
 
-    def __init__(
-        self, task: Task, read: Callable[[int], Rows], encoder: Encoder, skip_bad_rows: bool, counts: dict[str, int]
-    ) -> None:
-        """``read(epoch)`` gives the rows of a pass; ``counts`` are those of ``all_results.json``."""
-        self.task = task
-        self.read = read
-        self.encoder = encoder
-        self.skip_bad_rows = skip_bad_rows
-        self.counts = counts
-        self.seen: Counter[str] = Counter()
+    task: Task
+    read: Callable[[int], Rows]
+    encoder: Encoder
+    skip_bad_rows: bool
+    counts: dict[str, int]
+    seen: Counter[str] = field(default_factory=Counter)
 
     def __iter__(self) -> Iterator[dict[str, list[int]]]:
         """``{"input_ids", "labels"}`` of one sequence after another."""
@@ -168,51 +171,19 @@ class TextStream(torch.utils.data.IterableDataset):
             learnt = 0
             rows = self.read(epoch)
             while batch := list(itertools.islice(rows, BATCH)):
-                formatted = list(format_rows(self.task, batch, self.skip_bad_rows))
-                examples = [row for row in formatted if isinstance(row, Example)]
+                examples = list(format_rows(self.task, batch, self.skip_bad_rows))
                 self.encoder.counts.clear()
                 sequences = self.encoder.training_rows(examples)
-                self.seen.update(rows=len(examples), skipped=len(formatted) - len(examples))
+                self.seen.update(rows=len(examples), skipped=len(batch) - len(examples))
                 self.seen.update(self.encoder.counts)
                 learnt += len(sequences)
                 yield from sequences
             if not learnt:
                 raise UserError("this process found no row to learn from; look at the rows, or start fewer processes")
 
-    def loader(self, args: TrainingArguments, batch_size: int, collate: Callable[[list[Any]], Any]) -> DataLoaderShard:
-        """Batches of this process. accelerate's ``prepare`` would share the rows out a second time."""
-        return DataLoaderShard(
-            self, device=args.device, batch_size=batch_size, collate_fn=collate, pin_memory=args.dataloader_pin_memory
-        )
-
-
-class CountStreamed(TrainerCallback):
-    """Fills in what was streamed: rows as they were read by all processes, tokens as the Trainer has counted them."""
-
-    def __init__(self, stream: TextStream) -> None:
-        self.stream = stream
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Add the processes up."""
-        total: Counter[str] = Counter(tokens=state.num_input_tokens_seen)
-        for seen in gather_object([dict(self.stream.seen)]):
+    def fill_counts(self, tokens: int) -> None:
+        """What was streamed: rows as all processes have read them, ``tokens`` as the Trainer has counted them."""
+        total: Counter[str] = Counter(tokens=tokens)
+        for seen in gather_object([dict(self.seen)]):
             total.update(seen)
-        self.stream.counts.update({name: total[name] for name in COUNTS if total[name]})
-
-
-def _check(task: Task, data_args: DataArguments, training_args: TrainingArguments, splits: tuple[str, ...]) -> None:
-    """Refuse what a stream cannot do."""
-    if not task.streaming:
-        raise UserError(f"--streaming: {task.name} reads its rows into memory; it is for generate and scratch")
-    if data_args.sample_data:
-        raise UserError("--streaming is for corpora larger than memory; leave it out with --sample_data")
-    if "train" in splits and training_args.max_steps <= 0:
-        raise UserError("--streaming does not know how many rows there are; say with --max_steps when to end")
-    refused = {
-        "max_train_samples": "--max_steps says how long a stream is",
-        "tokens_per_batch": "its batches are planned from the lengths of all rows",
-        "dataloader_num_workers": "the rows are read and counted in the training process",
-    }
-    for name, reason in refused.items():
-        if getattr(data_args, name, None) or getattr(training_args, name, None):
-            raise UserError(f"--{name} does not go with --streaming: {reason}; leave it out")
+        self.counts.update({name: total[name] for name in COUNTS if total[name]})

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import multiprocessing
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tasks.base import Example
+from tasks.base import BOS, Example, Source
 from tasks.errors import UserError
-from tasks.preparing.encoding import IGNORE, Encoder
-from tasks.preparing.overlap import keys_of
-from tasks.preparing.parallel import ordered_map
+from tasks.preparing.encoding import COUNTS, IGNORE, Encoder
+from tasks.preparing.splits import SLICE, digest_of
 from tasks.progress import progress
 
 if TYPE_CHECKING:
@@ -25,9 +28,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-#: Examples that are encoded at a time, and what is counted of them, in the order that people read.
-SLICE = 1000
-COUNTS = ("rows", "skipped", "dropped", "cut", "read_in_windows", "split", "tokens", "labelled_tokens")
+#: Slices a process that may be ahead of the one in hand: enough to keep all busy, few enough to hold in memory.
+AHEAD = 4
+
+_function: Callable[[Any], Any]
 
 
 class Encoded(NamedTuple):
@@ -68,20 +72,17 @@ def encode(
     tables: list[pa.Table] = []
     keys: list[np.ndarray] = []
     kept: list[Example] = []
-    work = partial(_encode_slice, encoder, examples, measured)
     numbers = pa.list_(pa.int32())
     schema = pa.schema({"id": pa.string(), "input_ids": numbers, "labels": numbers})
     writer = pa.ipc.new_stream(str(path), schema) if path else None
-    bar = progress(len(examples), f"encode {split}")
-    with writer or nullcontext(), bar:
+    store = writer.write_table if writer else tables.append
+    work = partial(_encode_slice, encoder, examples, measured)
+    with writer or nullcontext(), progress(len(examples), f"encode {split}") as bar:
         for table, counts, slice_keys, part in ordered_map(work, range(0, len(examples), SLICE), processes):
+            store(table)
             totals.update(counts)
             keys.append(slice_keys)
             kept += part
-            if writer:
-                writer.write_table(table)
-            else:
-                tables.append(table)
             bar.update(min(SLICE, len(examples) - bar.n))
         if not totals["tokens"]:
             raise UserError(
@@ -113,3 +114,61 @@ def _encode_slice(
     found = {"rows": len(part), "skipped": skipped, "tokens": len(flat), "labelled_tokens": int((flat != IGNORE).sum())}
     kept = [replace(example, prompt_ids=ids) for example, ids in zip(part, prompts or ())]
     return pa.table(columns), encoder.counts + Counter(found), keys_of(part), kept
+
+
+def keys_of(examples: Sequence[Example]) -> np.ndarray:
+    """uint64 [examples], the same for the same input: the prompt, or the text itself where there is no prompt.
+
+    The target does not count: a model that has seen a question with another answer has seen it.
+    """
+    inputs = (
+        [part.text if isinstance(part, Source) else part for part in example.prompt]
+        if example.prompt != (BOS,)
+        else [example.completion]
+        for example in examples
+    )
+    return np.frombuffer(b"".join(digest_of(*texts) for texts in inputs), np.uint64)
+
+
+def ordered_map(function: Callable[[Any], Any], items: Iterable[Any], processes: int) -> Iterator[Any]:
+    """``function(item)`` of each item, in order; an error is raised in its place. One process is this one.
+
+    Raises:
+        UserError: a process was ended from outside, most likely for want of memory.
+    """
+    if processes <= 1:
+        yield from map(function, items)
+        return
+    from accelerate.utils import patch_environment
+
+    # A forked process has the rows already; where there is no fork, function and rows are pickled once a process.
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context(method), _begin, (function,))
+    waiting: deque[Any] = deque()
+    # The tokenizers library has to be told before the fork: its threads do not survive in a child.
+    with patch_environment(TOKENIZERS_PARALLELISM="false"):
+        try:
+            for item in items:
+                waiting.append(pool.submit(_call, item))
+                if len(waiting) > AHEAD * processes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise UserError(
+                f"one of the {processes} processes that prepare the rows was ended from outside, most likely for want of "
+                "memory; lower --preprocessing_num_workers"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _begin(function: Callable[[Any], Any]) -> None:
+    """Set a worker up. Ctrl-C reaches the whole group of processes; the parent answers it."""
+    global _function  # noqa: PLW0603
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _function = function
+
+
+def _call(item: Any) -> Any:
+    return _function(item)

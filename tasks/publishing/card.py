@@ -4,61 +4,36 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, StrictUndefined
+
 from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
-from tasks.base import Task
+from tasks.base import BOS, Part, Separator, Source, Task
 from tasks.errors import UserError
-from tasks.preparing.overlap import SHARED
+from tasks.preparing.encoding import SHARED
+from tasks.publishing.edits import note_sections
 from tasks.publishing.facts import repeatable
-from tasks.publishing.license import LICENSES, credit, license_metadata, resolve_license
-from tasks.publishing.merge import note_sections
+from tasks.publishing.license import LICENSES, credit, license_for, license_metadata
 from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, split_name
-from tasks.publishing.report import Base, RunReport
-from tasks.publishing.snippet import usage_snippet
+from tasks.publishing.report import RunReport
 from tasks.run_folder import PREDICTIONS_FILE
 
-
-def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
-    """The licence of the model, by the rules of ``resolve_license``; what the user says of the data comes first.
-
-    Raises:
-        UserError: base, data and what was asked for do not go together, or none is known; or the base is a folder whose
-            licence asks to credit a maker whom nothing names.
-    """
-    license = resolve_license(
-        base.license,
-        publish_args.license,
-        publish_args.dataset_license or data_license,
-        base_model=None if base.from_scratch else base.hub_id or base.name,
-        allow_nd_dataset=publish_args.allow_nd_dataset,
-    )
-    of_base = LICENSES.get((base.license or "").lower())
-    nobody = base.hub_id is None and not base.from_scratch
-    # Permissive and copyleft licences ask to keep notices; these ask to name and link the source, or prescribe the words.
-    if nobody and of_base and of_base.kind in ("cc", "vendor") and "attribution" in of_base.asks:
-        raise UserError(
-            f"the base is the local model {base.name!r} under {of_base.id}, which asks for credit to its maker, and nothing "
-            "there says who that is; name the Hub id that it is a copy of by --base_model, or publish it first and train on "
-            "what was published"
-        )
-    return license
+_TEMPLATES = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
 
 
 def render_card(report: RunReport, folder: Path, publish_args: PublishArguments, model_id: str | None = None) -> str:
-    """The whole card. ``model_id`` is the repository, or else the folder itself.
+    """The whole card. ``model_id`` is the repository, by default the folder's name.
 
     A licence that is not settled is left out: publishing asks for it.
 
     Raises:
         UserError: the template is broken.
     """
-    from jinja2 import Environment, StrictUndefined
-
     try:
         license = license_for(report.base, report.data.license, publish_args)
     except UserError:
@@ -82,11 +57,52 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
     }
     own = publish_args.card_template
     path = Path(own) if own else files("model_cards") / f"{language}.md"
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
     try:
-        return note_sections(environment.from_string(path.read_text("utf-8")).render(values))
+        return note_sections(_TEMPLATES.from_string(path.read_text("utf-8")).render(values))
     except Exception as error:  # a template of the user's may raise anything
         raise UserError(f"{path}: the template cannot be used ({error}); see model_cards/en.md") from None
+
+
+def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
+    """The program for the task's usage example; None if the task has none.
+
+    It tokenizes a prompt part by part, as training did: tokens must not cross the parts, and ``</s>`` in a document is text.
+    """
+    if not task.usage_example:
+        return None
+    config = report.config
+    parts = task.prompt(task.usage_example)
+    names = {value: name for name, value in task.usage_example.items()}
+    code = [_expression(part, names) for part in parts]
+    cut = next((i for i, part in enumerate(parts) if isinstance(part, Source)), None)
+    first = [] if parts[0] == BOS or not report.adds_bos else ["[tokenizer.bos_token_id]"]
+    lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in task.usage_example.items()]
+    if cut is None:
+        lines.append(f"prompt = {' + '.join(first + code)}")
+    else:
+        room = config.max_length - config.max_new_tokens - len(first)
+        lines.append(f"rest = {' + '.join(code[cut + 1 :])}")
+        source = f"{code[cut]}[: {room} - len(rest)]"
+        lines.append(f"prompt = {' + '.join([*first, *code[:cut], source])} + rest")
+    template = _TEMPLATES.from_string(files("model_cards").joinpath("usage.jinja").read_text("utf-8"))
+    labels = config.label_words if task.output_type == "multiple_choice" else None
+    return template.render(
+        adapter=report.adapter,
+        model_id=json.dumps(model_id, ensure_ascii=False),
+        prompt=lines,
+        words=labels and json.dumps(labels, ensure_ascii=False),
+        changes_letters=report.changes_letters,
+        continues=parts[0] == BOS,
+    ).rstrip("\n")
+
+
+def _expression(part: Part, names: dict[str, str]) -> str:
+    """The Python expression of a part's token ids."""
+    if part == BOS:
+        return "[tokenizer.bos_token_id]"
+    if isinstance(part, Separator):
+        return f'[tokenizer.convert_tokens_to_ids("{part}")]'
+    return f"encode({names[part.text if isinstance(part, Source) else part]})"
 
 
 def _words(task: Task, report: RunReport, language: str) -> dict[str, Any]:
@@ -101,7 +117,7 @@ def _words(task: Task, report: RunReport, language: str) -> dict[str, Any]:
 
 
 def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
-    """The tables of the splits that were measured, each with its confusion matrix, and the figure that stands at the top."""
+    """The table of each split that was measured, and the headline: the main metric of the last one."""
     from tasks.metrics.bootstrap import RESAMPLES
 
     results, tables = report.results, []
@@ -109,25 +125,22 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         metrics = metrics_of(results, prefix)
         if f"{prefix}rows" not in results or not metrics:
             continue
-        intervals = {
-            metric: f"{number(ends[0])} - {number(ends[1])}"
-            for metric, ends in (results.get(f"{prefix}intervals") or {}).items()
-            if None not in ends  # null is what JSON has for infinity
-        }
-        confusion = results.get(f"{prefix}confusion_matrix")
-        baseline_name = results.get(f"{prefix}baseline", "")
-        baseline = {metric: results.get(f"{prefix}baseline_{metric}") for metric in metrics}
-        rows = [
-            {
-                "name": metric,
-                "label": getattr(metric_of(task, metric), language),
-                "value": number(value),
-                "interval": intervals.get(metric, ""),
-                "baseline": "" if baseline[metric] is None else number(baseline[metric]),
-                "main": metric == task.main_metric,
-            }
-            for metric, value in metrics.items()
-        ]
+        rows = []
+        for name, value in metrics.items():
+            metric, baseline = metric_of(task, name), results.get(f"{prefix}baseline_{name}")
+            low, high = (results.get(f"{prefix}intervals") or {}).get(name, (None, None))  # null stands for infinity
+            rows.append(
+                {
+                    "name": name,
+                    "label": getattr(metric, language),
+                    "value": number(value),
+                    "interval": "" if low is None or high is None else f"{number(low)} - {number(high)}",
+                    "baseline": "" if baseline is None else number(baseline),
+                    "main": name == task.main_metric,
+                    "below_baseline": baseline is not None and (value <= baseline if metric.higher else value >= baseline),
+                }
+            )
+        confusion, baseline_name = results.get(f"{prefix}confusion_matrix"), results.get(f"{prefix}baseline", "")
         tables.append(
             {
                 "split": split,
@@ -139,28 +152,16 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "unfinished": results.get(f"{prefix}unfinished_predictions"),
                 "baseline_name": task.baselines.get(baseline_name, baseline_name) if language == "ko" else baseline_name,
                 "metrics": rows,
-                "values": metrics,
-                "baselines": baseline,
                 "confusion": confusion if isinstance(confusion, Mapping) else None,
             }
         )
-    # What was measured last counts: the test rows, where there are some.
+    main = next((row for table in tables[-1:] for row in table["metrics"] if row["main"]), None)
     return {
         "result_tables": tables,
-        "headline": _headline(task, tables[-1]) if tables else None,
+        "headline": main and {**tables[-1], **main},
         "resamples": f"{RESAMPLES:,}" if any(row["interval"] for table in tables for row in table["metrics"]) else None,
         "seed": results.get("seed"),
     }
-
-
-def _headline(task: Task, table: dict[str, Any]) -> dict[str, Any] | None:
-    row = next((row for row in table["metrics"] if row["main"]), None)
-    if row is None:
-        return None
-    value, baseline = table["values"][task.main_metric], table["baselines"][task.main_metric]
-    worse = baseline is not None and (value <= baseline if task.metrics[task.main_metric].higher else value >= baseline)
-    of_table = {name: table[name] for name in ("split", "rows", "shared", "baseline_name")}
-    return {**row, **of_table, "below_baseline": worse}
 
 
 def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
@@ -169,25 +170,19 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     for entry in report.log:
         loss = entry.get("loss", loss)
         if "eval_loss" in entry:
-            log.append(
-                {
-                    "step": entry["step"],
-                    "epoch": f"{entry['epoch']:.2f}",
-                    "loss": "" if loss is None else number(loss),
-                    "eval_loss": number(entry["eval_loss"]),
-                }
-            )
+            figures = {"loss": "" if loss is None else number(loss), "eval_loss": number(entry["eval_loss"])}
+            log.append({"step": entry["step"], "epoch": f"{entry['epoch']:.2f}", **figures})
             loss = None  # it was logged before this evaluation, and says nothing of the next
-    arguments = [{"name": name, "value": _plain(value)} for name, value in sorted(report.arguments.items())]
-    changed = [
-        {"name": name, "value": _plain(value), "default": _plain(report.defaults.get(name))}
-        for name, value in sorted(report.arguments.items())
-        if value != report.defaults.get(name) and (value or report.defaults.get(name))  # None and False are both "off"
-    ]
+    arguments, changed = [], []
+    for name, value in sorted(report.arguments.items()):
+        default = report.defaults.get(name)
+        arguments.append({"name": name, "value": _plain(value), "default": _plain(default)})
+        if value != default and (value or default):  # None and False are both "off"
+            changed.append(arguments[-1])
     results = report.results
     timed = {} if report.resumed else results
     columns = list(dict.fromkeys(name for row in results.get("counts", {}).values() for name in row))
-    # What happened to no row is not in the counts; rows shared with train are, unless nobody has counted them.
+    # A count that is missing is 0, but for rows shared with train: those nobody has counted.
     counts = {
         split: ["-" if name == SHARED and name not in row else f"{row.get(name, 0):,}" for name in columns]
         for split, row in results.get("counts", {}).items()
@@ -215,7 +210,9 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
 def _license(report: RunReport, publish_args: PublishArguments, license: str | None, language: str) -> dict[str, Any]:
     data_license = (publish_args.dataset_license or report.data.license or "").lower() or None
     known = license_metadata(license, report.base) if license else {}
-    change = {"en": "fine-tuned, as described above", "ko": "위에 적은 대로 미세 조정함"}[language]
+    # CC BY 4.0 section 3(a)(1) asks to say what was modified, too.
+    changes = {"en": "Changes: fine-tuned, as described above.", "ko": "변경한 내용: 위에 적은 대로 미세 조정함."}[language]
+    credited = credit(report.base.hub_id, language)
     asked = LICENSES[data_license].asks if data_license in LICENSES else ()
     return {
         "license": license,
@@ -223,12 +220,12 @@ def _license(report: RunReport, publish_args: PublishArguments, license: str | N
         "license_link": known.get("license_link") or (LICENSES[license].link if license else None),
         "data_license": data_license,
         "nd_note": publish_args.allow_nd_dataset and "no-derivatives" in asked,
-        "credit": credit(report.base.hub_id, language, change),
+        "credit": credited and f"{credited} {changes}",
     }
 
 
 def examples(folder: Path, count: int) -> list[dict[str, Any]]:
-    """The first ``count`` rows of predictions.jsonl: prompt lines, what the model made of it, and the reference.
+    """The first ``count`` rows of predictions.jsonl: lines of the prompt, prediction and reference.
 
     Raises:
         UserError: the folder has no predictions, or they are damaged.
@@ -260,7 +257,7 @@ def _verbatim(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """A figure for people: as many digits as tell something."""
+    """A figure with the digits that matter."""
     if value and not 0.001 <= abs(value) < 1e6:
         return f"{value:.2g}"
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
@@ -269,13 +266,11 @@ def number(value: float) -> str:
 def _seconds(seconds: float | None, language: str) -> str | None:
     if seconds is None:
         return None
-    second, minute, hour = {"en": (" s", " min", " h"), "ko": ("초", "분", "시간")}[language]
-    minutes, hours = seconds / 60, seconds / 3600
-    if seconds < 1:
-        return {"en": "less than 1 s", "ko": "1초 미만"}[language]
+    words = {"en": ("less than 1 s", " s", " min", " h"), "ko": ("1초 미만", "초", "분", "시간")}
+    moment, second, minute, hour = words[language]
     if seconds < 120:
-        return f"{seconds:.0f}{second}"
-    return f"{minutes:.0f}{minute}" if minutes < 120 else f"{hours:.1f}{hour}"
+        return moment if seconds < 1 else f"{seconds:.0f}{second}"
+    return f"{seconds / 60:.0f}{minute}" if seconds < 7200 else f"{seconds / 3600:.1f}{hour}"
 
 
 def _plain(value: Any) -> str:
@@ -286,15 +281,13 @@ def _plain(value: Any) -> str:
 def _hardware(facts: Mapping[str, Any], language: str) -> str:
     """``2 x NVIDIA A100 (80 GiB), AMD EPYC, 16 cores, Linux``."""
     cores, processes = {"en": ("{} cores", "{} processes"), "ko": ("코어 {}개", "프로세스 {}개")}[language]
-    parts: Sequence[str | None] = (
-        facts.get("accelerator")
-        and " ".join(
-            [f"{facts.get('processes', 1)} x {facts['accelerator']}"]
-            + ([f"({facts['accelerator_memory_gib']} GiB)"] if "accelerator_memory_gib" in facts else [])
-        ),
+    accelerator, count = facts.get("accelerator"), facts.get("processes", 1)
+    memory = f" ({facts['accelerator_memory_gib']} GiB)" if "accelerator_memory_gib" in facts else ""
+    parts = (
+        accelerator and f"{count} x {accelerator}{memory}",
         facts.get("processor"),
         cores.format(facts["cores"]) if "cores" in facts else None,
-        processes.format(facts["processes"]) if facts.get("processes", 1) > 1 and "accelerator" not in facts else None,
+        processes.format(count) if count > 1 and not accelerator else None,
         facts.get("system"),
     )
     return ", ".join(part for part in parts if part)

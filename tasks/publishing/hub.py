@@ -1,9 +1,9 @@
-"""Requests to the Hub: check first what it would refuse, send one commit, compare what arrived."""
+"""Requests to the Hub: preflight checks, one commit, a comparison of what arrived."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,13 +28,13 @@ from tasks.run_folder import TASK_FILE
 
 T = TypeVar("T")
 
-#: Files of an earlier release that would be loaded beside the new ones, such as a third shard of weights: taken away.
+#: Files of an earlier release that would be loaded beside the new ones, such as a third shard, are removed.
 REPLACED = tuple(name for name in ALLOWED if name not in (CARD_FILE, "chat_template.jinja"))
 
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a release goes. ``revision`` is a branch, made where it is not there; None is main."""
+    """Where a release goes. ``revision`` is a branch, created if missing; None is main."""
 
     repo_id: str
     public: bool = False
@@ -46,9 +46,9 @@ class Destination:
 
 @dataclass(frozen=True)
 class Remote:
-    """What is on the Hub before a release. ``head`` None: no such repository, or no such branch yet.
+    """What is on the Hub before a release. ``head`` is None if there is no such repository or branch yet.
 
-    A branch that does not exist yet starts with the files and the card of main, so those are listed here.
+    A new branch starts with the files and the card of main, so those are listed for it.
     """
 
     exists: bool = False
@@ -59,50 +59,53 @@ class Remote:
     task: str | None = None
 
 
-#: Seconds without a byte. An upload is many small writes, and the longest silence is a server's that stores a large file.
+#: Seconds without a byte. The longest silence is that of a server storing a large file.
 TIMEOUT = 300.0
 
 
+def _client() -> Any:
+    client = default_client_factory()
+    client.timeout = TIMEOUT
+    return client
+
+
 def check_repo_id(repo_id: str) -> None:
-    """Raises UserError where ``repo_id`` is no name of a repository."""
+    """Raises UserError if ``repo_id`` is not a valid repository id."""
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise UserError(f"--repo_id {repo_id}: {str(error).split(':')[0].rstrip('.')}; write it as NAME/MODEL") from None
-    if repo_id.count("/") > 1:
-        raise UserError(f"--repo_id {repo_id}: write it as NAME/MODEL")
 
 
 class Hub:
-    """The Hub as one user sees it. The token comes from the environment or the login, never from a command line."""
+    """The Hub as one user sees it. The token comes from the environment or `hf auth login`, never from a command line."""
 
     def __init__(self, pauses: Sequence[float] = PAUSES) -> None:
-        """``pauses`` as in ``retried``. Raises UserError where nobody is logged in."""
+        """``pauses`` as in ``retried``. Raises UserError if nobody is logged in."""
         self.pauses = pauses
         self.token = get_token()
         if not self.token:
             raise UserError("nobody is logged in to the Hub; run `hf auth login`, or set HF_TOKEN in the environment")
-        # Without a time-out, which is huggingface_hub's default, a server that falls silent would be waited for forever.
-        set_client_factory(_impatient_client)
+        # huggingface_hub has no timeout by default and would wait for a silent server forever.
+        set_client_factory(_client)
         self.api = HfApi()
 
-    def _ask(self, what: str, request: Callable[[], T]) -> T:
-        return retried(what, request, self.pauses)
+    def _ask(self, what: str, request: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """``request(*args, **kwargs)``, tried again as ``retried`` does; ``what`` is being done."""
+        return retried(what, lambda: request(*args, **kwargs), self.pauses)
 
     def preflight(self, destination: Destination, task: str) -> tuple[Destination, Remote]:
-        """Ask everything that could be refused after hours of training; the repository id gets its namespace.
-
-        Nothing is changed on the Hub. A repository that does not exist yet is made at the upload.
+        """Check all that the Hub could refuse later, and change nothing. The repository id gets its namespace.
 
         Raises:
-            UserError: the token may not write there, the name is taken by something else, or the tag is.
+            UserError: the token may not write there, or the name or the tag is taken.
         """
         check_repo_id(destination.repo_id)
         if destination.create_pr and (destination.revision or destination.tag):
             raise UserError("--create_pr opens a pull request on main: leave --revision and --tag out")
-        who = self._ask("logging in to the Hub", lambda: self.api.whoami(cache=False))
+        who = self._ask("logging in to the Hub", self.api.whoami, cache=False)
         if "/" not in destination.repo_id:
-            destination = Destination(**{**vars(destination), "repo_id": f"{who['name']}/{destination.repo_id}"})
+            destination = replace(destination, repo_id=f"{who['name']}/{destination.repo_id}")
         _check_token(who, destination)
         remote = self.read(destination)
         if remote.exists:
@@ -120,10 +123,10 @@ class Hub:
             )
         self.check_tag(destination, remote.head)
         if not destination.create_pr:  # whoever may read a model may open a pull request on it
-            self._ask(f"asking to write to {repo_id}", lambda: self.api.auth_check(repo_id, write=True))
+            self._ask(f"asking to write to {repo_id}", self.api.auth_check, repo_id, write=True)
 
     def check_tag(self, destination: Destination, commit: str | None) -> None:
-        """Raises UserError where the tag is there already and stands for another commit than this one."""
+        """Raises UserError if the tag exists and points to another commit."""
         taken = self._tag(destination) if destination.tag else None
         if taken and taken != commit:
             raise UserError(
@@ -131,12 +134,12 @@ class Hub:
             )
 
     def _tag(self, destination: Destination) -> str | None:
-        """The commit of the tag, None where there is no such tag yet."""
-        refs = self._ask(f"reading {destination.repo_id}", lambda: self.api.list_repo_refs(destination.repo_id))
+        """The commit of the tag, None if there is no such tag."""
+        refs = self._ask(f"reading {destination.repo_id}", self.api.list_repo_refs, destination.repo_id)
         return next((ref.target_commit for ref in refs.tags if ref.name == destination.tag), None)
 
     def read(self, destination: Destination) -> Remote:
-        """What is there now: the head of the branch, its file names, its card, and the task of its task.json."""
+        """The present state of the repository or branch."""
         repo_id = destination.repo_id
 
         def look() -> Remote:
@@ -173,32 +176,25 @@ class Hub:
             return None
 
     def prepare(self, destination: Destination, remote: Remote) -> Remote:
-        """Make repository and branch where they are not there yet. Returns what is there then.
+        """Create repository and branch if missing. Returns their state.
 
         Raises:
             Conflict: somebody else made the repository since ``remote`` was read, and differently.
         """
-        repo_id = destination.repo_id
+        repo_id, branch = destination.repo_id, destination.revision
         if not remote.exists:
-            self._ask(
-                f"making {repo_id}", lambda: self.api.create_repo(repo_id, private=not destination.public, exist_ok=True)
-            )
-        if destination.revision and not remote.head:
-            self._ask(
-                f"making the branch {destination.revision}",
-                lambda: self.api.create_branch(repo_id, branch=destination.revision, exist_ok=True),
-            )
+            self._ask(f"making {repo_id}", self.api.create_repo, repo_id, private=not destination.public, exist_ok=True)
+        if branch and not remote.head:
+            self._ask(f"making the branch {branch}", self.api.create_branch, repo_id, branch=branch, exist_ok=True)
         made = remote if remote.head else self.read(destination)
         if not remote.exists and (set(made.files) - {".gitattributes"} or made.private == destination.public):
             raise Conflict(f"{repo_id} was made by somebody else")
         return made
 
     def differs(self, destination: Destination, revision: str | None, staged: Path) -> list[str]:
-        """Files of ``staged`` that the Hub lacks or has otherwise, by the hashes that it reports."""
-        found = self._ask(
-            f"comparing {destination.repo_id}",
-            lambda: self.api.verify_repo_checksums(destination.repo_id, revision=revision, local_dir=staged),
-        )
+        """Files of ``staged`` that are missing or different on the Hub, by its hashes."""
+        repo_id, compare = destination.repo_id, self.api.verify_repo_checksums
+        found = self._ask(f"comparing {repo_id}", compare, repo_id, revision=revision, local_dir=staged)
         return sorted([*(mismatch["path"] for mismatch in found.mismatches), *found.extra_paths])
 
     def commit(
@@ -206,8 +202,7 @@ class Hub:
     ) -> Any:
         """One commit with the files ``names`` and without ``stale``, on top of what was read. Returns its CommitInfo.
 
-        What the Hub has already is not sent again: large files are known by their hash, also those of an upload that was
-        cut off before its commit.
+        Large files that the Hub has are not sent again, those of an upload that was interrupted before its commit included.
 
         Raises:
             Conflict: somebody else committed since ``remote`` was read.
@@ -215,7 +210,7 @@ class Hub:
         message = destination.message or "Release"
 
         def send() -> Any:
-            # Made anew at each attempt: huggingface_hub changes these objects while it works.
+            # New objects at each attempt: huggingface_hub changes them.
             operations = [CommitOperationAdd(name, staged / name) for name in names]
             try:
                 return self.api.create_commit(
@@ -232,31 +227,22 @@ class Hub:
         return self._ask(f"sending to {destination.repo_id}", send)
 
     def finish(self, destination: Destination, remote: Remote, revision: str | None) -> None:
-        """Set the tag, and make a private repository public where that was asked for."""
-        repo_id = destination.repo_id
-        if destination.tag and self._tag(destination) != revision:
-            self._ask(
-                f"setting the tag {destination.tag}",
-                lambda: self.api.create_tag(repo_id, tag=destination.tag, revision=revision, exist_ok=True),
-            )
+        """Set the tag, and make a private repository public if that was asked for."""
+        repo_id, tag = destination.repo_id, destination.tag
+        if tag and self._tag(destination) != revision:
+            self._ask(f"setting the tag {tag}", self.api.create_tag, repo_id, tag=tag, revision=revision, exist_ok=True)
             self.check_tag(destination, revision)  # exist_ok leaves a tag that somebody else has set where it is
         if destination.public and remote.exists and remote.private:
-            self._ask(f"making {repo_id} public", lambda: self.api.update_repo_settings(repo_id, private=False))
-
-
-def _impatient_client() -> Any:
-    client = default_client_factory()
-    client.timeout = TIMEOUT
-    return client
+            self._ask(f"making {repo_id} public", self.api.update_repo_settings, repo_id, private=False)
 
 
 def stale_files(on_hub: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Files of an earlier release that the new one does not have and that would be loaded with it."""
+    """Files of an earlier release that the new one lacks and that would be loaded with it."""
     return [name for name in on_hub if name not in names and any(fnmatch(name, kind) for kind in REPLACED)]
 
 
 def _check_token(who: dict[str, Any], destination: Destination) -> None:
-    """Whether the token may write models into the namespace. Raises UserError where it may not."""
+    """Raises UserError if the token may not write models into the namespace."""
     repo_id, namespace = destination.repo_id, destination.repo_id.split("/")[0]
     token = who.get("auth", {}).get("accessToken", {})
     if token.get("role") == "read":
@@ -266,19 +252,18 @@ def _check_token(who: dict[str, Any], destination: Destination) -> None:
         )
     if destination.create_pr:
         return
-    if token.get("role") == "fineGrained":
-        scopes = token.get("fineGrained", {}).get("scoped", [])
-        if not any(
-            scope.get("entity", {}).get("name") in (namespace, repo_id) and "repo.write" in scope.get("permissions", ())
-            for scope in scopes
-        ):
-            raise UserError(
-                f"the token's fine-grained permissions do not let it write to {repo_id}; add `repo.write` for {namespace} "
-                "at https://huggingface.co/settings/tokens"
-            )
-    roles = {org.get("name"): org.get("roleInOrg") for org in who.get("orgs", [])}
-    if namespace != who["name"] and namespace not in roles:
-        known = ", ".join([who["name"], *roles])
-        raise UserError(f"--repo_id {repo_id}: {who['name']} may not write to {namespace}; possible are {known}")
-    if roles.get(namespace) == "read":
+    writes = [
+        scope.get("entity", {}).get("name")
+        for scope in token.get("fineGrained", {}).get("scoped", [])
+        if "repo.write" in scope.get("permissions", ())
+    ]
+    if token.get("role") == "fineGrained" and namespace not in writes and repo_id not in writes:
+        raise UserError(
+            f"the token's fine-grained permissions do not let it write to {repo_id}; add `repo.write` for {namespace} "
+            "at https://huggingface.co/settings/tokens"
+        )
+    roles = {who["name"]: "admin"} | {org.get("name"): org.get("roleInOrg") for org in who.get("orgs", [])}
+    if namespace not in roles:
+        raise UserError(f"--repo_id {repo_id}: {who['name']} may not write to {namespace}; possible are {', '.join(roles)}")
+    if roles[namespace] == "read":
         raise UserError(f"--repo_id {repo_id}: {who['name']} may only read in {namespace}; ask for write access there")

@@ -11,13 +11,15 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tasks.arguments.publishing import PublishArguments
 from tasks.errors import UserError
+from tasks.publishing.report import Base
 
 
 @dataclass(frozen=True)
@@ -26,57 +28,41 @@ class License:
 
     id: str
     name: str
-    asks: frozenset[str]
+    asks: set[str]
     link: str | None = None
     goes_on_as: tuple[str, ...] = ()
     never_as: tuple[str, ...] = ()
     kind: str | None = None
     frees_results: bool = False
 
-    @property
-    def own_terms(self) -> str:
-        """What ``asks`` calls the terms that a licence has of its own: Llama's are not Gemma's."""
-        return f"the terms of {self.id}"
-
-
-@dataclass(frozen=True)
-class BaseModel:
-    """The licence of a base model, name and link where the id does not say them, and its credit by language."""
-
-    license: str
-    license_name: str | None = None
-    license_link: str | None = None
-    credit: dict[str, str] | None = None
-
-
-def _license(id: str, asks: list[str], **values: Any) -> License:
-    return License(id, asks=frozenset(f"the terms of {id}" if term == "own terms" else term for term in asks), **values)
-
 
 _TABLES = yaml.safe_load(Path(__file__).with_name("licenses.yaml").read_text("utf-8"))
-LICENSES = {id: _license(id, **row) for id, row in _TABLES["licenses"].items()}
-BASE_MODELS = {
-    key: BaseModel(**(row if isinstance(row, dict) else {"license": row})) for key, row in _TABLES["base_models"].items()
+LICENSES = {
+    # Llama's own terms are not Gemma's.
+    id: License(id, **(row | {"asks": {f"the terms of {id}" if term == "own terms" else term for term in row["asks"]}}))
+    for id, row in _TABLES["licenses"].items()
 }
+BASE_MODELS = {key: row if isinstance(row, dict) else {"license": row} for key, row in _TABLES["base_models"].items()}
 DATASETS: dict[str, str] = _TABLES["datasets"]
 FINGERPRINTS: dict[str, dict[str, Any]] = _TABLES["fingerprints"]
 
 #: Ids that nobody means by a slip of the pen: "unlicensed" must not be answered with a waiver of all rights.
 _NEVER_SUGGESTED = {"unlicense", "unknown", "other", "wtfpl"}
 _LIST = "https://huggingface.co/docs/hub/repositories-licenses"
-_CHANGES = {"en": " Changes: {}.", "ko": " 변경한 내용: {}."}
 
 
-def base_license(base_model: str | None) -> BaseModel | None:
-    """The licence of a base model by its Hub id, None where it is not known here (or is a folder, or there is no base)."""
-    found = _look_up(BASE_MODELS, base_model)
-    if found is None or found.license_link is None:
-        return found
-    return replace(found, license_link=found.license_link.replace("{id}", str(base_model).strip()))
+def base_license(base_model: str | None) -> Base | None:
+    """What licenses.yaml says of a base model by its Hub id; None if it is not listed."""
+    row = _look_up(BASE_MODELS, base_model)
+    if row is None:
+        return None
+    hub_id = str(base_model).strip()
+    link = row.get("license_link", "").replace("{id}", hub_id) or None
+    return Base(hub_id, hub_id, license=row["license"], license_name=row.get("license_name"), license_link=link)
 
 
 def dataset_license(dataset: str | None) -> str | None:
-    """The licence id of a data set by its Hub id, None where it is not known here."""
+    """The licence id of a data set by its Hub id; None if it is not listed."""
     return _look_up(DATASETS, dataset)
 
 
@@ -86,32 +72,43 @@ def _look_up(table: dict, name: str | None):
     return rows.get(wanted) or next((row for key, row in rows.items() if fnmatch.fnmatchcase(wanted, key)), None)
 
 
-def resolve_license(
-    base: str | None,
-    given: str | None,
-    dataset: str | None,
-    *,
-    base_model: str | None = None,
-    allow_nd_dataset: bool = False,
-) -> str:
-    """The licence id to publish a fine-tune under: the one that is given, or else the base's.
+def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
+    """The licence id to publish a fine-tune under: that of ``--license``, or else the base's.
 
-    It may ask for more than base and data do, never for less. A share-alike base goes on as what it allows, and terms of
-    their own (Llama, Gemma, OpenRAIL, ``other``) as they are. ``other`` is compared with no data licence: its terms are not
-    known. ``dataset`` sets no rule where it is ``other`` or ``unknown``, or no-derivatives and ``allow_nd_dataset``.
+    It may ask for more than base and data do, never for less. A share-alike base allows what it names, and terms of its own
+    (Llama, Gemma, OpenRAIL, ``other``) stay as they are. ``other`` is not compared with the data's licence: its terms are
+    unknown. The data sets no rule if its licence is ``other``, ``unknown``, or no-derivatives with ``--allow_nd_dataset``.
 
     Raises:
-        UserError: the base forbids it, the licence is missing or not one of the Hub, or drops what base or data ask for.
+        UserError: the base forbids it; the licence is missing, no id of the Hub, or drops what base or data ask for; or the
+            base is a local folder whose licence asks for credit and whose maker is unknown.
     """
-    base, given, dataset = ((text or "").strip().lower() or None for text in (base, given, dataset))
-    of_base, from_scratch = base_model or "the base model", base is None and base_model is None
-    chosen, source, data = _known_licenses(base, given, dataset, of_base, allow_nd_dataset)
+    model = None if base.from_scratch else base.hub_id or base.name
+    of_base, from_scratch = model or "the base model", not base.license and model is None
+    of_data = publish_args.dataset_license or data_license
+    source_id, given, dataset = ((text or "").strip().lower() for text in (base.license, publish_args.license, of_data))
+    _refuse_no_derivatives(of_base, source_id, dataset, publish_args.allow_nd_dataset)
+    chosen = _known(given, f"--license {given}")
+    source = LICENSES.get(source_id)
+    if not given:
+        source = _known(source_id, f"the licence of {of_base}, {source_id},", "; look it up and name it with --license")
+    data = None
+    if not _forbids_adaptations(dataset):
+        advice = "; name it with --dataset_license, 'other' if it is not there"
+        data = _known(dataset, f"the licence of the data set, {dataset},", advice)
+    if chosen and chosen.kind == "unclear":
+        raise UserError(f"--license {given} does not say what is allowed; name one licence, such as cc-by-nc-sa-4.0")
+    if source and source.kind == "unclear":
+        source = None
+    if data and (data.frees_results or data.kind in ("unclear", "other")):
+        data = None
+
     license = chosen or source
     if license is None and from_scratch:
-        told = f" (its data set is under {data.id})" if data else ""
-        raise UserError(f"a model trained from scratch inherits no licence{told}; choose one with --license")
+        said = f" (its data set is under {data.id})" if data else ""
+        raise UserError(f"a model trained from scratch inherits no licence{said}; choose one with --license")
     if license is None:
-        said = f" (its page says {base})" if base else ""
+        said = f" (its page says {source_id})" if source_id else ""
         raise UserError(f"the licence of {of_base} is not known{said}; look it up and name it with --license")
     if license.kind == "vendor" and license not in (source, data) and (source or from_scratch):
         raise UserError(
@@ -119,82 +116,71 @@ def resolve_license(
             "it; name another --license"
         )
     if source and not _allows(source, license):
-        where = f"--license {license.id}: {of_base} is under {source.id}"
-        raise UserError(f"{where}, {_why_not(source, license)}; leave --license out to publish under {source.id}")
+        reason = f"{of_base} is under {source.id}, {_why_not(source, license)}"
+        raise UserError(f"--license {license.id}: {reason}; leave --license out to publish under {source.id}")
     if data and license.kind != "other" and not _covers(license, data):
         advice = "name a --license that covers both; if there is none, train on other data or start from another --model"
         if source is None or _allows(source, data):
             advice = f"--license {data.id} covers {'both' if source else 'it'}"
         raise UserError(f"the data set is under {data.id}, {_why_not(data, license)}; {advice}")
+    # Permissive and copyleft licences ask to keep notices; these ask to name and link the source, or prescribe the words.
+    asks_for_credit = source and source.kind in ("cc", "vendor") and "attribution" in source.asks
+    if asks_for_credit and base.hub_id is None and not base.from_scratch:
+        raise UserError(
+            f"the base is the local model {base.name!r} under {source_id}, which asks for credit to its maker, and nothing "
+            "there says who that is; name the Hub id that it is a copy of by --base_model, or publish it first and train on "
+            "what was published"
+        )
     return license.id
 
 
-def _known_licenses(
-    base: str | None, given: str | None, dataset: str | None, of_base: str, allow_nd: bool
-) -> tuple[License | None, License | None, License | None]:
-    """The licences given, of the base and of the data, each None where it sets no rule."""
+def _refuse_no_derivatives(of_base: str, base: str, dataset: str, allow_nd_dataset: bool) -> None:
+    """Raises UserError if base or data are under a licence that forbids sharing adaptations."""
     if _forbids_adaptations(base):
         raise UserError(
             f"{of_base} is under {base}, which forbids sharing adaptations, so no fine-tune of it can be published; "
             "start from another --model"
         )
-    if _forbids_adaptations(dataset):
-        if not allow_nd:
-            raise UserError(
-                f"the data set is under {dataset}, which forbids sharing adaptations, and whether trained weights are an "
-                "adaptation of their data is disputed; to publish on your own judgement, add --allow_nd_dataset"
-            )
-        dataset = None
-    for id, what, advice in (
-        (given, f"--license {given}", ""),
-        (base if given is None else None, f"the licence of {of_base}, {base},", "; look it up and name it with --license"),
-        (
-            dataset,
-            f"the licence of the data set, {dataset},",
-            "; name it with --dataset_license, 'other' if it is not there",
-        ),
-    ):
-        if id and id not in LICENSES:
-            raise UserError(f"{what} is not a licence id of the Hub{nearest(id)}{advice}")
-    if given and LICENSES[given].kind == "unclear":
-        raise UserError(f"--license {given} does not say what is allowed; name one licence, such as cc-by-nc-sa-4.0")
-    chosen, source, data = (LICENSES.get(id or "") for id in (given, base, dataset))
-    if source and source.kind == "unclear":
-        source = None
-    if data and (data.frees_results or data.kind in ("unclear", "other")):
-        data = None
-    return chosen, source, data
+    if _forbids_adaptations(dataset) and not allow_nd_dataset:
+        raise UserError(
+            f"the data set is under {dataset}, which forbids sharing adaptations, and whether trained weights are an "
+            "adaptation of their data is disputed; to publish on your own judgement, add --allow_nd_dataset"
+        )
 
 
-def license_metadata(id: str, base: Any) -> dict[str, Any]:
+def _known(id: str, what: str, advice: str = "") -> License | None:
+    """The licence with this id, None for an empty id. Raises UserError if the Hub has no such id."""
+    if id and id not in LICENSES:
+        raise UserError(f"{what} is not a licence id of the Hub{nearest(id)}{advice}")
+    return LICENSES.get(id)
+
+
+def license_metadata(id: str, base: Base) -> dict[str, Any]:
     """The licence keys of a model card: ``license``, and ``license_name`` and ``license_link`` where the id is not enough.
 
-    ``base`` is a BaseModel, or a Base of a report. The Hub asks for both with ``license: other`` (its ``modelcard.md``),
-    where they are the base's. A link is also given for licences with terms of their own, and where the base names its text.
+    With ``license: other`` the Hub asks for both (its ``modelcard.md``), and they are the base's. Licences with terms of
+    their own also get a link, and so does a base that names its text.
     """
-    license, inherited = LICENSES[id], base if base.license == id else BaseModel(id)
+    license, inherited = LICENSES[id], base if base.license == id else Base()
     name = inherited.license_name if id == "other" else None
-    link = inherited.license_link or (license.link if license.own_terms in license.asks else None)
+    link = inherited.license_link or (license.link if f"the terms of {id}" in license.asks else None)
     values = {"license": id, "license_name": name, "license_link": link}
     return {key: value for key, value in values.items() if value}
 
 
-def credit(base_model: str | None, language: str, change: str) -> str | None:
-    """The credit that the licence of ``base_model`` asks for, saying what was changed; None where none is known here.
+def credit(base_model: str | None, language: str) -> str | None:
+    """The credit that the licence of ``base_model`` asks for; None if none is listed.
 
-    CC BY 4.0 section 3(a)(1): name the creator, link source and licence, say what was modified. Llama section 1(b) and
-    Gemma section 3.1 prescribe a notice. A language without a text of its own gets the English one.
+    CC BY 4.0 section 3(a)(1): name the creator, link source and licence. Llama section 1(b) and Gemma section 3.1 prescribe
+    a notice. A language without a text of its own gets the English one.
     """
-    base = base_license(base_model)
-    if base is None or not base.credit:
-        return None
-    text = base.credit.get(language, base.credit["en"])
-    return text + _CHANGES.get(language, _CHANGES["en"]).format(change.strip().rstrip("."))
+    known = (_look_up(BASE_MODELS, base_model) or {}).get("credit", {})
+    return known.get(language, known.get("en"))
 
 
-def _forbids_adaptations(id: str | None) -> bool:
-    """Also for ids that the Hub does not list, such as cc-by-nd-3.0."""
-    return re.search(r"-nd\b", id or "") is not None
+def _forbids_adaptations(id: str) -> bool:
+    """Whether a licence is a no-derivatives one, ids that the Hub does not list (cc-by-nd-3.0) included."""
+    return re.search(r"-nd\b", id) is not None
 
 
 def _allows(source: License, result: License) -> bool:

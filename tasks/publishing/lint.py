@@ -6,20 +6,17 @@ may add or remove, and what a run could not know.
 
 from __future__ import annotations
 
-import math
+import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
-from huggingface_hub import ModelCard, ModelCardData
-from huggingface_hub.utils import HFValidationError, validate_repo_id
+from huggingface_hub import ModelCard
 
 from tasks.errors import UserError
-from tasks.publishing.license import LICENSES, base_license, nearest, resolve_license
-from tasks.publishing.merge import SECTION, listed
+from tasks.publishing.edits import SECTION, listed
+from tasks.publishing.license import LICENSES, nearest
 from tasks.publishing.secrets import excerpt, find_private, find_secrets
 
 CARD = "README.md"
@@ -48,28 +45,17 @@ _IMAGE = re.compile(
     r"|<img\b[^>\n]{0,500}?\bsrc[ \t]{0,5}=[ \t]{0,5}[\"']([^\"'\n]{1,1000})",
     re.IGNORECASE,
 )
-#: Has the form of a Hub id, and is more likely a file or folder of the machine that trained.
-_LOCAL = re.compile(
-    r"(?:outputs?|checkpoints|runs|results|models|data|datasets)/|.*/checkpoint-\d+$"
-    r"|.*\.(?:jsonl?|csv|tsv|txt|parquet|safetensors|bin)$"
+#: A block of code: its fence, what stands after the fence, and the code. One that is never closed ends with the card.
+_CODE = re.compile(
+    r"^ {0,3}(?P<fence>(`|~)\2{2,})(?P<language>[^`\n]*)(?:\n|\Z)(?P<code>.*?)(?:^[ \t]*(?P=fence)\2*[ \t]*$|\Z)",
+    re.MULTILINE | re.DOTALL,
 )
-
+_PYTHON = re.compile(r"\s*[{.]{0,2}py(?:thon3?)?\b", re.IGNORECASE)
 #: The line of the card (from 0) and what is wrong there; None where something is missing.
 Found = Iterator[tuple[int | None, str]]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong: ``where`` is the file and, where it is at one, the line."""
-
-    where: str
-    message: str
-
-    def __str__(self) -> str:
-        return " ".join(f"{self.where}: {self.message}".split())
-
-
-def lint_path(path: Path, repo_id: str | None = None) -> list[Finding]:
+def lint_path(path: Path, repo_id: str | None = None) -> list[str]:
     """What is wrong with the card ``path``, or with the README.md of the folder ``path``.
 
     Raises:
@@ -86,41 +72,40 @@ def lint_path(path: Path, repo_id: str | None = None) -> list[Finding]:
     return lint_card(text, name=card.name, folder=card.parent, repo_id=repo_id)
 
 
-def lint_card(text: str, *, name: str = CARD, folder: Path | None = None, repo_id: str | None = None) -> list[Finding]:
-    """What is wrong with the card ``text``, in the order of its lines.
+def lint_card(text: str, *, name: str = CARD, folder: Path | None = None, repo_id: str | None = None) -> list[str]:
+    """What is wrong with the card ``text``, one line a finding, in the order of the card's lines.
 
     ``folder`` holds the images that it shows; ``repo_id`` is where it goes, and what its example has to load.
     """
     if not text.strip():
-        return [Finding(name, "the card is empty")]
+        return [f"{name}: the card is empty"]
     found: list[tuple[int | None, str]] = []
     if text.startswith("\ufeff"):
         found.append((0, "a byte order mark hides the metadata; save it as UTF-8 without one"))
-        text = text[1:]
-    lines = re.split(r"\r\n|\r|\n", text)
+    lines = re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff"))
     opening = next((i for i, line in enumerate(lines) if line.strip()), 0)
     closing = next((i for i in range(opening + 1, len(lines)) if lines[i].rstrip(" \t") == "---"), None)
     if lines[opening] != "---" or closing is None:
         found.append((opening, "no metadata; the first line is ---, then comes YAML, then --- again"))
         closing = opening - 1
     else:
-        found += _check_metadata(text, lines[:closing], opening + 1)
-    prose, python = _split_code(lines, closing + 1)
-    found += _check_words(lines, prose)
-    found += _check_private(text, lines, repo_id)
-    found += _check_images(prose, folder)
+        found += _check_metadata("\n".join(lines), lines[:closing], opening + 1)
+    body = "\n".join(lines[closing + 1 :])
+    prose = re.sub(r"`[^`\n]+`", "code", _CODE.sub(lambda block: "\n" * block[0].count("\n"), body))
+    prose = "\n" * (closing + 1) + prose  # each line where it stands in the card
+    found += [*_check_words(lines, prose), *_check_private(lines, repo_id), *_check_images(prose, folder)]
     found += _check_marks(prose)
     loads = rf"(?<![\w./-]){re.escape(repo_id)}(?![\w-]|[./]\w)" if repo_id else r"from_pretrained\(|pipeline\("
-    if not re.search(loads, python):
-        found.append(
-            (None, f"no python block loads {excerpt(repo_id or 'a model')}; show how, so that a reader can copy it")
-        )
+    if not any(_PYTHON.match(block["language"]) and re.search(loads, block["code"]) for block in _CODE.finditer(body)):
+        what = excerpt(repo_id or "a model")
+        found.append((None, f"no python block loads {what}; show how, so that a reader can copy it"))
     order = sorted(dict.fromkeys(found), key=lambda item: -1 if item[0] is None else item[0])
-    return [Finding(name if line is None else f"{name} line {line + 1}", message) for line, message in order]
+    places = [name if line is None else f"{name} line {line + 1}" for line, _ in order]
+    return [" ".join(f"{place}: {message}".split()) for place, (_, message) in zip(places, order)]
 
 
 def _check_metadata(text: str, lines: list[str], first: int) -> Found:
-    """What the Hub would not understand, or would accept silently. The metadata is ``lines[first:]``."""
+    """What huggingface_hub does not read or a card lacks. The metadata is ``lines[first:]``; the Hub checks the rest."""
 
     def line_of(key: str) -> int | None:
         return next((i for i, line in enumerate(lines) if re.match(rf"{key}[ \t]*:", line)), None)
@@ -137,75 +122,25 @@ def _check_metadata(text: str, lines: list[str], first: int) -> Found:
             yield None, f"{key} is missing; {advice}"
     if data.get("language") and "ko" not in listed(data.get("language")):
         yield line_of("language"), "language does not name ko, which every task here is about"
-    for problem in _check_license(data):
-        yield line_of("license"), problem
-    for key, example in (("base_model", "skt/kogpt2-base-v2"), ("datasets", "klue/klue")):
-        for value in listed(data.get(key)):
-            if not _is_hub_id(value):
-                advice = f"name a Hub id such as {example} or leave it out"
-                yield line_of(key), f"{key} {excerpt(value)} is no Hub id; {advice}"
-    for result in data.eval_results or ():
-        value = result.metric_value
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            what = f"the metric {excerpt(result.metric_type)} has the value {excerpt(value)}, which is no finite number"
-            yield line_of("model-index"), what
-
-
-def _check_license(data: ModelCardData) -> Iterator[str]:
     license = data.get("license")
-    if not license:
-        return
-    if str(license) not in LICENSES:
-        yield f"license {excerpt(license)} is not a licence id of the Hub{nearest(str(license)[:100].lower())}"
-        return
-    if license == "other" and not (data.get("license_name") and data.get("license_link")):
-        yield "license other needs license_name and license_link"
-    for base_model in listed(data.get("base_model")):
-        base = base_license(str(base_model))
-        try:
-            resolve_license(base and base.license, license, None, base_model=str(base_model))
-        except UserError as error:
-            yield f"license does not go with base_model: {error}"
+    if license and str(license) not in LICENSES:
+        advice = nearest(str(license)[:100].lower())
+        yield line_of("license"), f"license {excerpt(license)} is not a licence id of the Hub{advice}"
+    elif license == "other" and not (data.get("license_name") and data.get("license_link")):
+        yield line_of("license"), "license other needs license_name and license_link"
 
 
-def _is_hub_id(value: Any) -> bool:
-    try:
-        validate_repo_id(value)
-    except HFValidationError:
-        return False
-    return isinstance(value, str) and not _LOCAL.match(value)  # validate_repo_id lets None through
-
-
-def _split_code(lines: list[str], start: int) -> tuple[list[str], str]:
-    """The lines with all code (and the metadata, above ``start``) taken out, and what stands in python blocks."""
-    prose, python, fence, in_python = [""] * start, [], "", False
-    for line in lines[start:]:
-        opening = re.match(r" {0,3}(`{3,}|~{3,})(.*)", line)
-        if fence:
-            bare = line.strip()
-            if len(bare) >= len(fence) and set(bare) == {fence[0]}:
-                fence = ""
-            elif in_python:
-                python.append(line)
-            prose.append("")
-        elif opening and "`" not in opening[2]:
-            fence = opening[1]
-            in_python = re.match(r"[{.]{0,2}py(?:thon3?)?\b", opening[2].strip(), re.IGNORECASE) is not None
-            prose.append("")
-        else:
-            prose.append(re.sub(r"`[^`\n]+`", "code", line))
-    return prose, "\n".join(python)
-
-
-def _check_words(lines: list[str], prose: list[str]) -> Found:
+def _check_words(lines: list[str], prose: str) -> Found:
     """Placeholders, in metadata and code too. ``{{...}}`` in code may be BibTeX, so it counts in prose only."""
-    for i, line in enumerate(lines):
-        for match in (_PLACEHOLDER.search(line), _TEMPLATE.search(prose[i])):
+    for i, (line, text) in enumerate(zip(lines, prose.split("\n"), strict=True)):
+        for match in (_PLACEHOLDER.search(line), _TEMPLATE.search(text)):
             if match:
                 yield i, f"the placeholder {excerpt(match[0])}; write what is meant or take it out"
 
 
-def _check_private(text: str, lines: list[str], repo_id: str | None) -> Found:
+def _check_private(lines: list[str], repo_id: str | None) -> Found:
+    """Secrets, and what reveals a machine or a person."""
+    text, owner = "\n".join(lines), (repo_id or "").split("/")[0].lower()
     kinds = find_secrets(text)
     for i, line in enumerate(lines) if kinds else ():
         for kind in find_secrets(line):
@@ -213,36 +148,28 @@ def _check_private(text: str, lines: list[str], repo_id: str | None) -> Found:
             yield i, f"a secret ({kind}); take it out, and revoke it where others saw it"
     for kind in kinds:  # its name and its value stand on two lines
         yield None, f"a secret ({kind}); take it out, and revoke it where others saw it"
-    owner = (repo_id or "").split("/")[0].lower()
     for i, line in enumerate(lines) if find_private(text) else ():
         for kind, what in find_private(line):
             if what.lower() != owner:  # who publishes as minsu may be called minsu
                 yield i, f"{kind} {what}; take it out, it tells about one machine or person"
 
 
-def _check_images(prose: list[str], folder: Path | None) -> Found:
-    for i, line in enumerate(prose):
-        for match in _IMAGE.finditer(line):
-            link = match[1] or match[2]
-            target = unquote(re.split(r"[?#]", link)[0])
-            if re.match(r"(?:https?:)?//|data:|#", link, re.IGNORECASE):
-                continue
-            if target.startswith("/") or ".." in target.split("/") or ":" in target:
-                yield i, f"the image {excerpt(link)} is outside of the folder; copy it there and write its name alone"
-            elif folder is not None and not _is_file(folder, target):
-                yield i, f"the image {excerpt(link)} is missing in the folder"
+def _check_images(prose: str, folder: Path | None) -> Found:
+    """Images that the folder does not hold."""
+    for match in _IMAGE.finditer(prose):
+        i, link = prose.count("\n", 0, match.start()), match[1] or match[2]
+        target = unquote(re.split(r"[?#]", link)[0])
+        if re.match(r"(?:https?:)?//|data:|#", link, re.IGNORECASE):
+            continue
+        if target.startswith("/") or ".." in target.split("/") or ":" in target:
+            yield i, f"the image {excerpt(link)} is outside of the folder; copy it there and write its name alone"
+        elif folder is not None and not os.path.isfile(os.path.join(folder, target)):
+            yield i, f"the image {excerpt(link)} is missing in the folder"
 
 
-def _is_file(folder: Path, name: str) -> bool:
-    try:
-        return (Path(folder) / name).is_file()
-    except (OSError, ValueError):  # too long, or with a NUL
-        return False
-
-
-def _check_marks(prose: list[str]) -> Found:
+def _check_marks(prose: str) -> Found:
     """Marks of generated sections without their counterpart: the next release would write such a section a second time."""
-    outside = SECTION.sub(lambda section: "\n" * section[0].count("\n"), "\n".join(prose))
-    for i, line in enumerate(outside.split("\n")):
-        for match in _MARK.finditer(line):
-            yield i, f"the mark {match[1]} has no counterpart; restore it, or take this one out as well"
+    outside = SECTION.sub(lambda section: "\n" * section[0].count("\n"), prose)
+    for match in _MARK.finditer(outside):
+        i = outside.count("\n", 0, match.start())
+        yield i, f"the mark {match[1]} has no counterpart; restore it, or take this one out as well"

@@ -24,19 +24,18 @@ LOSS = {"eval_loss": Metric("loss", "loss (nats per labelled token)", "손실 (�
 
 
 def metric_of(task: Task, name: str) -> Metric:
-    """What a figure of all_results.json is called. Without a name of its own, ``per_label.neutral.f1`` is an ``f1``."""
+    """How a figure of all_results.json is labelled; ``per_label.neutral.f1`` is an ``f1``."""
     label = name.removeprefix("per_label.")
     return (task.metrics | LOSS).get(name) or Metric(name.rsplit(".", 1)[-1], label, label)
 
 
 def metrics_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Every metric of a split as a plain finite float; tables of labels as ``per_label.neutral.f1``.
+    """Every metric of a split as a finite float, those of labels as ``per_label.neutral.f1``.
 
     ``prefix`` is "" for the validation rows and ``test_`` for the test rows.
     """
     own = {name.removeprefix(prefix): value for name, value in results.items() if name.startswith(prefix)}
-    if not prefix:
-        own = {name: value for name, value in own.items() if not name.startswith("test_")}
+    skipped = NOT_METRICS if prefix else (*NOT_METRICS, "test_")
     found: dict[str, float] = {}
 
     def walk(name: str, value: Any) -> None:
@@ -46,15 +45,14 @@ def metrics_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]
         elif isinstance(value, Real) and not isinstance(value, Integral) and math.isfinite(value):
             found[name] = float(value)
 
-    walk("", {name: value for name, value in own.items() if not name.startswith(NOT_METRICS)})
+    walk("", {name: value for name, value in own.items() if not name.startswith(skipped)})
     return found
 
 
 def card_metadata(report: RunReport, *, license: str | None, name: str) -> ModelCardData:
     """The metadata of a run; what is unknown is left out.
 
-    The Hub checks nothing of it and neither does ``ModelCardData`` (numpy numbers become ``!!python/object``), so values
-    are made plain here and ``lint`` reads them again.
+    Values are plain Python ones: ``ModelCardData`` would write numpy's as ``!!python/object``.
     """
     task = task_of(report.config)
     base, data = report.base, report.data
@@ -63,11 +61,7 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
     results = [
         EvalResult(
             task_type=task.hub_task,
-            dataset_name=dataset_name(data, split),
-            dataset_type=data.name if data.source == "hub" else f"local-{data.source or 'data'}",
-            dataset_config=data.config,
-            dataset_split=split_name(data, split),
-            dataset_revision=dataset_revision(data, split),
+            **dataset_fields(data, split),
             dataset_args={"rows": int(report.results[f"{prefix}rows"])},
             metric_type=metric_of(task, metric).hub,
             metric_name=metric_of(task, metric).en,
@@ -83,9 +77,10 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
         pipeline_tag="text-generation",  # whatever the task, these weights write text: that is what the Hub can run
         tags=list(dict.fromkeys(["korean", task.name, task.hub_task, *(["lora"] if report.adapter_parameters else [])])),
         **(license_metadata(license, base) if license else {}),
-        **({"base_model": base.hub_id, "base_model_relation": relation} if base.hub_id else {}),
-        **({"datasets": [data.name]} if data.source == "hub" else {}),
-        **({"metrics": sorted({result.metric_type for result in results})} if results else {}),
+        base_model=base.hub_id,
+        base_model_relation=relation if base.hub_id else None,
+        datasets=[data.name] if data.source == "hub" else None,
+        metrics=sorted({result.metric_type for result in results}) or None,
         model_name=name if results else None,
         eval_results=results or None,
     )
@@ -94,35 +89,31 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
 def is_of_a_run(result: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
     """Whether a metric of a result in ``model-index`` was written by ``card_metadata``, for this run or an earlier one.
 
-    Its data set is described by the number of rows and nothing else, it has no source, and it has the type and the name
-    that a metric of these tasks is given. What an owner measured, or somebody else did, lacks one of them.
+    Its result has no source, its data set has the number of rows as its only argument, and a task has a metric of its type
+    and name.
     """
     dataset, kind, name = result.get("dataset"), metric.get("type"), str(metric.get("name"))
     rows = dataset.get("args") if isinstance(dataset, Mapping) else None
     ours = [LOSS, *(task.metrics for task in TASKS.values())]
     named = any((kind, name) == (known.hub, known.en) for metrics in ours for known in metrics.values())
-    named = named or name.endswith(f".{kind}")  # neutral.f1
+    named |= name.endswith(f".{kind}")  # neutral.f1
     return "source" not in result and isinstance(rows, Mapping) and list(rows) == ["rows"] and named
 
 
-def dataset_name(data: Data, split: str) -> str:
-    """The name of the data that a split was measured on."""
-    names = [file["name"] for file in _files(data, split)]
-    return data.name or ", ".join(names) or "unknown"
-
-
-def dataset_revision(data: Data, split: str) -> str | None:
-    """The commit of a Hub data set; the hash of the one file that a split was read from."""
-    files = _files(data, split)
-    return data.revision or (f"sha256:{files[0]['sha256']}" if len(files) == 1 else None)
+def dataset_fields(data: Data, split: str) -> dict[str, Any]:
+    """What EvalResult says of the rows of a split. The revision is a commit of the Hub, or the hash of the only file."""
+    own = [file for file in data.files if file["split"] == split]
+    files = own or [file for file in data.files if split == "validation" and file["split"] == "train"]
+    return {
+        "dataset_name": data.name or ", ".join(file["name"] for file in files) or "unknown",
+        "dataset_type": data.name if data.source == "hub" else f"local-{data.source or 'data'}",
+        "dataset_config": data.config,
+        "dataset_split": split_name(data, split),
+        "dataset_revision": data.revision or (f"sha256:{files[0]['sha256']}" if len(files) == 1 else None),
+    }
 
 
 def split_name(data: Data, split: str) -> str:
     """``validation``, or what share of the training rows was taken for it."""
-    shared = split == "validation" and data.validation_share is not None
-    return f"train (a seeded share of {data.validation_share})" if shared else split
-
-
-def _files(data: Data, split: str) -> list[dict[str, Any]]:
-    own = [file for file in data.files if file["split"] == split]
-    return own or [file for file in data.files if split == "validation" and file["split"] == "train"]
+    from_train = split == "validation" and data.validation_share is not None
+    return f"train (a seeded share of {data.validation_share})" if from_train else split

@@ -8,11 +8,11 @@ import os
 import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 from huggingface_hub import get_token
@@ -20,11 +20,12 @@ from huggingface_hub import get_token
 from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
 from tasks.errors import Interrupted, UserError
-from tasks.publishing.card import license_for, render_card
-from tasks.publishing.facts import ROOT, adapter_base
+from tasks.publishing.card import render_card
+from tasks.publishing.edits import keep_edits, owner_results, owner_text
+from tasks.publishing.facts import adapter_base
 from tasks.publishing.hub import Destination, Hub, Remote, stale_files
+from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
-from tasks.publishing.merge import merge_cards, owner_results, owner_text
 from tasks.publishing.metadata import metrics_of
 from tasks.publishing.refusals import Conflict
 from tasks.publishing.report import RunReport, json_object
@@ -33,57 +34,21 @@ from tasks.run_folder import make_writable, write_json, write_lines
 
 logger = logging.getLogger(__name__)
 
-#: Remembers, beside the model, which card was published where: whose edits are newer follows from it.
+#: Digests of what the owner added to the published card, by repository: they tell whose edits are newer.
 PUBLISHED_FILE = ".published.json"
-#: How often another commit may come in between before we give up.
+#: How often somebody else may commit in between before publishing gives up.
 ROUNDS = 5
 
 
 def write_card(folder: Path, report: RunReport, publish_args: PublishArguments) -> None:
     """Write README.md of a run that is not published yet, keeping what its owner wrote into an earlier one."""
-    card = merge_cards(_read(folder / CARD_FILE), render_card(report, folder, publish_args))
+    card = keep_edits(_read(folder / CARD_FILE), render_card(report, folder, publish_args))
     write_lines(folder / CARD_FILE, [card])
-
-
-def compose_card(
-    folder: Path, report: RunReport, publish_args: PublishArguments, repo_id: str, on_hub: str | None, keep: str | None
-) -> str:
-    """The card of a release: generated sections, and the text of its owner from the run's folder or from the Hub.
-
-    Where only one of the two was edited since the last release, that one counts. ``keep`` (``local`` or ``hub``) decides
-    where both were. Results that its owner added stay from both, unless the Hub has newer ones of the same data.
-
-    Raises:
-        UserError: both were edited, and nobody decided.
-    """
-    generated = render_card(report, folder, publish_args, repo_id)
-    local = _read(folder / CARD_FILE)
-    if local is None or on_hub is None:
-        return merge_cards(local or on_hub, generated)
-    results, added = owner_results(on_hub), owner_results(local)
-    published = json_object(_read(folder / PUBLISHED_FILE))
-    # As they were published, those of the Hub are newer: corrected there, or taken away.
-    if published.get(f"{repo_id} results") != _digest(str(added)):
-        datasets = [result.get("dataset") for _, _, result in results]
-        results += [entry for entry in added if entry[2].get("dataset") not in datasets]
-    texts = {"local": owner_text(local), "hub": owner_text(on_hub)}
-    if texts["local"] == texts["hub"]:
-        return merge_cards(on_hub, merge_cards(local, generated, []), results)  # metadata of both
-    if keep is None and (not texts["hub"] or published.get(repo_id) == _digest(texts["hub"])):
-        keep = "local"
-    if keep is None and (not texts["local"] or published.get(repo_id) == _digest(texts["local"])):
-        keep = "hub"
-    if keep is None:
-        raise UserError(
-            f"the card was edited both in {folder / CARD_FILE} and on the Hub ({repo_id}); choose with --keep_card local or "
-            "--keep_card hub, or copy the one into the other by hand"
-        )
-    return merge_cards(local if keep == "local" else on_hub, generated, results)
 
 
 @dataclass(frozen=True)
 class Release:
-    """A run's folder and how it is published. ``keep_card`` as in ``compose_card``."""
+    """A run's folder and how it is published. ``keep_card``: ``local`` or ``hub``, where the card was edited in both."""
 
     folder: Path
     report: RunReport
@@ -91,11 +56,39 @@ class Release:
     predictions: bool = False
     keep_card: str | None = None
 
+    def card(self, repo_id: str, on_hub: str | None) -> str:
+        """The card: generated sections, and what its owner added, from the run's folder or from the Hub.
+
+        If only one of the two was edited since the last release, that one counts.
+
+        Raises:
+            UserError: both were edited, and ``keep_card`` does not say which counts.
+        """
+        generated = render_card(self.report, self.folder, self.publish_args, repo_id)
+        local, keep = _read(self.folder / CARD_FILE), self.keep_card
+        if local is None or on_hub is None:
+            return keep_edits(local or on_hub, generated)
+        here, there = _owners_part(local), _owners_part(on_hub)
+        if here == there:
+            return keep_edits(on_hub, keep_edits(local, generated))  # metadata of both
+        published = json_object(_read(self.folder / PUBLISHED_FILE)).get(repo_id)
+        if keep is None and published in (_digest(here), _digest(there)):
+            keep = "local" if published == _digest(there) else "hub"
+        if keep is None and not (here and there):
+            keep = "local" if here else "hub"
+        if keep is None:
+            raise UserError(
+                f"the card was edited both in {self.folder / CARD_FILE} and on the Hub ({repo_id}); choose with --keep_card "
+                "local or --keep_card hub, or copy the one into the other by hand"
+            )
+        return keep_edits(local if keep == "local" else on_hub, generated)
+
     @contextmanager
     def staged(self, repo_id: str, on_hub: str | None) -> Iterator[tuple[Path, list[str]]]:
         """A temporary folder with what is sent, linted and scanned; gone afterwards. The run's folder is not changed."""
-        with _temporary(self.folder) as place:
-            card = compose_card(self.folder, self.report, self.publish_args, repo_id, on_hub, self.keep_card)
+        with _place_beside(self.folder) as name:
+            place = Path(name)
+            card = self.card(repo_id, on_hub)
             base = adapter_base(self.report.base) if self.report.adapter else None
             names = stage(self.folder, place, card, self.predictions, base)
             findings = lint_card(card, folder=place, repo_id=repo_id)
@@ -121,19 +114,18 @@ def publish(release: Release, destination: Destination, hub: Hub | None = None) 
     """Send a run to the Hub in one commit, compare what arrived, set the tag. Returns and prints the address.
 
     Raises:
-        UserError: nobody is logged in, the Hub refuses, or what arrived is not what was sent. ``resume`` is the command
-            that goes on: nothing of the run's folder was changed, and what was sent is not sent again.
+        UserError: nobody is logged in, the Hub refuses, or what arrived is not what was sent. Its ``resume`` is the command
+            that resumes: the run's folder is unchanged, and nothing is sent twice.
     """
     try:
         license_for(release.report.base, release.report.data.license, release.publish_args)
         hub = hub or Hub()
-        destination, remote = hub.preflight(destination, release.report.config.task)
         for _ in range(ROUNDS):
+            destination, remote = hub.preflight(destination, release.report.config.task)
             try:
                 return _send(release, destination, hub, remote)
             except Conflict:
                 logger.warning("%s has changed in the meantime; reading it again", destination.repo_id)
-                destination, remote = hub.preflight(destination, release.report.config.task)
         raise UserError(f"{destination.repo_id} is changed by others all the time; try again later")
     except UserError as error:
         raise UserError(str(error), resume=resume_command(release, destination)) from None
@@ -163,10 +155,8 @@ def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) 
         card = (place / CARD_FILE).read_text("utf-8")
     if not destination.create_pr:  # a pull request may be refused: main's card is as it was
         _remember(release.folder, repo_id, card)
-    done = [*changed, *(f"{name} (removed)" for name in stale)]
-    print(
-        f"sent and compared: {', '.join(done)}" if done else "nothing has changed since the last release: nothing was sent"
-    )
+    done = ", ".join([*changed, *(f"{name} (removed)" for name in stale)])
+    print(f"sent and compared: {done}" if done else "nothing has changed since the last release: nothing was sent")
     print(url)
     return url
 
@@ -179,49 +169,40 @@ def headline(report: RunReport) -> str:
 
 
 def resume_command(release: Release, destination: Destination) -> str:
-    """The command line that publishes this folder, to be run where the one that stopped was."""
-    args = release.publish_args
-    flags = {
-        "--repo_id": destination.repo_id,
-        "--revision": destination.revision,
-        "--tag": destination.tag,
-        "--commit_message": destination.message if destination.message != headline(release.report) else None,
-        "--keep_card": release.keep_card,
+    """The command line that resumes publishing, for the directory of the one that stopped."""
+    values = {
+        "repo_id": destination.repo_id,
+        "revision": destination.revision,
+        "tag": destination.tag,
+        "create_pr": destination.create_pr,
+        "commit_message": destination.message if destination.message != headline(release.report) else None,
+        "keep_card": release.keep_card,
+        "predictions": release.predictions,
+        "hub_public": destination.public,
+        **release.publish_args.choices(),
     }
-    switches = {
-        "--hub_public": destination.public,
-        "--create_pr": destination.create_pr,
-        "--predictions": release.predictions,
-    }
-    for name, value in args.choices().items():
-        (switches if value is True else flags)[f"--{name}"] = value if value is True else str(value)
-    words = [word for flag, value in flags.items() if value for word in (flag, value)]
-    words += [flag for flag, given in switches.items() if given]
-    # Of a wheel there is no scripts/ beside tasks/, but the script that runs lies beside publish.py.
-    places = ("scripts", ROOT / "scripts", Path(sys.argv[0]).resolve().parent)
-    found = (str(path) for place in places if (path := Path(place, "publish.py")).is_file())
-    script = next(found, "scripts/publish.py")
-    return shlex.join(["python", script, str(release.folder), *words])
+    words: list[str] = []
+    for name, value in values.items():
+        if value:
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    script = Path(sys.argv[0]).with_name("publish.py")  # every script lies beside it
+    script = script if script.is_file() else Path("scripts/publish.py")
+    return shlex.join(["python", str(script), str(release.folder), *words])
 
 
-@contextmanager
-def _temporary(folder: Path) -> Iterator[Path]:
-    """A folder beside the files, where links are possible; the system's own place where that cannot be written to.
+def _place_beside(folder: Path) -> TemporaryDirectory:
+    """A temporary folder in ``folder``, where weights can be linked, or else in the system's temporary directory.
 
-    Its name has the number of this process, so that folders of processes that were killed can be recognised and removed.
+    Its name holds this process's id, so that folders that killed processes left can be removed.
     """
     for left in folder.glob(".publish-*-*"):
         process = left.name.split("-")[1]
         if process.isdigit() and not psutil.pid_exists(int(process)):
             shutil.rmtree(left, ignore_errors=True)
     try:
-        place = Path(tempfile.mkdtemp(prefix=f".publish-{os.getpid()}-", dir=folder))
+        return TemporaryDirectory(prefix=f".publish-{os.getpid()}-", dir=folder, ignore_cleanup_errors=True)
     except OSError:
-        place = Path(tempfile.mkdtemp(prefix="publish-"))
-    try:
-        yield place
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+        return TemporaryDirectory(prefix="publish-", ignore_cleanup_errors=True)
 
 
 def _own_tokens() -> list[str]:
@@ -239,15 +220,21 @@ def _read(path: Path) -> str | None:
 
 
 def _remember(folder: Path, repo_id: str, card: str) -> None:
-    """Keep the published card as the run's own, and which text of its owner it has."""
+    """Keep the published card as the run's own, and a digest of what its owner added."""
     try:
         make_writable(folder)
     except UserError:  # published all the same
         logger.warning("%s cannot be written to: the published card was not kept there", folder)
         return
     write_lines(folder / CARD_FILE, [card])
-    known = {repo_id: _digest(owner_text(card)), f"{repo_id} results": _digest(str(owner_results(card)))}
-    write_json(folder / PUBLISHED_FILE, json_object(_read(folder / PUBLISHED_FILE)) | known)
+    known = json_object(_read(folder / PUBLISHED_FILE))
+    write_json(folder / PUBLISHED_FILE, known | {repo_id: _digest(_owners_part(card))})
+
+
+def _owners_part(card: str) -> str:
+    """What its owner added to a card; "" where that is nothing."""
+    results = owner_results(card)
+    return f"{owner_text(card)}\n{results}" if results else owner_text(card)
 
 
 def _digest(text: str) -> str:

@@ -22,10 +22,9 @@ STATE_FILE = "trainer_state.json"
 class Base:
     """What a model was made from.
 
-    ``name`` is what the run was given: a Hub id, or the last part of a folder's path. ``hub_id`` is the model on the Hub
-    that it derives from, None where none is known. ``copy`` is the last part of the path where the run was given a folder
-    that was recognised as a copy of ``name`` by its files, without the user saying so. ``license`` is from the table of base
-    models, or the base's card or config.json.
+    ``name`` is what the run was given: a Hub id, or the name of a folder. ``hub_id`` is the Hub model that it derives from,
+    if one is known. ``copy`` is the name of a folder that was recognised as a copy of ``name`` by its files. ``license`` is
+    from licenses.yaml, or the base's card or config.json.
     """
 
     name: str | None = None
@@ -42,9 +41,9 @@ class Base:
 class Data:
     """Where the rows came from.
 
-    ``source`` is ``hub``, ``folder``, ``files`` or ``sample``. ``files`` are {"split", "name", "sha256", "bytes"}, their
-    names without folders. ``revision`` is the commit that was read, or else what was asked for. ``validation_share`` is
-    the share of train that was set aside, None where validation rows were given.
+    ``source`` is ``hub``, ``folder``, ``files`` or ``sample``. ``files`` are {"split", "name", "sha256", "bytes"}, without
+    folders. ``revision`` is the commit that was read, or else what was asked for. ``validation_share`` is the share of train
+    that was set aside, None if validation rows were given.
     """
 
     source: str | None = None
@@ -60,12 +59,11 @@ class Data:
 class RunReport:
     """A run: what went in, how, on what machine, and what came out. What is unknown is None or empty.
 
-    ``arguments`` maps each training argument to its value, ``defaults`` to what these scripts have without flags.
-    ``parameters`` are those of the whole model, ``adapter_parameters`` those of a LoRA adapter, where one was trained.
-    ``adapter``: that is what the folder holds, not a model that it was merged into.
-    ``adds_bos``: the tokenizer puts its bos in front of every text by itself. ``changes_letters``: it reads ㅋ as another
-    code point, so that the model writes that one. ``choices`` are the PublishArguments of the run.
     ``config`` is task.json, ``results`` all_results.json, ``log`` the Trainer's log (``{"step", "loss", ...}``).
+    ``arguments`` maps each training argument to its value, ``defaults`` to its default in these scripts.
+    ``parameters`` are those of the whole model, ``adapter_parameters`` those of a LoRA adapter. ``adapter``: the folder
+    holds an adapter, not a merged model. ``adds_bos``: the tokenizer puts bos in front of every text. ``changes_letters``: it
+    reads ㅋ as another code point, so that the model writes that one. ``choices``: the run's PublishArguments.
     """
 
     config: RunConfig
@@ -124,7 +122,7 @@ class RunReport:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, empty where there is no file."""
+    """The object in a JSON file, empty if there is no file. Raises UserError if it holds anything else."""
     if not path.is_file():
         return {}
     try:
@@ -137,7 +135,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def json_object(text: str | None) -> dict[str, Any]:
-    """The object that ``text`` is as JSON; empty where it is none."""
+    """The JSON object in ``text``, empty if it is anything else."""
     try:
         value = json.loads(text or "{}")
     except (ValueError, RecursionError):

@@ -5,21 +5,19 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from tasks import machine
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.model.loading import weight_files
 from tasks.model.model_files import ADAPTER_CONFIG
 from tasks.publishing import facts
-from tasks.publishing.card import license_for
 from tasks.publishing.hub import Destination, Hub
+from tasks.publishing.license import license_for
 from tasks.publishing.release import Release, headline, publish, write_card
 from tasks.publishing.report import RunReport
 from tasks.run_folder import RunConfig
@@ -44,9 +42,9 @@ NOT_SHOWN = (
 
 
 def preflight(task: Task, args: RunArguments) -> None:
-    """With ``--push_to_hub``: ask for licence, login, the right to write, and disk, before anything is trained.
+    """With ``--push_to_hub``, check licence, login and write access before training.
 
-    Only the first process asks. Where it stops, torchrun stops the others.
+    Only the first process checks. If it stops, torchrun stops the others.
 
     Raises:
         UserError: what would have failed at the end.
@@ -59,47 +57,45 @@ def preflight(task: Task, args: RunArguments) -> None:
         )
     base = facts.base_of(args.model, args.publishing)
     license_for(base, facts.data_license(task, args.data), args.publishing)
-    if getattr(args.model, "lora_r", None) is None:
-        files = [] if base.from_scratch else weight_files(args.model.model, args.model.model_revision)
-        _check_disk(files, args.training)
-    elif not args.model.merge_adapter:  # an adapter takes little room
+    if getattr(args.model, "lora_r", None) is not None and not args.model.merge_adapter:
         facts.adapter_base(base)
     try:
-        # Two more tries: who has just started a run would rather know than wait for four minutes.
+        # Fewer retries than at the end: the user has just started the run and is waiting.
         Hub(pauses=(1.0, 2.0)).preflight(_destination(args, task.name), task.name)
     except UserError as error:
         raise UserError(str(error).replace("--repo_id", "--hub_model_id")) from None
 
 
 class RunRecorder(TrainerCallback):
-    """Records what a run starts with in a RunReport, to which ``publish_run`` adds the results and the log."""
+    """Records what a run starts with in a RunReport; ``publish_run`` adds results and log."""
 
     def __init__(self, task: Task, args: RunArguments, encoder: Encoder, source: DataSource) -> None:
-        """``source`` is where the rows come from, ``RunData.source``."""
+        """``source`` is ``RunData.source``."""
         self.model_args = args.model
         self.report = RunReport(
             config=RunConfig.of(task, args.model.base_model, args.data.column_map, encoder),
             base=facts.base_of(args.model, args.publishing),
             data=facts.data_facts(task, args.data, source),
-            versions=facts.versions(),
+            versions=machine.versions(),
             git_commit=facts.git_commit(),
             choices=args.publishing.choices(),
         )
-        self.report.base.revision = encoder.revision  # the commit that was read; None for a folder
+        base = self.report.base
+        base.revision = encoder.revision  # the commit that was read; None for a folder
+        if base.copy and args.training.do_train:
+            logger.warning(
+                "%s is taken for a copy of %s by its config or vocabulary; if it is another model, name it by --base_model",
+                base.copy,
+                base.hub_id,
+            )
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Note arguments, model and machine."""
         tokenizer, model = kwargs["processing_class"], kwargs["model"]
         own = {f.name: f.default for f in dataclasses.fields(self.model_args) if f.name not in ("model", "model_revision")}
         report = self.report
-        if report.base.copy and state.is_world_process_zero:
-            logger.warning(
-                "%s is taken for a copy of %s by its config or vocabulary; if it is another model, name it by --base_model",
-                report.base.copy,
-                report.base.hub_id,
-            )
         report.arguments = shown_arguments(args) | {name: getattr(self.model_args, name) for name in own}
-        # Not from a second TrainingArguments: making one resets the state of accelerate under the Trainer's feet.
+        # Not from a second TrainingArguments: creating one resets the state of accelerate.
         report.defaults = {f.name: f.default for f in dataclasses.fields(args) if f.name in report.arguments} | own
         report.parameters = model.num_parameters()
         if getattr(self.model_args, "lora_r", None) is not None:
@@ -109,7 +105,7 @@ class RunRecorder(TrainerCallback):
         normalizer = tokenizer.backend_tokenizer.normalizer
         report.changes_letters = bool(normalizer) and normalizer.normalize_str("ㅋ") != "ㅋ"
         report.adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
-        report.hardware = facts.hardware(args.device, args.world_size)
+        report.hardware = machine.hardware(args.device, args.world_size)
         report.command = facts.command(sys.argv, args.world_size)
         report.resumed = state.global_step > 0
 
@@ -124,12 +120,12 @@ def shown_arguments(args: TrainingArguments) -> dict[str, Any]:
 
 
 def publish_run(trainer: CompletionTrainer, report: RunReport, results: dict[str, Any], args: RunArguments) -> None:
-    """Write run_report.json and the card of a run that was trained, and publish it where ``--push_to_hub`` asks for it.
+    """Write run_report.json and the card of a run that was trained, and publish it with ``--push_to_hub``.
 
-    The other processes return at once. None of them waits for the upload, so that none can run into a time-out.
+    Other processes return at once and do not wait for the upload, which would time out.
 
     Raises:
-        UserError: the Hub refuses; ``resume`` is the command that publishes later.
+        UserError: the Hub refuses; its ``resume`` is the command that publishes later.
     """
     if not args.training.do_train or not trainer.is_world_process_zero():
         return
@@ -150,21 +146,3 @@ def _destination(args: RunArguments, message: str) -> Destination:
         revision=args.training.hub_revision,
         message=message,
     )
-
-
-def _check_disk(weights: Sequence[Path], training_args: TrainingArguments) -> None:
-    """Whether checkpoints, the model and what is sent fit on the disk, as far as the files of the base are here already.
-
-    A checkpoint holds the weights and AdamW's two moments of each; one more than ``save_total_limit`` exists for a moment.
-    """
-    kept = 0 if training_args.save_strategy == "no" else (training_args.save_total_limit or training_args.num_train_epochs)
-    needed = int(sum(path.stat().st_size for path in weights) * (2 + 3 * (kept + 1 if kept else 0)))
-    place = Path(training_args.output_dir).resolve()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise UserError(
-            f"{training_args.output_dir}: {free / 2**30:.1f} GiB are free, and checkpoints and model need about "
-            f"{needed / 2**30:.1f} GiB; free some, choose another --output_dir, or lower --save_total_limit"
-        )

@@ -1,4 +1,4 @@
-"""The files of a run that are published: chosen by name, made portable, scanned for secrets, loaded once more."""
+"""The files of a run that are published: selected by name, made portable, scanned for secrets, loaded in a new process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from tasks.errors import UserError
 from tasks.model.adapters import base_arguments
 from tasks.model.model_files import ADAPTER_CONFIG, ADAPTER_FILES, WHOLE_FILES, make_portable
 from tasks.publishing.secrets import find_private, scan_file
-from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE, without_folders
+from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE
 
 CARD_FILE = "README.md"
 
-#: All that is ever sent. Not on the list: pickles (training_args.bin, optimizer and scheduler state), checkpoints, logs,
-#: data, dotfiles, and whatever else lies in the folder.
+#: All that is ever sent; never pickles, optimizer state, checkpoints, logs, data or dotfiles.
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
     "vocab.txt", "tokenizer.model", "spiece.model", "chat_template.jinja",
@@ -30,11 +29,11 @@ ALLOWED = (
     *WHOLE_FILES, *ADAPTER_FILES, *TOKENIZER, "generation_config.json", TASK_FILE, CARD_FILE, RESULTS_FILE, "loss.png"
 )  # fmt: skip
 PREDICTIONS = (PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}")
-#: Of these, what programs write about a model and its run: the place where a path slips in.
+#: Those in which programs may have written a path of this machine.
 SETTINGS = ("config.json", ADAPTER_CONFIG, "generation_config.json", "tokenizer_config.json", TASK_FILE, RESULTS_FILE)
 
-#: Loads the staged folder as any user would, without this project: stock classes, no network, no token. An adapter as PEFT's
-#: AutoPeftModelForCausalLM loads it, but with the base from where this machine has it.
+#: Loads the staged folder without this project, network or token. An adapter is loaded as by PEFT's
+#: AutoPeftModelForCausalLM, but with the base from where this machine has it.
 _STOCK = """
 import json, sys
 import torch
@@ -58,19 +57,19 @@ texts = [tokenizer(text, add_special_tokens=False, split_special_tokens=True).in
 def answer(inputs):
     with torch.no_grad():
         logits = model(**inputs).logits[0]
-    output = model.generate(**inputs, max_new_tokens=probe["room"], num_beams=1, do_sample=False)
+    output = model.generate(**inputs, max_new_tokens=8, num_beams=1, do_sample=False)
     return logits.argmax(-1).tolist(), output[0].tolist()
-same = []
-for text, ids in probe["calls"].items():
-    ids = torch.tensor([ids])
-    as_printed = answer({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-    same.append(answer(tokenizer(text, return_tensors="pt")) == as_printed)
+same = True
+for text in probe["texts"]:
+    inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=probe["longest"])
+    ids = inputs["input_ids"]
+    same = same and answer(inputs) == answer({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
 print(json.dumps({"texts": texts, "following": following, "same": same}))
 """
 
 
 def staged_names(folder: Path, predictions: bool = False) -> list[str]:
-    """The files of ``folder`` that are published, by the list of what may be.
+    """The files of ``folder`` that are published.
 
     Raises:
         UserError: weights, config or tokenizer are missing, or a file is a link that leads out of the folder.
@@ -79,11 +78,8 @@ def staged_names(folder: Path, predictions: bool = False) -> list[str]:
     names = sorted(path.name for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in patterns))
     inside = folder.resolve()
     for name in names:
-        path = folder / name
-        if not path.resolve().is_relative_to(inside):
-            raise UserError(f"{path} is a link that leads out of the folder; put the file itself there")
-        if not path.is_file():
-            raise UserError(f"{path} is no file; remove it")
+        if not (folder / name).resolve().is_relative_to(inside):
+            raise UserError(f"{folder / name} is a link that leads out of the folder; put the file itself there")
     config = ADAPTER_CONFIG if ADAPTER_CONFIG in names else "config.json"
     if config == ADAPTER_CONFIG and "config.json" in names:
         raise UserError(f"{folder}: holds a whole model and an adapter; remove the files of the one that is not meant")
@@ -98,13 +94,13 @@ def staged_names(folder: Path, predictions: bool = False) -> list[str]:
 def stage(
     folder: Path, destination: Path, card: str, predictions: bool = False, adapter_base: str | None = None
 ) -> list[str]:
-    """Put into the empty ``destination`` what will be sent, the card among it. Returns the names.
+    """Put what will be sent, the card included, into the empty folder ``destination``. Returns the names.
 
-    ``adapter_base`` is the Hub id of an adapter's base: the run's folder may name it by where it lies on this machine.
-    Weights are linked, not copied, where the file system allows it. ``folder`` itself stays as it is.
+    ``adapter_base`` is the Hub id of an adapter's base, for which the run may name a local folder. Weights are hard links if
+    the file system allows it. ``folder`` is not changed.
 
     Raises:
-        UserError: as ``staged_names``; a JSON file is damaged, another cannot be read, or the disk is full.
+        UserError: as ``staged_names``; a JSON file is damaged, a file cannot be read, or the disk is full.
     """
     names = [name for name in staged_names(folder, predictions) if name != CARD_FILE]
     try:
@@ -116,10 +112,8 @@ def stage(
         (destination / CARD_FILE).write_text(card, "utf-8")
         if "tokenizer_config.json" in names:
             make_portable(destination)
-        _rewrite(destination / "config.json", use_cache=True)
-        _rewrite(destination / ADAPTER_CONFIG, base_model_name_or_path=adapter_base)
-        _rewrite(destination / TASK_FILE)
-        _rewrite(destination / RESULTS_FILE)
+        _set(destination / "config.json", use_cache=True)
+        _set(destination / ADAPTER_CONFIG, base_model_name_or_path=adapter_base)
     except ValueError as error:
         raise UserError(f"{folder}: a JSON file there is damaged ({error}); run again") from None
     except OSError as error:
@@ -130,33 +124,25 @@ def stage(
 def _link(source: Path, destination: Path) -> None:
     try:
         os.link(source.resolve(), destination)  # of a link, the file itself
-    except OSError:  # another file system, or one without links
+    except OSError:  # another file system
         shutil.copyfile(source, destination)
 
 
-def _rewrite(path: Path, **values: Any) -> None:
-    """Set values, and cut folders off the names of local models."""
-    if not path.is_file():
-        return
-    content = json.loads(path.read_text("utf-8")) | values
-    for key in ("base_model", "_name_or_path"):
-        if isinstance(content.get(key), str):
-            content[key] = without_folders(content[key])
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")
+def _set(path: Path, **values: Any) -> None:
+    """Set values of a JSON file, if it exists."""
+    if path.is_file():
+        content = json.loads(path.read_text("utf-8")) | values
+        path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", "utf-8")
 
 
 def check_secrets(staged: Path, names: Iterable[str], known_secrets: Iterable[str]) -> None:
-    """Stop where a file that is about to be sent holds a secret or a path of this machine.
-
-    Raises:
-        UserError: with the file and the kind of secret, never the secret.
-    """
+    """Raises UserError, with the kind of secret and never the secret, if a file holds one or a path of this machine."""
     for name in names:
         found = scan_file(staged / name, known_secrets)
         if found:
             raise UserError(f"{name} holds what looks like a secret ({', '.join(found)}); nothing was sent; take it out")
         if name in SETTINGS:
-            # An address there is the base model's: KoGPT2's config.json names its author, and has been public with it.
+            # An e-mail address there is the base model's: KoGPT2's config.json names its author.
             private = [found for found in find_private((staged / name).read_text("utf-8")) if found[0] != "e-mail address"]
             if private:
                 kind, excerpt = private[0]
@@ -164,13 +150,13 @@ def check_secrets(staged: Path, names: Iterable[str], known_secrets: Iterable[st
 
 
 def check_loads(run: Path, staged: Path) -> None:
-    """Load the staged folder in a fresh process with stock transformers, and compare with the run's own folder.
+    """Load the staged folder in a new process with stock transformers, and compare it with the run's own folder.
 
-    The ids of a Korean text, and the most probable next token at every place of a prompt, have to be the same. Called
-    with all that the tokenizer returns for a text, the model has to answer as it does to the card's program (ids and mask).
+    Token ids of Korean texts and the most probable token after every token of a prompt have to be the same. The model has to
+    answer to all that its tokenizer returns as it does to ids and mask, which the card's program passes.
 
     Raises:
-        UserError: the staged folder does not load, or says something else.
+        UserError: the staged folder does not load, or differs.
     """
     probe, expected = _expected(run)
     kept = {name: value for name, value in os.environ.items() if "TOKEN" not in name or name == "TOKENIZERS_PARALLELISM"}
@@ -199,7 +185,7 @@ def check_loads(run: Path, staged: Path) -> None:
 
 
 def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Texts and prompts for a probe, and what the run's own folder makes of them."""
+    """Texts and prompts to probe with, and what the run's own folder makes of them."""
     import torch
 
     from tasks.arguments.generation import GenerationArguments
@@ -215,15 +201,13 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     texts = [PROBE, *task.usage_example.values()]
     row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
     prompts = predictor.encoder.prompts([task.input_example(row)])[0]
-    whole = dict(zip(texts, predictor.encoder.tokenizer(texts).input_ids))  # with bos, where the tokenizer adds it
-    room = 8  # tokens that are generated
-    calls = {text: ids for text, ids in whole.items() if len(ids) <= predictor.encoder.max_length - room}
     with torch.no_grad():
         following = [model(torch.tensor([ids])).logits[0].argmax(-1).tolist() for ids in prompts]
     base = base_arguments(model_args)
-    of_adapter = base and {"pretrained_model_name_or_path": base.model, "revision": base.model_revision}
-    return {"texts": texts, "prompts": prompts, "calls": calls, "room": room, "base": of_adapter}, {
-        "texts": predictor.encoder.tokenize(texts)[0],
-        "following": following,
-        "same": [True] * len(calls),
+    probe = {
+        "texts": texts,
+        "prompts": prompts,
+        "longest": predictor.encoder.max_length - 8,  # as many tokens are generated
+        "base": base and {"pretrained_model_name_or_path": base.model, "revision": base.model_revision},
     }
+    return probe, {"texts": predictor.encoder.tokenize(texts)[0], "following": following, "same": True}

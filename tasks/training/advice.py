@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
     from tasks.arguments.training import TrainingArguments
@@ -18,7 +19,7 @@ TRAINED = 16
 def training_advice(
     args: TrainingArguments, model: PreTrainedModel, max_length: int, *, processes: int = 1, lora: bool = True
 ) -> list[str]:
-    """Flags that make training fit. What the weights take cannot be helped by smaller batches, so it is asked first.
+    """Flags that make training fit; smaller batches come last where the weights alone fill the memory.
 
     ``processes`` share the model by FSDP; ``lora`` says whether the script has ``--lora_r``.
     """
@@ -55,16 +56,6 @@ def evaluation_advice(args: TrainingArguments, max_length: int) -> list[str]:
 
 def total_memory(device: torch.device) -> int:
     """Bytes of memory of a device, or of the machine for a CPU."""
-    import torch
-
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def kept_checkpoint(folder: Any) -> str:
-    """The end of a message: where training can go on from, if anything was saved."""
-    from transformers.trainer_utils import get_last_checkpoint
-
-    last = get_last_checkpoint(str(folder)) if os.path.isdir(folder) else None
-    return f"; {last} is kept: add --resume_from_checkpoint last" if last else ""
+    return psutil.virtual_memory().total

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute
 import torch
 from accelerate.data_loader import DataLoaderShard
 from datasets import Dataset
@@ -20,43 +22,37 @@ if TYPE_CHECKING:
 WINDOW = 64
 
 
+@dataclass(eq=False)
 class TokenBudgetSampler(Sampler[list[int]]):
     """Batches of row numbers whose padded size, rows times the longest row, stays within ``tokens_per_batch``.
 
     The rows are shuffled, sorted by length within a window and split into batches, and the batches are shuffled. Where
     batches are ``padding_free`` nothing is sorted, and the sum of the rows' lengths stays within the budget. The order
-    follows from ``seed`` and the epoch alone, so a resumed run and every process know it.
+    follows from ``seed`` and the epoch alone, so a resumed run and every process know it. Each row is seen once an epoch, by
+    one process; a row longer than the budget is a batch of its own.
 
     Every epoch has the same number of batches (a Trainer plans its steps by it), a multiple of ``world_size *
     accumulation``, so all processes take equally many steps. Too few: the largest are split in two. Too many (only after
-    ``epochs``): the smallest are joined, which can exceed the budget. Each row is seen once an epoch, by one process. A row
-    longer than the budget is a batch of its own. With fewer rows than batches some are empty.
+    ``epochs``, which are planned ahead): the smallest are joined, which can exceed the budget.
 
-    ``epochs`` are planned ahead, at the cost of one sort of the lengths each.
+    ``lengths`` are tokens a row, ``accumulation`` batches of a process in one optimizer step.
     """
 
-    def __init__(
-        self,
-        lengths: Sequence[int],
-        tokens_per_batch: int,
-        *,
-        epochs: int = 1,
-        seed: int = 42,
-        rank: int = 0,
-        world_size: int = 1,
-        accumulation: int = 1,
-        padding_free: bool = False,
-    ) -> None:
-        """``lengths`` are tokens a row, ``accumulation`` batches of a process in one optimizer step."""
-        self.lengths = torch.as_tensor(lengths, dtype=torch.long)
-        self.tokens_per_batch = tokens_per_batch
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.padding_free = padding_free
-        self.epoch = 0
-        most = max((len(self._split(epoch)) for epoch in range(max(1, epochs))), default=0)
-        self.batches = math.ceil(most / (world_size * accumulation)) * world_size * accumulation
+    lengths: Sequence[int]
+    tokens_per_batch: int
+    epochs: int = 1
+    seed: int = 42
+    rank: int = 0
+    world_size: int = 1
+    accumulation: int = 1
+    padding_free: bool = False
+    epoch: int = 0
+
+    def __post_init__(self) -> None:
+        self.lengths = torch.as_tensor(self.lengths, dtype=torch.long)
+        most = max((len(self._split(epoch)) for epoch in range(max(1, self.epochs))), default=0)
+        together = self.world_size * self.accumulation
+        self.batches = math.ceil(most / together) * together
 
     def __len__(self) -> int:
         """Batches of this process in one epoch."""
@@ -78,11 +74,9 @@ class TokenBudgetSampler(Sampler[list[int]]):
         while len(batches) < self.batches:
             largest = max(range(len(batches)), key=lambda i: len(batches[i]))
             rows = batches[largest]
-            if len(rows) == 1:  # fewer rows than batches
-                batches.append([])
-                continue
-            batches[largest] = rows[: len(rows) // 2]
-            batches.append(rows[len(rows) // 2 :])
+            half = max(1, len(rows) // 2)  # the other one is empty where there are fewer rows than batches
+            batches[largest] = rows[:half]
+            batches.append(rows[half:])
         generator = torch.Generator().manual_seed(self.seed + epoch)
         order = torch.randperm(len(batches), generator=generator).tolist()
         if epoch == 0:  # the largest comes first, so that what does not fit into memory fails at once
@@ -100,34 +94,24 @@ class TokenBudgetSampler(Sampler[list[int]]):
         """Shuffled, sorted in windows where there is padding, split by the budget."""
         generator = torch.Generator().manual_seed(self.seed + epoch)
         shuffled = torch.randperm(len(self.lengths), generator=generator)
-        if self.padding_free:
-            return self._split_by_sum(shuffled.tolist())
         mean = max(1.0, self.lengths.double().mean().item()) if len(self.lengths) else 1.0
-        window = max(1, round(WINDOW * self.tokens_per_batch / mean))
+        window = max(1, len(shuffled) if self.padding_free else round(WINDOW * self.tokens_per_batch / mean))
         batches: list[list[int]] = []
         for start in range(0, len(shuffled), window):
             rows = shuffled[start : start + window]
-            rows = rows[self.lengths[rows].argsort(descending=True, stable=True)].tolist()
-            place = 0
-            while place < len(rows):
-                size = max(1, self.tokens_per_batch // max(1, int(self.lengths[rows[place]])))
-                batches.append(rows[place : place + size])
-                place += size
-        return batches
-
-    def _split_by_sum(self, rows: list[int]) -> list[list[int]]:
-        """``rows`` in their order, each batch as many as fit."""
-        batches: list[list[int]] = []
-        room = 0
-        for row, length in zip(rows, self.lengths[rows].tolist()):
-            if length > room:
-                batches.append([])
-                room = self.tokens_per_batch
-            batches[-1].append(row)
-            room -= length
+            if not self.padding_free:
+                rows = rows[self.lengths[rows].argsort(descending=True, stable=True)]
+            room = longest = 0
+            for row, length in zip(rows.tolist(), self.lengths[rows].tolist()):
+                if max(length, longest) > room:
+                    batches.append([])
+                    room, longest = self.tokens_per_batch, 0 if self.padding_free else length
+                batches[-1].append(row)
+                room -= max(length, longest)
         return batches
 
 
+@dataclass(eq=False)
 class SharedBatchSampler(Sampler[list[int]]):
     """Batches of row numbers for each of the processes: what one process would take as a batch is shared by all.
 
@@ -135,27 +119,18 @@ class SharedBatchSampler(Sampler[list[int]]):
     batch_size`` sees, and none twice. Where the last rows do not fill the batches, these are smaller, or empty.
     accelerate's own sharding repeats rows there, so that they count twice in the loss. Alone a process has plain batches.
 
-    The order follows from ``seed`` and the epoch alone. The plain Trainer draws the one of ``group_by_length`` from the
-    global random state, which a resumed run gets back only after the order was drawn.
+    ``sampler`` gives the order of all rows. It follows from ``seed`` and the epoch alone: the plain Trainer draws the one of
+    ``group_by_length`` from the global random state, which a resumed run gets back only after the order was drawn.
     """
 
-    def __init__(
-        self,
-        sampler: Sampler[int],
-        batch_size: int,
-        *,
-        seed: int = 42,
-        rank: int = 0,
-        world_size: int = 1,
-        drop_last: bool = False,
-    ) -> None:
-        """``sampler`` gives the order of all rows; one that shuffles does so by ``seed`` and the epoch."""
-        self.sampler = sampler
-        self.batch_size = batch_size
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.drop_last = drop_last
+    sampler: Sampler[int]
+    batch_size: int
+    seed: int = 42
+    rank: int = 0
+    world_size: int = 1
+    drop_last: bool = False
+
+    def __post_init__(self) -> None:
         self.set_epoch(0)
 
     def __len__(self) -> int:
@@ -164,11 +139,8 @@ class SharedBatchSampler(Sampler[list[int]]):
         return rows // together if self.drop_last else math.ceil(rows / together)
 
     def set_epoch(self, epoch: int) -> None:
-        """Which epoch the next iteration is. The Trainer calls it. The seeds are those of accelerate in one process.
-
-        A sampler without a generator of its own would draw from the random state of the process, which dropout moves
-        differently in each.
-        """
+        """Which epoch the next iteration is. The Trainer calls it. The seeds are those of accelerate in one process."""
+        # Without a generator of its own a sampler draws from the random state, which dropout moves in each process.
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(epoch)
         elif hasattr(self.sampler, "generator"):
@@ -182,11 +154,10 @@ class SharedBatchSampler(Sampler[list[int]]):
             yield together[self.rank :: self.world_size]
 
 
-def row_batches(
-    order: Sampler[int], batch_size: int, args: TrainingArguments, drop_last: bool = False
-) -> SharedBatchSampler:
-    """Batches of ``batch_size`` rows, in the order of a sampler."""
-    return SharedBatchSampler(order, batch_size, drop_last=drop_last, **_share(args))
+def process_share(args: TrainingArguments) -> dict[str, int]:
+    """The seed of the order of rows, and which of the processes this one is, as both samplers take them."""
+    seed = args.seed if args.data_seed is None else args.data_seed
+    return {"seed": seed, "rank": args.process_index, "world_size": args.world_size}
 
 
 def token_batches(rows: Dataset, batch_size: int, args: TrainingArguments, padding_free: bool) -> TokenBudgetSampler:
@@ -194,7 +165,7 @@ def token_batches(rows: Dataset, batch_size: int, args: TrainingArguments, paddi
 
     ``batch_size`` is the one of the moment, which ``--auto_find_batch_size`` lowers; the budget shrinks with it.
     """
-    lengths = [len(ids) for ids in rows["input_ids"]]
+    lengths = pyarrow.compute.list_value_length(rows.with_format("arrow")[:]["input_ids"]).to_pylist()
     given = args.tokens_per_batch
     tokens_a_row = given / args.train_batch_size if given else sum(lengths) / len(lengths)
     return TokenBudgetSampler(
@@ -203,59 +174,44 @@ def token_batches(rows: Dataset, batch_size: int, args: TrainingArguments, paddi
         epochs=math.ceil(args.num_train_epochs),
         accumulation=args.gradient_accumulation_steps,
         padding_free=padding_free,
-        **_share(args),
+        **process_share(args),
     )
 
 
-def _share(args: TrainingArguments) -> dict[str, int]:
-    seed = args.seed if args.data_seed is None else args.data_seed
-    return {"seed": seed, "rank": args.process_index, "world_size": args.world_size}
+def load_batches(rows: Any, collate: Callable[[list[Any]], Any], args: TrainingArguments, **batches: Any) -> DataLoaderShard:
+    """A loader of this process's own ``batches``: a ``batch_sampler``, or of a stream a ``batch_size``.
 
-
-def load_batches(
-    rows: Dataset, batches: Sampler[list[int]], collate: Callable[[list[Any]], Any], args: TrainingArguments
-) -> DataLoaderShard:
-    """A loader of ``batches`` that are this process's own.
-
-    Not through accelerate's ``prepare``: its sharding repeats rows to even out batches, and after a resume in a later epoch
-    its wrapper hides the sampler from ``set_epoch``.
+    accelerate's ``prepare`` would repeat rows to even out batches, share a stream out a second time, and hide the sampler
+    from ``set_epoch`` after a resume.
     """
     return DataLoaderShard(
         rows,
         device=args.device,
-        batch_sampler=batches,
         collate_fn=collate,
         num_workers=args.dataloader_num_workers,
         pin_memory=args.dataloader_pin_memory,
         persistent_workers=args.dataloader_persistent_workers,
         prefetch_factor=args.dataloader_prefetch_factor,
+        **batches,
     )
 
 
 def row_names(rows: Any, batches: list[dict[str, Any]]) -> list[str]:
-    """The ids of the rows of ``batches``, found by their tokens; the numbers of rows that have no ids.
+    """The ids (or numbers) of the rows of ``batches``, found by their tokens, so that no id has to travel with a batch.
 
-    So nothing has to travel with the batches: it is called once, when training ends. Rows with the same tokens are all
-    named. Empty where the rows cannot be read again (a stream).
+    Rows with the same tokens are all named. Empty where the rows cannot be read again (a stream).
     """
     if not isinstance(rows, Dataset):
         return []
-    wanted = {row for batch in batches for row in _rows_of(batch)}
-    names: list[str] = []
+    wanted: set[tuple[int, ...]] = set()
+    for batch in batches:
+        if "attention_mask" in batch:
+            ids = batch["input_ids"][batch["attention_mask"].bool()]
+            lengths = batch["attention_mask"].sum(dim=1)
+        else:  # padding-free: positions count from 0 in each row
+            ids = batch["input_ids"][0]
+            lengths = batch["position_ids"][0].eq(0).cumsum(0).bincount()[1:]
+        wanted |= {tuple(row.tolist()) for row in ids.split(lengths.tolist())}
     ids = rows["id"] if "id" in rows.column_names else range(len(rows))
     tokens = (row for part in rows.select_columns(["input_ids"]).iter(batch_size=1000) for row in part["input_ids"])
-    for name, row in zip(ids, tokens):
-        if tuple(row) in wanted:
-            names.append(str(name))
-    return list(dict.fromkeys(names))
-
-
-def _rows_of(batch: dict[str, Any]) -> Iterator[tuple[int, ...]]:
-    """The token ids of each row of a batch, padded or padding-free."""
-    if "attention_mask" in batch:
-        for ids, mask in zip(batch["input_ids"].tolist(), batch["attention_mask"].tolist()):
-            yield tuple(ids[: sum(mask)])
-        return
-    (starts,) = (batch["position_ids"][0] == 0).nonzero(as_tuple=True)
-    for row in batch["input_ids"][0].tensor_split(starts[1:].cpu()):
-        yield tuple(row.tolist())
+    return list(dict.fromkeys(str(name) for name, row in zip(ids, tokens) if tuple(row) in wanted))

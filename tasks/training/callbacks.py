@@ -1,4 +1,4 @@
-"""The callbacks of CompletionTrainer: what is done when a step, an evaluation or a checkpoint is finished."""
+"""The callbacks of CompletionTrainer but one (see checkpoints.py): what is done between steps."""
 
 from __future__ import annotations
 
@@ -9,107 +9,35 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
-from transformers import EarlyStoppingCallback, TrainerCallback, TrainerState
+from tqdm import tqdm
+from transformers import EarlyStoppingCallback, TrainerCallback
 
-from tasks.errors import Interrupted, UserError, write_failure
+from tasks.errors import Interrupted, UserError
+from tasks.progress import progress
 from tasks.training.batches import row_names
-from tasks.training.checkpoints import STATE, discard, find_checkpoints, read_manifest, rotate, write_manifest
+from tasks.training.checkpoints import find_checkpoints
 
 logger = logging.getLogger(__name__)
 
-#: Exit codes: what a shell reports of a process that the signal ended, so schedulers and scripts read them as that.
+#: Exit codes: what a shell reports of a process that the signal ended.
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+RESUME = ["--resume_from_checkpoint", "last"]
 
 #: Rows that a message names; a batch may hold hundreds.
 SHOWN = 20
 
 
-class Checkpoints(TrainerCallback):
-    """Makes checkpoints complete (see checkpoints.py), rotates them, and knows the one that training resumed from."""
-
-    def __init__(self, accelerator: Accelerator) -> None:
-        self._accelerator = accelerator
-        self._writing: Path | None = None
-        self._limit: int | None = None
-        self.start(None, None)
-
-    def start(self, resumed_from: str | None, rows: str | None) -> None:
-        """Training starts, perhaps from a checkpoint; ``rows`` is the fingerprint of its data sets."""
-        self.resumed_from = Path(resumed_from) if resumed_from else None
-        self.rows = rows
-        earlier = (read_manifest(self.resumed_from) or {}) if self.resumed_from else {}
-        self._started = time.monotonic() - earlier.get("seconds", 0.0)
-
-    def seconds(self) -> float:
-        """How long the run has trained, with its parts before a resume, by a clock that nobody sets back."""
-        return time.monotonic() - self._started
-
-    def is_finished(self, max_steps: int, patience: int | None) -> bool:
-        """Whether training ended at the checkpoint that it is resumed from. The plain Trainer takes another step."""
-        if self.resumed_from is None:
-            return False
-        state = TrainerState.load_from_json(str(self.resumed_from / STATE))
-        stopping = state.stateful_callbacks.get(EarlyStopping.__name__, {}).get("attributes", {})
-        waited = stopping.get("early_stopping_patience_counter", 0)
-        return state.global_step >= max_steps or (patience is not None and waited >= patience)
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Find the best checkpoint beside the one resumed from: the folder may have been moved."""
-        if self.resumed_from and state.best_global_step:
-            best = self.resumed_from.with_name(f"checkpoint-{state.best_global_step}")
-            state.best_model_checkpoint = str(best) if best.is_dir() else None
-
-    def begin(self, folder: Path, args: Any) -> None:
-        """Called before the first byte is written. The Trainer may delete nothing until the checkpoint is complete."""
-        self._writing, self._limit, args.save_total_limit = folder, args.save_total_limit, None
-        if args.should_save:
-            discard(folder)  # of an earlier start, which was resumed from a checkpoint before it
-            # The Trainer accepts a best checkpoint only if its folder exists, which each process checks. Sharded FSDP makes
-            # the folder after that, too late for some processes: those would not load it, and the others wait for them.
-            folder.mkdir(parents=True, exist_ok=True)
-        self._accelerator.wait_for_everyone()
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write the manifest once every process has written its files; only then delete older checkpoints."""
-        folder = self._writing
-        self._accelerator.wait_for_everyone()
-        if args.should_save:
-            resumable = not args.save_only_model
-            write_manifest(folder, step=state.global_step, rows=self.rows, resumable=resumable, seconds=self.seconds())
-        self._end(args)
-        if args.should_save:
-            rotate(folder, state.best_model_checkpoint, args.save_total_limit)
-        self._accelerator.wait_for_everyone()
-
-    def _end(self, args: Any) -> None:
-        self._writing, args.save_total_limit = None, self._limit
-
-    def failure(self, error: Exception, args: Any) -> UserError | None:
-        """What to tell of an error that came while a checkpoint was written; None of other errors.
-
-        What was written of it is deleted; older checkpoints are as they were.
-        """
-        folder = self._writing
-        if folder is None:
-            return None
-        self._end(args)
-        reason = str(error) if isinstance(error, UserError) else write_failure(error)
-        if reason is None:
-            return None
-        discard(folder)
-        kept = find_checkpoints(folder.parent)
-        start = f"resumes from {kept[-1]}, which is complete" if kept else "starts from the beginning"
-        return UserError(f"{folder} could not be written ({reason}); make room, and the same command {start}")
-
-
 class EarlyStopping(EarlyStoppingCallback):
-    """A resumed run gets it back with what it has waited, and the patience of back then: the command line's counts."""
+    """A resumed run restores it with the patience of back then, too; that of the command line counts."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.early_stopping_patience = args.early_stopping_patience
@@ -125,21 +53,16 @@ class LogEvaluateSave(TrainerCallback):
       moves the best checkpoint and may stop training. A resumed run would not do it again.
     """
 
-    def __init__(self) -> None:
-        self._due = False
+    _due = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if float(state.epoch).is_integer() or control.should_training_stop:
             self._due, control.should_save = control.should_save, False
-        self._log(control)
+        control.should_log |= control.should_evaluate or control.should_save or control.should_training_stop
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        control.should_save = control.should_save or self._due
+        control.should_save |= self._due
         self._due = False
-        self._log(control)
-
-    @staticmethod
-    def _log(control: Any) -> None:
         control.should_log |= control.should_evaluate or control.should_save or control.should_training_stop
 
 
@@ -160,11 +83,9 @@ class StopOnDivergence(TrainerCallback):
         self._norm = 0.0
 
     def note(self, model: torch.nn.Module, loss: torch.Tensor, batch: dict[str, Any]) -> None:
-        """Called after each backward pass; the gradient is measured when it is complete, before it is clipped.
-
-        A loss scaler (fp16) looks for infinite gradients itself, skips the step and scales down; DeepSpeed hides them.
-        """
+        """Called after each backward pass; the gradient is measured when it is complete, before it is clipped."""
         self._batches.append((loss, batch))
+        # A loss scaler (fp16) looks for infinite gradients itself, skips the step and scales down; DeepSpeed hides them.
         scaled = self._accelerator.scaler is not None or self._accelerator.distributed_type == DistributedType.DEEPSPEED
         if self._accelerator.sync_gradients and not scaled:
             norm = torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
@@ -194,10 +115,8 @@ class StopOnSignal(TrainerCallback):
     """Ctrl-C and SIGTERM (preemption) end training after the current step, with a checkpoint; a second Ctrl-C at once.
 
     Under torchrun the signal reaches the processes at different moments. They ask each other after every step (one number,
-    reduced), so that all save the same step.
-
-    transformers has ``enable_jit_checkpoint`` for SIGTERM. It is not used: it waits three seconds, may save between a step's
-    gradient and its update, does not let the processes agree, and then continues as if training had ended.
+    reduced), so that all save the same step. ``enable_jit_checkpoint`` of transformers does not let them agree, may save
+    between a step's gradient and its update, and then continues as if training had ended.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -208,7 +127,7 @@ class StopOnSignal(TrainerCallback):
         self._previous: dict[signal.Signals, Any] = {}
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Take over both signals. They can only be handled in the main thread, which is where scripts train."""
+        """Take over both signals, in the main thread: Python handles them nowhere else."""
         if not self._previous:  # --auto_find_batch_size starts more than once
             self._previous = {number: signal.signal(number, self._receive) for number in EXIT_CODES}
 
@@ -223,29 +142,28 @@ class StopOnSignal(TrainerCallback):
             more = "; press Ctrl-C again to stop at once" if number == signal.SIGINT else ""
             logger.warning("stopping after this step, to save it%s", more)
 
-    def _agreed(self) -> bool:
-        """Whether any process received a signal. Called by all of them at the same place."""
-        if self._accelerator.num_processes == 1:
-            return self._signal is not None
-        if self._signal is not None:
-            self._accelerator.set_trigger()
-        self._stopping = self._accelerator.check_trigger() or self._stopping
-        return self._stopping
-
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        control.should_save = self._agreed() or control.should_save
+        if self._accelerator.num_processes > 1:
+            if self._signal is not None:
+                self._accelerator.set_trigger()
+            self._stopping |= self._accelerator.check_trigger()
+        control.should_save |= self._must_stop()
 
     on_epoch_end = on_step_end  # for a signal that came after the last step
 
+    def _must_stop(self) -> bool:
+        return self._stopping if self._accelerator.num_processes > 1 else self._signal is not None
+
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if not (self._stopping if self._accelerator.num_processes > 1 else self._signal is not None):
+        if not self._must_stop():
             return
         self.restore_handlers()
         number = self._signal or signal.SIGTERM  # another process received it
         how = "interrupted" if number == signal.SIGINT else "ended by SIGTERM"
+        command = sys.argv if sys.argv[-2:] == RESUME else [*sys.argv, *RESUME]  # of a flag given twice the last counts
         raise Interrupted(
             f"{how} at step {state.global_step}; its state is in {args.output_dir}/checkpoint-{state.global_step}; resume "
-            f"with: python {shlex.join(_resuming(sys.argv))}",
+            f"with: python {shlex.join(command)}",
             exit_code=EXIT_CODES[number],
         )
 
@@ -262,12 +180,94 @@ class StopOnSignal(TrainerCallback):
         self._previous = {}
 
 
-def _resuming(argv: list[str]) -> list[str]:
-    """The command line that resumes from the newest checkpoint, whatever the current run started from."""
-    kept: list[str] = []
-    for argument in argv:
-        if kept[-1:] == ["--resume_from_checkpoint"]:
-            kept.pop()  # its value is this argument
-        elif not argument.startswith("--resume_from_checkpoint="):
-            kept.append(argument)
-    return [*kept, "--resume_from_checkpoint", "last"]
+class Console(TrainerCallback):
+    """Prints the log, and how far training and evaluation are (see tasks/progress.py), in the first process."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, Any] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.on_train_end()  # --auto_find_batch_size comes here more than once
+        shown = not args.disable_tqdm
+        self._bars["train"] = progress(state.max_steps, "train", "step", initial=state.global_step, shown=shown)
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self._bars["train"].update()
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if "evaluate" not in self._bars:
+            batches = len(kwargs["eval_dataloader"])
+            self._bars["evaluate"] = progress(batches, "evaluate", "batch", shown=not args.disable_tqdm)
+        self._bars["evaluate"].update()
+
+    def on_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        if bar := self._bars.pop("evaluate", None):
+            bar.close()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any], **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            with tqdm.external_write_mode():  # a bar makes way
+                print(log_line(logs, state.global_step, state.max_steps), flush=True)
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        """Also called where training ends by an error."""
+        while self._bars:
+            self._bars.popitem()[1].close()
+
+
+def log_line(logs: Mapping[str, Any], step: int, max_steps: int) -> str:
+    """What the log holds of a step, an evaluation or the end of training, in one short line."""
+    if "train_loss" in logs:
+        seconds = timedelta(seconds=round(logs["train_runtime"]))
+        return f"trained {step:,} steps in {seconds}; mean loss {logs['train_loss']:.4f}"
+    place = [f"step {step:,}/{max_steps:,}"] if step else []
+    if "loss" in logs:
+        speed = f"{logs['tokens_per_second']:,.0f} tokens/s"
+        parts = [f"loss {logs['loss']:.4f}", f"learning rate {logs['learning_rate']:.3g}", speed]
+    else:
+        clock = ("_runtime", "_per_second", "_time")
+        metrics = {name: value for name, value in logs.items() if name != "epoch" and not name.endswith(clock)}
+        parts = [f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}" for name, value in metrics.items()]
+    return "  ".join([*place, *parts])
+
+
+def mean_loss(log_history: list[dict[str, Any]]) -> float:
+    """The mean over all steps of a run, from its lines; each holds the mean of the steps since the line before."""
+    total, previous = 0.0, 0
+    for entry in log_history:
+        if "loss" in entry:
+            total += entry["loss"] * (entry["step"] - previous)
+            previous = entry["step"]
+    return total / max(previous, 1)
+
+
+class Throughput(TrainerCallback):
+    """Tokens a second of all processes since the last line of the log, without evaluations and checkpoints."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._reset()
+        self._resume_clock()
+
+    def count(self, batch: Mapping[str, torch.Tensor]) -> None:
+        """Add the tokens of a batch, padding left out. On a GPU nothing waits for it."""
+        self._tokens += batch["attention_mask"].sum() if "attention_mask" in batch else batch["input_ids"].numel()
+
+    def _reset(self) -> None:
+        self._tokens = torch.zeros((), dtype=torch.long, device=self._accelerator.device)
+        self._seconds = 0.0
+
+    def _resume_clock(self, *args: Any, **kwargs: Any) -> None:
+        self._since = time.monotonic()
+
+    on_train_begin = on_epoch_begin = on_evaluate = on_save = _resume_clock
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        now = time.monotonic()
+        self._seconds, self._since = self._seconds + now - self._since, now
+
+    def per_second(self) -> float:
+        """The figure; counting starts again from zero. Every process calls it."""
+        rate = self._accelerator.reduce(self._tokens, "sum").item() / max(self._seconds, 1e-9)
+        self._reset()
+        return rate

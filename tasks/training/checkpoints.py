@@ -1,30 +1,36 @@
 """Checkpoints that are known to be complete: marked once all of their bytes are on the disk, checked before they are used.
 
-A process can be killed, and a disk fill up, at any byte of a checkpoint. So the manifest, ``complete.json``, is written
+A process can be killed, and a disk fill up, at any byte of a checkpoint. So ``complete.json``, the manifest, is written
 last, after every other file was forced to the disk, and names each file with its size and hash. A folder without it is
-incomplete; one whose files differ from it was damaged later. Its ``order`` counts the checkpoints of a folder, so that no
-clock and no time stamp of a file decides which one is the newest.
+incomplete; one whose files differ from it was damaged later. Its ``order`` counts the checkpoints of a folder: no clock
+decides which one is the newest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelerate import Accelerator
 from safetensors import SafetensorError
+from transformers import TrainerCallback, TrainerState
 
-from tasks.errors import UserError
+from tasks.errors import UserError, write_failure
 from tasks.model.adapters import is_adapter, restore_adapter
 from tasks.model.model_files import unreadable
 from tasks.run_folder import file_sha256, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "complete.json"
 STATE = "trainer_state.json"  # what the Trainer writes last
@@ -33,9 +39,7 @@ STATE = "trainer_state.json"  # what the Trainer writes last
 def write_manifest(folder: Path, **facts: Any) -> None:
     """Force all files below ``folder`` to the disk, then write down their sizes and SHA-256, with ``facts``.
 
-    Raises:
-        OSError: the disk refuses.
-        UserError: the same, for the manifest itself.
+    Raises OSError where the disk refuses, UserError where it refuses the manifest itself.
     """
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST):
@@ -65,8 +69,7 @@ def find_checkpoints(folder: Path) -> list[Path]:
 def newest_complete(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     """The newest checkpoint in ``folder`` to resume from, and the newer ones that cannot be used, each with the reason.
 
-    One without a manifest is never taken: nothing says that it is complete. One that holds the weights alone
-    (``--save_only_model``) is complete, but training cannot resume from it.
+    One without a manifest is never taken: nothing says that it is complete.
     """
     unusable: list[tuple[Path, str]] = []
     for path in reversed(find_checkpoints(folder)):
@@ -74,7 +77,8 @@ def newest_complete(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
         if found is None:
             problem = f"it has no {MANIFEST}: it is incomplete, or another program wrote it"
         else:
-            problem = damage(path) or ("" if found.get("resumable", True) else "it holds the weights alone")
+            weights_alone = not found.get("resumable", True)  # --save_only_model
+            problem = damage(path) or ("it holds the weights alone" if weights_alone else "")
         if not problem:
             return path, unusable
         unusable.append((path, problem))
@@ -84,8 +88,7 @@ def newest_complete(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
 def damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint, and in which file; None where it is as it was written.
 
-    Without a manifest the files are checked as far as their own formats allow: JSON is parsed, the length of a safetensors
-    file is compared with its header, the checksums inside a torch file are verified. Nothing is unpickled.
+    Without a manifest the files are checked as far as their own formats allow (``unreadable``). Nothing is unpickled.
     """
     found = read_manifest(folder)
     if found is None:
@@ -139,7 +142,7 @@ def set_aside(folder: Path) -> Path:
 def rotate(current: Path, best: str | None, limit: int | None) -> None:
     """Delete the oldest checkpoints beside ``current`` until ``limit`` are left; ``current`` and the best one always stay.
 
-    transformers sorts by the time stamps of the folders, which is the wrong order after a clock was set back.
+    transformers goes by the time stamps of the folders, which are wrong after a clock was set back.
     """
     if not limit or limit < 0:
         return
@@ -166,6 +169,94 @@ def fingerprint(*datasets: Any) -> str | None:
                 digest.update(lists.flatten().to_numpy(zero_copy_only=False).tobytes())
         digest.update(b"end")
     return digest.hexdigest()
+
+
+class Checkpoints(TrainerCallback):
+    """Completes the checkpoints that the Trainer writes, rotates them, and knows the one that training resumed from."""
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self._accelerator = accelerator
+        self._writing: Path | None = None
+        self._limit: int | None = None
+        self.start(None, None)
+
+    def start(self, resumed_from: str | None, rows: str | None, *, named: bool = False) -> None:
+        """Training starts, perhaps from a checkpoint; ``rows`` is the ``fingerprint`` of its data sets.
+
+        Raises:
+            UserError: the checkpoint was trained on other rows, and the user has not ``named`` it.
+        """
+        self.resumed_from = Path(resumed_from) if resumed_from else None
+        self._rows = rows
+        earlier = (read_manifest(self.resumed_from) or {}) if self.resumed_from else {}
+        self._started = time.monotonic() - earlier.get("seconds", 0.0)
+        if rows and earlier.get("rows") not in (None, rows):
+            message = f"{resumed_from} was trained on other rows, or rows in another order, than those given now"
+            if not named:
+                raise UserError(
+                    f"{message}; give the same again, name the checkpoint with --resume_from_checkpoint to resume all the "
+                    "same, or restart with --overwrite_output_dir"
+                )
+            logger.warning(message)
+
+    def seconds(self) -> float:
+        """How long the run has trained, with its parts before a resume, by a monotonic clock."""
+        return time.monotonic() - self._started
+
+    def is_finished(self, max_steps: int, patience: int | None) -> bool:
+        """Whether training ended at the checkpoint that it is resumed from. The plain Trainer takes another step."""
+        if self.resumed_from is None:
+            return False
+        state = TrainerState.load_from_json(str(self.resumed_from / STATE))
+        stopping = state.stateful_callbacks.get("EarlyStopping", {}).get("attributes", {})
+        waited = stopping.get("early_stopping_patience_counter", 0)
+        return state.global_step >= max_steps or (patience is not None and waited >= patience)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Find the best checkpoint beside the one resumed from: the folder may have been moved."""
+        if self.resumed_from and state.best_global_step:
+            best = self.resumed_from.with_name(f"checkpoint-{state.best_global_step}")
+            state.best_model_checkpoint = str(best) if best.is_dir() else None
+
+    def begin(self, folder: Path, args: Any) -> None:
+        """Called before the first byte is written."""
+        # The Trainer may delete nothing until the checkpoint is complete.
+        self._writing, self._limit, args.save_total_limit = folder, args.save_total_limit, None
+        if args.should_save:
+            discard(folder)  # of an earlier start, which was resumed from a checkpoint before it
+            # The Trainer accepts a best checkpoint only if its folder exists, which each process checks. Sharded FSDP makes
+            # the folder after that, too late for some processes: those would not load it, and the others wait for them.
+            folder.mkdir(parents=True, exist_ok=True)
+        self._accelerator.wait_for_everyone()
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write the manifest once every process has written its files; only then delete older checkpoints."""
+        folder = self._writing
+        self._accelerator.wait_for_everyone()
+        if args.should_save:
+            resumable = not args.save_only_model
+            write_manifest(folder, step=state.global_step, rows=self._rows, resumable=resumable, seconds=self.seconds())
+        self._end(args)
+        if args.should_save:
+            rotate(folder, state.best_model_checkpoint, args.save_total_limit)
+        self._accelerator.wait_for_everyone()
+
+    def _end(self, args: Any) -> None:
+        self._writing, args.save_total_limit = None, self._limit
+
+    def failure(self, error: Exception, args: Any) -> UserError | None:
+        """The message for an error while a checkpoint was written, which is deleted; None for other errors."""
+        folder = self._writing
+        if folder is None:
+            return None
+        self._end(args)
+        reason = str(error) if isinstance(error, UserError) else write_failure(error)
+        if reason is None:
+            return None
+        discard(folder)
+        kept = find_checkpoints(folder.parent)
+        start = f"resumes from {kept[-1]}, which is complete" if kept else "starts from the beginning"
+        return UserError(f"{folder} could not be written ({reason}); make room, and the same command {start}")
 
 
 def _order(folder: Path) -> int:

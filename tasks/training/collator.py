@@ -1,4 +1,4 @@
-"""The collator: it pads, and leaves the labels as they were made."""
+"""The collators: batches of rows, whose labels stay as encoding made them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import logging
 from typing import Any
 
 import torch
-from transformers import DataCollatorForLanguageModeling, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    DataCollatorForLanguageModeling,
+    DataCollatorWithFlattening,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils.generic import is_flash_attention_requested
 
 from tasks.errors import UserError
@@ -31,16 +36,11 @@ class CompletionCollator(DataCollatorForLanguageModeling):
         super().__init__(tokenizer=tokenizer, mlm=False, pad_to_multiple_of=pad_to_multiple_of)
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """``input_ids``, ``attention_mask`` and ``labels``, each [rows, longest row], right-padded.
-
-        One of several processes may have no row in an uneven last batch. It still has to take part in the step, and does so
-        with a row that has no label.
-        """
+        """``input_ids``, ``attention_mask`` and ``labels``, each [rows, longest row], right-padded."""
         examples = examples or _nothing(self.tokenizer)
         longest = max(len(example["input_ids"]) for example in examples)
         multiple = self.pad_to_multiple_of or 1
-        width = -(-longest // multiple) * multiple
-        shape = (len(examples), width)
+        shape = (len(examples), -(-longest // multiple) * multiple)
         batch = {
             "input_ids": torch.full(shape, self.tokenizer.pad_token_id),
             "attention_mask": torch.zeros(shape, dtype=torch.long),
@@ -54,29 +54,22 @@ class CompletionCollator(DataCollatorForLanguageModeling):
         return batch
 
 
-class PaddingFreeCollator(DataCollatorForLanguageModeling):
+class PaddingFreeCollator(DataCollatorWithFlattening):
     """Rows concatenated to one long row: ``input_ids``, ``labels`` and ``position_ids``, each [1, tokens].
 
     Positions restart at each row, by which transformers' attention keeps the rows apart where there is no
-    ``attention_mask`` and no cache (``masking_utils.find_packed_sequence_indices``). A row's first token has no label: the
-    token before it is another row's.
+    ``attention_mask`` and no cache (``masking_utils.find_packed_sequence_indices``).
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        super().__init__(tokenizer=tokenizer, mlm=False)
+        super().__init__()
+        self.tokenizer = tokenizer
         # transformers takes a row that begins or ends with the pad token (eos, for GPT-2) for a padded one.
         logging.getLogger("transformers.modeling_utils").addFilter(_is_no_padding_warning)
 
-    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """The batch of ``examples``, in their order; without any, as in ``CompletionCollator``."""
-        examples = examples or _nothing(self.tokenizer)
-        input_ids = [torch.as_tensor(example["input_ids"]) for example in examples]
-        labels = [torch.as_tensor(example["labels"]).clone() for example in examples]
-        for row in labels:
-            row[0] = IGNORE
-        positions = [torch.arange(len(row)) for row in input_ids]
-        rows = {"input_ids": input_ids, "labels": labels, "position_ids": positions}
-        return {name: torch.cat(parts).long().unsqueeze(0) for name, parts in rows.items()}
+    def __call__(self, features: list[dict[str, Any]], *args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        """The batch of ``features``, in their order."""
+        return super().__call__(features or _nothing(self.tokenizer), *args, **kwargs)
 
 
 def _is_no_padding_warning(record: logging.LogRecord) -> bool:
@@ -98,5 +91,5 @@ def is_padding_free(model: PreTrainedModel, asked: bool | None) -> bool:
 
 
 def _nothing(tokenizer: PreTrainedTokenizerFast) -> list[dict[str, list[int]]]:
-    """A row without a label."""
+    """A row without a label, by which a process without a row in an uneven last batch takes part in the step."""
     return [{"input_ids": [tokenizer.pad_token_id], "labels": [IGNORE]}]

@@ -46,7 +46,7 @@ def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) 
     task = evaluator.predictor.task
     results: dict[str, Any] = {"task": task.name, "base_model": trainer.run_config.base_model, "seed": args.seed}
     if args.do_eval:
-        results["eval_loss"] = trainer.evaluate_loss()
+        results["eval_loss"] = trainer.evaluate()["eval_loss"]
     if args.do_train:
         trainer.save_state()
     folder, examples = Path(args.output_dir), evaluator.examples
@@ -57,7 +57,7 @@ def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) 
     if not is_first():
         return results
     results |= trainer.train_metrics
-    if trainer.train_metrics and not trainer.resumed_from:  # a resumed run has the seconds of its last part alone
+    if trainer.train_metrics and not trainer.resumed_from:  # not every checkpoint says how long it took
         seen = counts["train"]["tokens"] * trainer.train_metrics["epoch"]
         results["train_tokens_per_second"] = seen / trainer.train_metrics["train_runtime"]
     results["counts"] = {split: dict(values) for split, values in counts.items()}

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import shutil
+import socket
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +25,11 @@ from tasks.training.checkpoints import (
     read_manifest,
     set_aside,
 )
-from tasks.training.run_lock import lock
+
+try:
+    import fcntl
+except ImportError:  # Windows: no lock there
+    fcntl = None
 
 if TYPE_CHECKING:
     from tasks.arguments.command_line import RunArguments
@@ -34,13 +42,17 @@ FOREIGN = ("config.json", "model.safetensors", "adapter_config.json", "setup.cfg
 #: What the run in a folder was started with, and whether it is finished.
 RUN_FILE = "run.json"
 
+LOCK_FILE = ".lock"
+
+#: The locks of this process. Closing any handle of a locked file releases its lock, so each is opened once and kept.
+_held: dict[Path, TextIOWrapper] = {}
+
 
 def check_output_dir(task: Task, args: RunArguments) -> str | None:
     """Refuse a folder that holds something else; returns the checkpoint to resume from, or None.
 
     A run that was not finished resumes by itself when it is started with the same settings. The first process looks and
-    tells the others. Nothing is deleted here: whatever else is wrong should come out before an earlier run is deleted
-    (``start_run``).
+    broadcasts what it found. Nothing is deleted before ``start_run``, when data and model are known to be good.
 
     Raises:
         UserError: the folder is a file, belongs to another task, is in use, holds an earlier run, or has no complete
@@ -51,8 +63,6 @@ def check_output_dir(task: Task, args: RunArguments) -> str | None:
         try:
             found = [_checkpoint(task, args)]
         except UserError as error:
-            if args.training.world_size == 1:
-                raise
             found = [error]
     if args.training.world_size > 1:
         from accelerate.utils import broadcast_object_list
@@ -67,42 +77,40 @@ def _checkpoint(task: Task, args: RunArguments) -> str | None:
     folder, resume = Path(args.training.output_dir), args.training.resume_from_checkpoint
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output_dir {folder} is a file; name a folder")
-    earlier, run = RunConfig.load(folder), _read_run(folder)
+    earlier, run, checkpoints = RunConfig.load(folder), _read_run(folder), find_checkpoints(folder)
     earlier_task = earlier.task if earlier else run.get("task", task.name)
     if earlier_task != task.name:
         raise UserError(f"--output_dir {folder} holds a run of {earlier_task}; choose another folder for {task.name}")
     lock(folder, create=False)
-    checkpoints = find_checkpoints(folder)
     if resume in ("last", "true", "True"):
         if not checkpoints:
             raise UserError(f"--resume_from_checkpoint last: {folder} holds no checkpoint; start without it")
         return _newest(folder)
     if resume:
         return _named(Path(resume))
-    finished = run.get("finished", not run and (folder / RESULTS_FILE).exists())
+    has_results = (folder / RESULTS_FILE).exists()
+    finished = run.get("finished", not run and has_results)
     if run and not finished and args.training.do_train and run["settings"] == args.settings:
         make_writable(folder)
         newest = _newest(folder) if any(read_manifest(path) for path in checkpoints) else None
         logger.info("resuming from %s: the same run was not finished", newest or "the beginning")
         return newest
-    if (checkpoints or (folder / RESULTS_FILE).exists()) and not args.training.overwrite_output_dir:
+    if (checkpoints or has_results) and not args.training.overwrite_output_dir:
+        before, now = {} if finished or not run else run["settings"], args.settings
+        changed = [name for name in before | now if before and before.get(name) != now.get(name)]
+        started = f" that was started with another {', '.join(f'--{name}' for name in changed[:5])}" if changed else ""
         raise UserError(
-            f"--output_dir {folder} holds an earlier run{_difference(run, args.settings, finished)}; resume it with "
-            "--resume_from_checkpoint last, replace it with --overwrite_output_dir, or choose another folder"
+            f"--output_dir {folder} holds an earlier run{started}; resume it with --resume_from_checkpoint last, replace it "
+            "with --overwrite_output_dir, or choose another folder"
         )
-    foreign = any((folder / name).exists() for name in FOREIGN) and not (earlier or checkpoints or run)
-    if foreign:
+    if not (earlier or checkpoints or run) and any((folder / name).exists() for name in FOREIGN):
         raise UserError(f"--output_dir {folder} holds files that no run of this project wrote; choose an empty folder")
     make_writable(folder)
     return None
 
 
 def _newest(folder: Path) -> str:
-    """The newest complete checkpoint; newer ones that are damaged are set aside, with a notice.
-
-    Raises:
-        UserError: there is none.
-    """
+    """The newest complete checkpoint; newer ones that are damaged are set aside. Raises UserError where there is none."""
     checkpoint, unusable = newest_complete(folder)
     if checkpoint is None:
         path, problem = unusable[0]
@@ -127,14 +135,6 @@ def _named(checkpoint: Path) -> str:
     return str(checkpoint)
 
 
-def _difference(run: dict[str, Any], settings: dict[str, Any], finished: bool) -> str:
-    """How an unfinished run was started differently; nothing where there is none, or none is known."""
-    if finished or not run:
-        return ""
-    names = [name for name in {**run["settings"], **settings} if run["settings"].get(name) != settings.get(name)]
-    return f" that was started with another {', '.join(f'--{name}' for name in names[:5])}" if names else ""
-
-
 def _read_run(folder: Path) -> dict[str, Any]:
     """What run.json says, {} where it is missing or none of ours."""
     try:
@@ -145,7 +145,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
 
 
 def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
-    """Lock the folder, write run.json, and remove what was left half written; called when everything is ready to train.
+    """Lock the folder, write run.json, and remove incomplete checkpoints; called when everything is ready to train.
 
     With ``--overwrite_output_dir`` the checkpoints and results of an earlier run are deleted, unless one is resumed.
 
@@ -157,7 +157,9 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
     folder = Path(args.training.output_dir)
     lock(folder)
     if args.training.overwrite_output_dir and checkpoint is None:
-        _clear(folder)
+        results = (RESULTS_FILE, RUN_FILE, PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}", "loss.png")
+        for path in [*folder.glob("checkpoint-*"), *(folder / name for name in results)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     for path in find_checkpoints(folder):
         if read_manifest(path) is not None or str(path) == checkpoint:
             continue
@@ -169,31 +171,42 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
     write_json(folder / RUN_FILE, {"task": task.name, "settings": args.settings, "finished": False})
 
 
-def check_rows(checkpoint: str | None, rows: str | None, *, named: bool) -> None:
-    """Compare the fingerprint of the prepared ``rows`` with that of the rows that ``checkpoint`` was trained on.
-
-    Raises:
-        UserError: they differ, and the user has not ``named`` the checkpoint.
-    """
-    trained_on = (read_manifest(Path(checkpoint)) or {}).get("rows") if checkpoint else None
-    if not (rows and trained_on) or rows == trained_on:
-        return
-    message = f"{checkpoint} was trained on other rows, or rows in another order, than those given now"
-    if not named:
-        raise UserError(
-            f"{message}; give the same again, name the checkpoint with --resume_from_checkpoint to resume all the same, or "
-            "restart with --overwrite_output_dir"
-        )
-    logger.warning(message)
-
-
 def end_run(folder: str | Path) -> None:
     """Put on record that nothing is left to do: results, curve and card are written. The same command is refused then."""
     if run := _read_run(Path(folder)):
         write_json(Path(folder) / RUN_FILE, run | {"finished": True})
 
 
-def _clear(folder: Path) -> None:
-    results = [f"{prefix}{PREDICTIONS_FILE}" for prefix in ("", "test_")]
-    for path in [*folder.glob("checkpoint-*"), *(folder / name for name in (RESULTS_FILE, RUN_FILE, *results, "loss.png"))]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+def lock(folder: str | Path, create: bool = True) -> None:
+    """Lock the folder for this process, until it ends; the kernel releases the lock even where it was killed.
+
+    A POSIX record lock: unlike that of flock (and filelock), it is not kept by a child that outlives its parent for a moment
+    (a worker of a data loader), and it holds between machines on NFS. Under torchrun the first process holds it for all. A
+    file system without locks is used without. With ``create`` off a folder without a lock file stays as it is.
+
+    Raises:
+        UserError: another run holds it (its process and machine are named), or the folder cannot be written to.
+    """
+    path = Path(folder).resolve() / LOCK_FILE
+    if fcntl is None or not (create or path.exists()):
+        return
+    if path in _held and path.exists():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115 (held until the process ends)
+    except OSError as error:
+        raise UserError(f"--output_dir {folder}: {error.strerror}; choose a folder that you may write to") from None
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            file.seek(0)
+            holder = file.read().strip() or "its process is not known"
+            raise UserError(
+                f"--output_dir {folder} is in use by another run ({holder}); wait for it, stop it, or choose another folder"
+            ) from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    _held[path] = file

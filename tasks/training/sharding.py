@@ -7,15 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.arguments.sharding import launched_with
+from tasks.arguments.sharding import FSDP_COMMAND, launched_with
 from tasks.errors import UserError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
-
-
-FSDP_COMMAND = "accelerate launch --config_file configs/accelerate/fsdp.yaml"
 
 
 def check_checkpoint(checkpoint: str, fsdp: bool) -> None:
@@ -35,10 +32,8 @@ def set_up_fsdp(accelerator: Accelerator, plugin_args: dict[str, Any] | None) ->
     """Make FSDP, where it was asked for, sum gradients in float32 and run on CPU too; returns whether it was.
 
     accelerate's own policy under ``--bf16`` and ``--fp16`` adds up gradients and hands over the loss in half precision: two
-    or three digits of either. Here only the weights that a layer computes with are halved, as in torchtitan.
-
-    accelerate switches FSDP on for every kind of device but CPU, and falls back to whole copies there without a word
-    (``AcceleratorState``), though torch's ``fully_shard`` runs on gloo.
+    or three digits of either. Here only the weights that a layer computes with are halved, as in torchtitan. On CPU
+    accelerate falls back to whole copies without a word, though torch's ``fully_shard`` runs on gloo.
     """
     import torch
     from accelerate import DistributedType, PartialState
@@ -59,12 +54,11 @@ def set_up_fsdp(accelerator: Accelerator, plugin_args: dict[str, Any] | None) ->
 
 
 @contextlib.contextmanager
-def whole_model(model: nn.Module, reshard_after_forward: bool = True) -> Iterator[None]:
-    """Let each process hold all weights of an FSDP model for a while; another model is whole already.
+def whole_model(model: nn.Module, accelerator: Accelerator) -> Iterator[None]:
+    """Let each process hold all weights of a sharded model for a while. All processes have to enter together.
 
     Generation takes as many steps as its texts need, so processes with rows of their own would wait for each other's
-    layers for ever. Inside, no process needs another one. All of them have to enter together; a GPU needs room for the
-    weights in the type they are computed with (2 bytes a parameter under ``--bf16``, else 4).
+    layers forever. A GPU needs room for the weights in the type they are computed with.
     """
     from torch.distributed.fsdp import FSDPModule
 
@@ -86,7 +80,7 @@ def whole_model(model: nn.Module, reshard_after_forward: bool = True) -> Iterato
     finally:
         for unit in units:
             unit.reshard()
-        model.set_reshard_after_forward(reshard_after_forward)
+        model.set_reshard_after_forward(accelerator.state.fsdp_plugin.reshard_after_forward)
         # The backward pass begins with these, so accelerate keeps them from the forward pass on.
         for last in (model, model.get_output_embeddings()):
             if isinstance(last, FSDPModule):

@@ -1,7 +1,7 @@
 """The Trainer of all tasks: loss by tokens, batches by tokens, exact resume, models that load elsewhere.
 
-Only public methods of ``Trainer`` and three private ones are overridden, all in this file; what is done between steps is in
-callbacks.py. tests/tasks/training/test_trainer_contract.py pins the signatures of what is used here.
+It overrides public methods of ``Trainer`` and three private ones; tests/tasks/training/test_trainer_contract.py pins their
+signatures. What is done between steps is in callbacks.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
-from transformers import PreTrainedModel, PrinterCallback, Trainer
+from transformers import PreTrainedModel, PrinterCallback, Trainer, set_seed
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, unwrap_peft_model
 
@@ -23,40 +23,30 @@ from tasks.arguments.training import TrainingArguments
 from tasks.distributed import gather_lists
 from tasks.errors import UserError, explained
 from tasks.inference.measuring import Evaluator
+from tasks.model import speedups
 from tasks.model.adapters import is_adapter, merge, remove_files, save_adapter
 from tasks.model.model_files import ADAPTER_FILES, WHOLE_FILES, make_portable
-from tasks.model.speedups import (
-    eager_attention,
-    fuse_gelu,
-    has_attention_dropout,
-    head_on_labels_only,
-    keep_freed_memory,
-)
 from tasks.preparing.encoding import IGNORE
-from tasks.preparing.streaming import CountStreamed, TextStream
+from tasks.preparing.streaming import TextStream
 from tasks.run_folder import RunConfig
-from tasks.training.advice import evaluation_advice, kept_checkpoint, training_advice
-from tasks.training.batches import load_batches, row_batches, token_batches
-from tasks.training.callbacks import Checkpoints, EarlyStopping, LogEvaluateSave, StopOnDivergence, StopOnSignal
-from tasks.training.checkpoints import damage, fingerprint, restore
+from tasks.training import callbacks
+from tasks.training.advice import evaluation_advice, training_advice
+from tasks.training.batches import SharedBatchSampler, load_batches, process_share, token_batches
+from tasks.training.checkpoints import Checkpoints, damage, find_checkpoints, fingerprint, restore
 from tasks.training.collator import PaddingFreeCollator, is_padding_free
-from tasks.training.console import Console, Throughput, mean_loss
-from tasks.training.output_folder import check_rows
 from tasks.training.sharding import check_checkpoint, set_up_fsdp, whole_model
-from tasks.training.snapshot import Snapshot
 
 
 class CompletionTrainer(Trainer):
     """``Trainer`` for sequences whose labels are built in encoding.
 
-    - ``eval_loss`` is the mean over labelled tokens. The plain Trainer averages the means of batches, so its figure moves
-      with the batch size and a row with one label token weighs as much as one with a hundred.
+    - ``eval_loss`` is the mean over labelled tokens, whatever the batch size. The plain Trainer averages means of batches.
     - Several processes learn and report what one process with their batches together would: no row counts twice.
     - Checkpoints are complete or not used; a resumed run ends with the weights of one that was never interrupted.
     - A loss that is not a finite number ends training, and so does full memory, with one line of advice.
-    - What is saved loads elsewhere: ``use_cache`` on (the plain Trainer saves it as False, which makes generation crawl), a
+    - What is saved loads elsewhere: ``use_cache`` on (False, as the plain Trainer saves it, makes generation crawl), a
       tokenizer class that other programs know, task.json beside the weights, and no pickled arguments.
-    - An adapter (``add_adapter``) is saved without its base, and added into it when training ends.
+    - An adapter is saved without its base, and added into it when training ends.
     - Under FSDP gradients are summed in float32, the saved model is whole, and each process can predict alone.
     """
 
@@ -74,11 +64,11 @@ class CompletionTrainer(Trainer):
         ``metric_for_best_model`` is a metric of the task. With ``merge_adapter`` a plain model replaces the adapter.
         """
         if args.use_cpu and args.keep_freed_memory:
-            keep_freed_memory()
+            speedups.keep_freed_memory()
         if args.fused_gelu:
-            fuse_gelu(model)
+            speedups.fuse_gelu(model)
         if args.labelled_head:
-            head_on_labels_only(unwrap_peft_model(model))
+            speedups.head_on_labels_only(unwrap_peft_model(model))
         super().__init__(model=model, args=args, **kwargs)
         self.run_config = run_config
         self.evaluator = evaluator
@@ -89,21 +79,19 @@ class CompletionTrainer(Trainer):
         if merge_adapter and self._is_sharded:
             reason = "under FSDP and DeepSpeed the weights lie on several devices"
             raise UserError(f"--merge_adapter: {reason}; leave it out, and the folder holds the adapter")
-        self._loss_only = False
+        self._first_weights: dict[str, torch.Tensor] | None = None
         self.remove_callback(PrinterCallback if args.disable_tqdm else DEFAULT_PROGRESS_CALLBACK)
-        # In this order: a checkpoint is complete before a signal ends the process, and asked for before a step is logged.
-        self._console = Console()
-        self._throughput = Throughput(self.accelerator)
-        self._divergence = StopOnDivergence(self.accelerator, self.train_dataset)
+        self._console = callbacks.Console()
+        self._throughput = callbacks.Throughput(self.accelerator)
+        self._divergence = callbacks.StopOnDivergence(self.accelerator, self.train_dataset)
         self._checkpoints = Checkpoints(self.accelerator)
-        self._signals = StopOnSignal(self.accelerator)
+        self._signals = callbacks.StopOnSignal(self.accelerator)
+        # In this order: a checkpoint is complete before a signal ends the process, and asked for before a step is logged.
         for callback in (self._console, self._throughput, self._divergence, self._checkpoints, self._signals):
             self.add_callback(callback)
-        self.add_callback(LogEvaluateSave())
-        if isinstance(self.train_dataset, TextStream):
-            self.add_callback(CountStreamed(self.train_dataset))
+        self.add_callback(callbacks.LogEvaluateSave())
         if args.early_stopping_patience is not None:
-            self.add_callback(EarlyStopping(args.early_stopping_patience))
+            self.add_callback(callbacks.EarlyStopping(args.early_stopping_patience))
 
     # Training
 
@@ -113,16 +101,13 @@ class CompletionTrainer(Trainer):
         An adapter is added into its base at the end, as it is where it is loaded again: what is measured is what others get.
 
         Raises:
-            UserError: the checkpoint does not belong to these rows or cannot be read, the disk or the
-                memory is full, or the loss is not a finite number. Says what helps and which checkpoint is kept.
+            UserError: the checkpoint is of other rows or cannot be read, disk or memory is full, or the loss is not finite.
         """
         rows = fingerprint(self.train_dataset, self.eval_dataset)
-        check_rows(resume_from_checkpoint, rows, named=self.args.resume_from_checkpoint is not None)
+        self._checkpoints.start(resume_from_checkpoint, rows, named=self.args.resume_from_checkpoint is not None)
         self.resumed_from = resume_from_checkpoint
-        self._checkpoints.start(resume_from_checkpoint, rows)
-        self._snapshot: Snapshot | None = None
-        eager = self.args.use_cpu and self.args.eager_on_cpu and has_attention_dropout(self.model)
-        with eager_attention(self.model) if eager else nullcontext(), self._explained("training"):
+        eager = self.args.use_cpu and self.args.eager_on_cpu and speedups.has_attention_dropout(self.model)
+        with speedups.eager_attention(self.model) if eager else nullcontext(), self._explained("training"):
             try:
                 output = super().train(resume_from_checkpoint, *args, **kwargs)
             except Exception as error:
@@ -131,22 +116,25 @@ class CompletionTrainer(Trainer):
                 raise
             finally:
                 self._signals.restore_handlers()
-                self._console.close()
+                self._console.on_train_end()
+        if isinstance(self.train_dataset, TextStream):
+            self.train_dataset.fill_counts(self.state.num_input_tokens_seen)
         if not self._is_sharded:  # else the weights lie on several devices
             self.model = merge(self.model, unload=self.merge_adapter)
         self.train_metrics = output.metrics
         return output._replace(training_loss=output.metrics["train_loss"])
 
     def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> Any:
-        """Called at the start of each attempt of ``--auto_find_batch_size``, and with no epoch left where a run is finished.
-
-        The plain Trainer continues with what a failed attempt left of weights and optimizer.
-        """
+        """Each attempt of ``--auto_find_batch_size`` starts from the first weights; a finished run has no epoch left."""
         if args.auto_find_batch_size:
-            if self._snapshot is None:
-                self._snapshot = Snapshot(self.model)
+            if self._first_weights is None:
+                trained = ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
+                self._first_weights = {name: p.detach().to("cpu", copy=True) for name, p in trained}
             else:
-                self._snapshot.restore(self.model)
+                # The plain Trainer continues with what a failed attempt left of weights and optimizer.
+                self.model.load_state_dict(self._first_weights, strict=False)
+                self.model.zero_grad()
+                set_seed(args.seed)  # as the first attempt began
                 self.optimizer = self.lr_scheduler = None
         epochs, *others, max_steps = super().set_initial_training_values(args, dataloader)
         finished = self._checkpoints.is_finished(max_steps, args.early_stopping_patience)
@@ -159,15 +147,14 @@ class CompletionTrainer(Trainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds tokens per second to a step's line, and loss and seconds of the whole run to the last one.
-
-        The plain Trainer has those since the last resume, the seconds by a clock that may have been set back.
+        """Adds tokens per second to a step's line; loss and seconds of the last one are those of the parts before a resume,
+        too, and no clock that is set back moves them.
         """
         if "loss" in logs:
             logs["tokens_per_second"] = self._throughput.per_second()
         if "train_runtime" in logs:
             seconds = round(self._checkpoints.seconds(), 4)
-            logs |= {"train_loss": mean_loss(self.state.log_history), "train_runtime": seconds}
+            logs |= {"train_loss": callbacks.mean_loss(self.state.log_history), "train_runtime": seconds}
         super().log(logs, start_time)
 
     # Batches
@@ -176,22 +163,23 @@ class CompletionTrainer(Trainer):
         """Batches by tokens; those of a stream; batches of rows where ``tokens_per_batch`` is 0."""
         args, rows = self.args, self.train_dataset
         if isinstance(rows, TextStream):
-            return rows.loader(args, self._train_batch_size, self.data_collator)
+            return load_batches(rows, self.data_collator, args, batch_size=self._train_batch_size)
         if args.train_sampling_strategy == "batch_rebalance":  # knows the processes itself
             return super().get_train_dataloader()
         if args.tokens_per_batch == 0:
-            batches = row_batches(self._get_train_sampler(), self._train_batch_size, args, args.dataloader_drop_last)
-            return load_batches(rows, batches, self.data_collator, args)
+            share, drop_last = process_share(args), args.dataloader_drop_last
+            batches = SharedBatchSampler(self._get_train_sampler(), self._train_batch_size, drop_last=drop_last, **share)
+            return load_batches(rows, self.data_collator, args, batch_sampler=batches)
         padding_free = is_padding_free(unwrap_peft_model(self.model), args.padding_free)
         batches = token_batches(rows, self._train_batch_size, args, padding_free)
         collator = PaddingFreeCollator(self.processing_class) if padding_free else self.data_collator
-        return load_batches(rows, batches, collator, args)
+        return load_batches(rows, collator, args, batch_sampler=batches)
 
     def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
         """Batches of rows in their order, shared by the processes."""
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        batches = row_batches(SequentialSampler(rows), self.args.eval_batch_size, self.args)
-        return load_batches(rows, batches, self.data_collator, self.args)
+        batches = SharedBatchSampler(SequentialSampler(rows), self.args.eval_batch_size, **process_share(self.args))
+        return load_batches(rows, self.data_collator, self.args, batch_sampler=batches)
 
     # Evaluation
 
@@ -200,29 +188,20 @@ class CompletionTrainer(Trainer):
             return super().evaluate(*args, **kwargs)
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
-        """With a token-weighted loss, and the task's metrics where they choose the best checkpoint."""
+        """With a loss in nats per labelled token, and while training the task's metrics if they choose the checkpoint."""
         self._eval_losses: list[tuple[float, int]] = []
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         losses = gather_lists(self._eval_losses)
         tokens = sum(count for _, count in losses)
         output.metrics[f"{metric_key_prefix}_loss"] = math.fsum(nll for nll, _ in losses) / tokens if tokens else math.nan
         wanted = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
-        if wanted != "loss" and not self._loss_only:
+        if wanted != "loss" and self.is_in_train:
             # The processes share the rows and decide by the same figures: those of the first.
             with self.whole_model():
                 (scores,) = broadcast_object_list([self.evaluator.score()])
-            output.metrics.update(
-                {f"{metric_key_prefix}_{name}": value for name, value in scores.items() if isinstance(value, float)}
-            )
+            figures = {name: value for name, value in scores.items() if isinstance(value, float)}
+            output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
         return output
-
-    def evaluate_loss(self) -> float:
-        """Nats per labelled token over the validation rows, without the task's metrics."""
-        self._loss_only = True
-        try:
-            return self.evaluate()["eval_loss"]
-        finally:
-            self._loss_only = False
 
     @torch.no_grad()
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
@@ -242,8 +221,7 @@ class CompletionTrainer(Trainer):
 
     def whole_model(self) -> AbstractContextManager[None]:
         """Where ``self.model`` answers each process by itself, sharded or not. All processes enter together."""
-        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
-        return whole_model(self.model, reshard_after_forward=plugin is None or plugin.reshard_after_forward)
+        return whole_model(self.model, self.accelerator)
 
     def _explained(self, doing: str) -> AbstractContextManager[None]:
         """Out of memory becomes a UserError with advice, and the checkpoint that is kept."""
@@ -252,11 +230,14 @@ class CompletionTrainer(Trainer):
         def advice() -> list[str]:
             if doing != "training":
                 return evaluation_advice(args, run.max_length)
-            processes = args.world_size if self.is_fsdp_enabled else 1
-            lora = not get_task(run.task).from_scratch
+            processes, lora = args.world_size if self.is_fsdp_enabled else 1, not get_task(run.task).from_scratch
             return training_advice(args, self.model, run.max_length, processes=processes, lora=lora)
 
-        return explained(doing, advice, lambda: kept_checkpoint(args.output_dir))
+        def kept() -> str:
+            last = find_checkpoints(Path(args.output_dir))[-1:]
+            return f"; {last[0]} is kept: add --resume_from_checkpoint last" if last else ""
+
+        return explained(doing, advice, kept)
 
     # Saving and loading
 
@@ -272,7 +253,7 @@ class CompletionTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
         if state_dict and isinstance(self.model, PreTrainedModel):
-            # Gathered one by one, tied weights are copies, which nobody would take for one matrix any more.
+            # Gathered one by one, tied weights are separate copies and would be saved twice.
             state_dict = {name: w for name, w in state_dict.items() if name not in self.model.all_tied_weights_keys}
         if is_adapter(self.model):
             if self.args.should_save:

@@ -55,4 +55,4 @@ print(pipeline("text-generation", model="me/kogpt2-nli")("비가 온다.<sep>"))
 
 def findings(text: str, **more) -> list[str]:
     """What lint says; the name of the file is left out where a line is named."""
-    return [str(finding).removeprefix("README.md ") for finding in lint_card(text, **more)]
+    return [finding.removeprefix("README.md ") for finding in lint_card(text, **more)]

@@ -13,7 +13,6 @@ import json
 import re
 import threading
 from typing import Any
-from urllib.parse import parse_qs
 
 import yaml  # no part of the standard library, but huggingface_hub does not install without it
 
@@ -49,13 +48,13 @@ class HubApi:
 
     def _login(self, request: Request) -> Token:
         if request.token is None:
-            hidden = re.match("/api/(models|datasets|spaces)/.|/.+/resolve/.", request.path)
+            hidden = re.match("/api/(models|datasets)/.|/.+/resolve/.", request.path)
             raise HubError(401, "Invalid username or password.", "RepoNotFound" if hidden else None)
         return request.token
 
     def _read(self, request: Request) -> Repo:
         """The repository of a request. To those who may not see it, it is as if it did not exist."""
-        repo = None if request.path.startswith("/api/spaces/") else self.repos.get(request.args["repo"])
+        repo = self.repos.get(request.args["repo"])
         if repo and (not repo.private or (request.token and request.token.may_read(repo.id))):
             return repo
         self._login(request)
@@ -99,20 +98,13 @@ class HubApi:
         body = {"url": f"{self.url}/{repo_id}", "name": repo_id}
         if repo_id in self.repos:
             return Response(body | {"error": "You already created this model repo"}, 409)
-        self.repos[repo_id] = Repo(repo_id, wanted.get("visibility") == "private", token.account.name, self.lock)
+        self.repos[repo_id] = Repo(repo_id, wanted.get("visibility") == "private", self.lock)
         return Response(body)
-
-    def _delete(self, request: Request) -> Response:
-        wanted = request.json()
-        request.args["repo"] = f"{wanted.get('organization') or request.user}/{wanted['name']}"
-        del self.repos[self._write(request).id]
-        return Response({})
 
     def _settings(self, request: Request) -> Response:
         repo, wanted = self._write(request), request.json()
         repo.private = wanted.get("visibility", "private" if repo.private else "public") == "private"
-        repo.gated = wanted.get("gated", repo.gated)
-        return Response({"private": repo.private, "gated": repo.gated})
+        return Response({"private": repo.private})
 
     def _auth(self, request: Request) -> Response:
         (self._write if "write" in request.args else self._read)(request)
@@ -129,24 +121,10 @@ class HubApi:
 
     def _info(self, request: Request) -> Response:
         repo = self._read(request)
-        commit, name = repo.resolve(request.args.get("revision", "main")), repo.id.removeprefix("datasets/")
-        card = front_matter(commit.files.get("README.md", b"").decode("utf-8", "replace"))[0] or {}
-        siblings: list[dict[str, Any]] = [{"rfilename": path} for path in sorted(commit.files)]
-        if "blobs" in request.query:
-            for sibling in siblings:
-                entry = commit.entry(sibling["rfilename"])
-                sibling |= {"size": entry["size"], "blobId": entry["oid"]}
-                if lfs := entry.get("lfs"):
-                    sibling["lfs"] = {"size": lfs["size"], "sha256": lfs["oid"], "pointerSize": lfs["pointerSize"]}
-        return Response(
-            {
-                "id": name, "modelId": name, "author": name.partition("/")[0], "sha": commit.id,
-                "private": repo.private, "gated": repo.gated, "disabled": False, "downloads": 0, "likes": 0,
-                "createdAt": repo.created, "lastModified": commit.date, "tags": card.get("tags") or [],
-                "pipeline_tag": card.get("pipeline_tag"), "library_name": card.get("library_name"), "cardData": card,
-                "siblings": siblings, "usedStorage": sum(map(len, commit.files.values())),
-            }
-        )  # fmt: skip
+        commit = repo.resolve(request.args.get("revision", "main"))
+        siblings = [{"rfilename": path} for path in sorted(commit.files)]
+        name = repo.id.removeprefix("datasets/")
+        return Response({"id": name, "sha": commit.id, "private": repo.private, "tags": [], "siblings": siblings})
 
     def _refs(self, request: Request) -> Response:
         repo = self._read(request)
@@ -154,10 +132,8 @@ class HubApi:
         def listed(names: dict[str, str], prefix: str) -> list[dict[str, str]]:
             return [{"name": name, "ref": prefix + name, "targetCommit": target} for name, target in names.items()]
 
-        refs = {"branches": listed(repo.branches, "refs/heads/"), "tags": listed(repo.tags, "refs/tags/"), "converts": []}
-        if "include_prs" in request.query:
-            refs["pullRequests"] = listed({str(number): pull.head for number, pull in repo.pulls.items()}, "refs/pr/")
-        return Response(refs)
+        branches, tags = listed(repo.branches, "refs/heads/"), listed(repo.tags, "refs/tags/")
+        return Response({"branches": branches, "tags": tags, "converts": []})
 
     def _tree(self, request: Request) -> Response:
         commit, folder = self._read(request).resolve(request.args["revision"]), request.args.get("path", "")
@@ -166,22 +142,6 @@ class HubApi:
         prefix, deep = folder and folder + "/", request.query.get("recursive") == ["true"]
         below = [path for path in sorted({*commit.files, *commit.folders()}) if path.startswith(prefix)]
         return Response([describe(commit, path) for path in below if deep or "/" not in path[len(prefix) :]])
-
-    def _paths(self, request: Request) -> Response:
-        commit = self._read(request).resolve(request.args["revision"])
-        known = {*commit.files, *commit.folders()}
-        paths = parse_qs(request.body.decode()).get("paths", [])
-        return Response([describe(commit, path) for path in paths if path in known])
-
-    def _commits(self, request: Request) -> Response:
-        history = self._read(request).history(request.args["revision"])
-        return Response(
-            [
-                {"id": commit.id, "title": commit.message, "message": commit.description, "date": commit.date,
-                 "authors": [{"user": commit.author}]}
-                for commit in reversed(history)
-            ]
-        )  # fmt: skip
 
     def _resolve(self, request: Request) -> Response:
         path = request.args["path"]
@@ -198,7 +158,7 @@ class HubApi:
     # writing
 
     def _preupload(self, request: Request) -> Response:
-        repo = self._write(request, as_pull="create_pr" in request.query or self._owns_pull(request))
+        repo = self._write(request, as_pull="create_pr" in request.query)
         commit = repo.resolve(request.args["revision"])
         files = [
             {"path": file["path"], "uploadMode": "lfs" if is_lfs(file["path"], file["size"]) else "regular",
@@ -233,12 +193,7 @@ class HubApi:
 
     def _object(self, request: Request) -> Response:
         repo, oid, _ = self._signed(request)
-        content, headers = repo.objects[oid], {"ETag": f'"{oid}"', "Accept-Ranges": "bytes"}
-        if span := re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", "")):
-            first, last = int(span[1]), min(int(span[2] or len(content) - 1), len(content) - 1)
-            headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
-            return Response(content[first : last + 1], 206, headers)
-        return Response(content, headers=headers)
+        return Response(repo.objects[oid], headers={"ETag": f'"{oid}"'})
 
     def _verify(self, request: Request) -> Response:
         repo, wanted = self._write(request, as_pull=True), request.json()
@@ -248,7 +203,7 @@ class HubApi:
 
     def _commit(self, request: Request) -> Response:
         create = "create_pr" in request.query
-        repo = self._write(request, as_pull=create or self._owns_pull(request))
+        repo = self._write(request, as_pull=create)
         place = request.args["revision"]
         items = [json.loads(line) for line in request.body.splitlines()]
         header = items[0]["value"]
@@ -257,12 +212,9 @@ class HubApi:
         if create:
             if header.get("parentCommit") and not repo.resolve(place).id.startswith(header["parentCommit"]):
                 raise HubError(412, "A commit has happened since. Please refresh and try again.")
-            pull = repo.open_pull(header["summary"], request.user or "", "open", place)
+            pull = repo.open_pull(header["summary"], request.user or "", place)
             place = f"refs/pr/{pull.number}"
-        commit = repo.commit(
-            header["summary"], changes, branch=place, lfs=large, author=request.user or "",
-            description=header.get("description", ""), parent=header.get("parentCommit"),
-        )  # fmt: skip
+        commit = repo.commit(header["summary"], changes, branch=place, lfs=large, parent=header.get("parentCommit"))
         body = {"success": True, "commitOid": commit.id, "commitUrl": f"{self.url}/{repo.id}/commit/{commit.id}"}
         return Response(body | ({"pullRequestUrl": f"{self.url}/{repo.id}/discussions/{pull.number}"} if pull else {}))
 
@@ -284,57 +236,23 @@ class HubApi:
                 large.add(path)
             elif kind == "deletedFile" and path in base.files:
                 changes[path] = None
-            elif kind == "deletedFolder" and path.rstrip("/") in base.folders():
-                changes |= {name: None for name in base.files if name.startswith(path.rstrip("/") + "/")}
             else:
                 raise HubError(404, "A file with this name doesn't exist", "EntryNotFound")
         return changes, large
 
     def _branch(self, request: Request) -> Response:
-        repo, name = self._write(request), request.args["name"]
-        if request.method == "POST":
-            repo.branch(name, request.json().get("startingPoint") or "main")
-        elif name == "main":
-            raise HubError(403, "The main branch cannot be deleted")
-        elif repo.branches.pop(name, None) is None:
-            raise HubError(404, f"Invalid rev id: {name}", "RevisionNotFound")
+        repo = self._write(request)
+        repo.branch(request.args["name"], request.json().get("startingPoint") or "main")
         return Response({})
 
     def _tag(self, request: Request) -> Response:
-        repo, revision = self._write(request), request.args["revision"]
-        if request.method == "POST":
-            repo.tag(request.json()["tag"], revision, request.json().get("message", ""))
-        elif repo.tags.pop(revision, None) is None:
-            raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        repo = self._write(request)
+        repo.tag(request.json()["tag"], request.args["revision"])
         return Response({})
-
-    def _discussions(self, request: Request) -> Response:
-        if request.method == "POST":
-            pull = self._write(request, as_pull=True).open_pull(request.json()["title"], request.user or "", "draft")
-            return Response({"num": pull.number})
-        repo = self._read(request)
-        listed = [
-            {"num": pull.number, "title": pull.title, "author": {"name": pull.author}, "createdAt": pull.date,
-             "status": pull.status, "repo": {"name": repo.id, "type": "model"}, "isPullRequest": True}
-            for pull in repo.pulls.values()
-        ]  # fmt: skip
-        if "number" not in request.args:
-            return Response({"discussions": listed, "count": len(listed), "start": 0})
-        number = int(request.args["number"])
-        if number not in repo.pulls:
-            raise HubError(404, "Discussion not found")
-        more = {"events": [], "changes": {"base": "refs/heads/main"}, "filesWithConflicts": [], "diff": ""}
-        return Response(listed[number - 1] | more)
 
     def _xet(self, request: Request) -> Response:
         self._read(request)
         raise HubError(self.xet_status, "Xet storage is not for this repository")
-
-    def _owns_pull(self, request: Request) -> bool:
-        """Whether the request goes to a pull request of the one who asks, who may go on with it."""
-        repo = self._read(request)
-        pulls = {f"refs/pr/{number}": pull.author for number, pull in repo.pulls.items()}
-        return request.user is not None and pulls.get(request.args["revision"]) == request.user
 
     def _sign(self, repo: Repo, oid: str, size: int) -> str:
         """An address for one object that needs no token, as the real storage gives out."""

@@ -6,7 +6,6 @@ import hashlib
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 LFS_SUFFIXES = (".safetensors", ".png", ".bin", ".parquet")
@@ -32,11 +31,6 @@ def is_lfs(path: str, size: int) -> bool:
 def git_sha1(content: bytes) -> str:
     """The id git gives to a blob."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-def now() -> str:
-    """The time in the form the Hub writes it."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 @dataclass
@@ -90,9 +84,6 @@ class Commit:
 
     id: str
     message: str
-    description: str
-    author: str
-    date: str
     parent: str | None
     files: dict[str, bytes]
     lfs: frozenset[str]
@@ -126,27 +117,22 @@ class PullRequest:
     number: int
     title: str
     author: str
-    status: str  # draft or open
     head: str
-    date: str = field(default_factory=now)
 
 
 class Repo:
     """A model repository. Tests may read every attribute, and write with :meth:`commit`, :meth:`branch` and :meth:`tag`."""
 
-    def __init__(self, repo_id: str, private: bool, author: str, lock: threading.RLock | None = None):
+    def __init__(self, repo_id: str, private: bool, lock: threading.RLock | None = None):
         self.id = repo_id
         self.private = private
-        self.gated: str | bool = False
-        self.created = now()
         self.branches: dict[str, str] = {}
         self.tags: dict[str, str] = {}
-        self.tag_messages: dict[str, str] = {}
         self.pulls: dict[int, PullRequest] = {}
         self.objects: dict[str, bytes] = {}  # large objects by sha256: uploaded, in a commit or not
         self._commits: dict[str, Commit] = {}
         self._lock = lock or threading.RLock()
-        self.commit("initial commit", {".gitattributes": GITATTRIBUTES}, author=author)
+        self.commit("initial commit", {".gitattributes": GITATTRIBUTES})
 
     @property
     def head(self) -> Commit:
@@ -188,8 +174,6 @@ class Repo:
         *,
         branch: str = "main",
         lfs: Collection[str] | None = None,
-        author: str = "somebody",
-        description: str = "",
         parent: str | None = None,
     ) -> Commit:
         """Put ``{path: content}`` (None deletes) on top of a branch or ``refs/pr/N``, and move its head there.
@@ -213,10 +197,8 @@ class Repo:
                 message,
                 sorted((path, git_sha1(content)) for path, content in files.items()),
             )
-            commit = Commit(
-                id=hashlib.sha1(repr(seed).encode()).hexdigest(), message=message, description=description,
-                author=author, date=now(), parent=old.id if old else None, files=files, lfs=frozenset(kept | large),
-            )  # fmt: skip
+            name = hashlib.sha1(repr(seed).encode()).hexdigest()
+            commit = Commit(name, message, old.id if old else None, files, frozenset(kept | large))
             self._commits[commit.id] = commit
             if branch.startswith("refs/pr/"):
                 self.pulls[int(branch.removeprefix("refs/pr/"))].head = commit.id
@@ -233,19 +215,18 @@ class Repo:
                 raise HubError(409, f"Reference already exists: refs/heads/{name}")
             self.branches[name] = self.resolve(revision).id
 
-    def tag(self, name: str, revision: str = "main", message: str = "") -> None:
+    def tag(self, name: str, revision: str = "main") -> None:
         """Make a tag."""
         with self._lock:
             if name in self.tags:
                 raise HubError(409, f"Tag reference exists already: {name}")
             self.tags[name] = self.resolve(revision).id
-            self.tag_messages[name] = message
 
-    def open_pull(self, title: str, author: str, status: str, revision: str = "main") -> PullRequest:
+    def open_pull(self, title: str, author: str, revision: str = "main") -> PullRequest:
         """Open a pull request without commits of its own."""
         with self._lock:
             number = len(self.pulls) + 1
-            self.pulls[number] = PullRequest(number, title, author, status, self.resolve(revision).id)
+            self.pulls[number] = PullRequest(number, title, author, self.resolve(revision).id)
             return self.pulls[number]
 
     def stored(self, oids: Iterable[str]) -> set[str]:

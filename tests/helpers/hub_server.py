@@ -10,11 +10,11 @@
 
 Faults are named by route, and :data:`~tests.helpers.hub_routes.ROUTES` is the table of the names:
 
-    whoami create delete settings auth yaml info refs tree paths commits     accounts, repositories, reading
-    preupload batch put verify commit branch tag discussions xet             writing
-    resolve object                                                           downloading; ``object`` is the second host
+    whoami create settings auth yaml info refs tree              accounts, repositories, reading
+    preupload batch put verify commit branch tag xet             writing
+    resolve object                                               downloading; ``object`` is the second host
 
-Every fault counts for ``times`` requests (None: for all that follow) after it has let ``skip`` of them through.
+Every fault counts for ``times`` requests (None: for all that follow).
 """
 
 from __future__ import annotations
@@ -56,7 +56,6 @@ class Fault:
     kind: str  # fail, drop, lose, delay or before
     route: str
     times: int | None
-    skip: int
     value: Any = None
 
 
@@ -108,7 +107,7 @@ class HubServer(HubApi):
     def add_repo(self, repo_id: str, files: Mapping[str, bytes] | None = None, private: bool = False) -> Repo:
         """Add a repository; with ``files`` it has a second commit."""
         with self.lock:
-            repo = self.repos[repo_id] = Repo(repo_id, private, repo_id.partition("/")[0], self.lock)
+            repo = self.repos[repo_id] = Repo(repo_id, private, self.lock)
             if files:
                 repo.commit("add files", files)
             return repo
@@ -131,7 +130,6 @@ class HubServer(HubApi):
         status: int = 503,
         times: int | None = 1,
         *,
-        skip: int = 0,
         message: str | None = None,
         retry_after: int | None = None,
         html: bool = False,
@@ -149,19 +147,19 @@ class HubServer(HubApi):
             answer = Response(page, status, sent | {"Content-Type": "text/html"})
         else:
             answer = Response({"error": message}, status, {"X-Error-Message": message} | sent)
-        self._add(Fault("fail", route, times, skip, answer))
+        self._add(Fault("fail", route, times, answer))
 
-    def drop(self, route: str, times: int | None = 1, *, after: bool = False, skip: int = 0) -> None:
+    def drop(self, route: str, times: int | None = 1, *, after: bool = False) -> None:
         """Close the connection half way through the request's body, or ``after`` the work is done: the answer is lost."""
-        self._add(Fault("lose" if after else "drop", route, times, skip))
+        self._add(Fault("lose" if after else "drop", route, times))
 
-    def delay(self, route: str, seconds: float, times: int | None = None, *, skip: int = 0) -> None:
+    def delay(self, route: str, seconds: float, times: int | None = None) -> None:
         """Let requests wait."""
-        self._add(Fault("delay", route, times, skip, seconds))
+        self._add(Fault("delay", route, times, seconds))
 
-    def before(self, route: str, callback: Callable[[], object], times: int | None = 1, *, skip: int = 0) -> None:
+    def before(self, route: str, callback: Callable[[], object], times: int | None = 1) -> None:
         """Call something when a request has arrived and before it is handled: another process commits in between."""
-        self._add(Fault("before", route, times, skip, callback))
+        self._add(Fault("before", route, times, callback))
 
     def revoke(self, token: str, route: str | None = None, after: int = 0) -> None:
         """Make a token invalid: now, or when ``after`` more requests of a route (None: of any) have been answered."""
@@ -169,7 +167,7 @@ class HubServer(HubApi):
             _check(route)
         with self.lock:
             if after:
-                self._revocations.append((self.tokens[token], Fault("revoke", route or "", after, 0)))
+                self._revocations.append((self.tokens[token], Fault("revoke", route or "", after)))
             else:
                 self.tokens[token].revoked = True
 
@@ -201,11 +199,7 @@ class HubServer(HubApi):
             self.requests.append(Logged(request.method, request.route, request.path, request.user))
             due: dict[str, Any] = {}
             for fault in self._faults:
-                if fault.route != request.route or fault.times == 0 or fault.kind in due:
-                    continue
-                if fault.skip:
-                    fault.skip -= 1
-                else:
+                if fault.route == request.route and fault.times != 0 and fault.kind not in due:
                     fault.times = fault.times and fault.times - 1
                     due[fault.kind] = fault.value
             return due

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tasks import get_task
 from tasks.arguments.publishing import PublishArguments
+from tasks.machine import versions
 from tasks.model.loading import load_config
 from tasks.model.tokenizer import add_separators, load_tokenizer
-from tasks.publishing.facts import versions
 from tasks.publishing.release import write_card
 from tasks.publishing.report import Base, Data, RunReport
 from tasks.run_folder import RunConfig, prompt_format, write_json

@@ -11,9 +11,8 @@ import time
 
 import psutil
 import pytest
-import torch
 
-from tasks.benchmarking import results, running, scaling, variants
+from tasks.benchmarking import results, running, variants
 from tasks.benchmarking.meter import Meter
 from tasks.errors import UserError
 from tests.conftest import ROOT
@@ -128,13 +127,11 @@ def test_without_trl_its_variants_say_how_to_install_it(run_script, monkeypatch)
 @pytest.mark.parametrize(
     ("task", "names"),
     [("nli", list(variants.INFER["nli"])), ("summarize", ["ours", "generate_batch_1", "generate_batch_16", "notebook"])],
-)  # generate_batch takes 10 GB whatever the model
-def test_infer_runs_and_checks_ours(benchmark, here, task, names):
-    result, found = benchmark("infer", task, "--variants", ",".join(names), "--max_new_tokens", 5)
+)
+def test_infer_runs_every_variant(benchmark, here, task, names):
+    _, found = benchmark("infer", task, "--variants", ",".join(names), "--max_new_tokens", 5)
     assert [run["variant"] for run in found["runs"]] == names * 2
     assert all(run["rows"] == 8 and run["rows_per_second"] > 0 and run["peak_memory_mb"] > 0 for run in found["runs"])
-    assert found["check"] == {"rows": 8, "equal": 8}
-    assert "say the same on 8 of 8 rows" in result.stdout
 
 
 def test_infer_row_by_row_ends_after_max_seconds_and_batches_do_not(benchmark, here):
@@ -237,7 +234,7 @@ def test_a_run_that_is_all_warm_up_says_what_to_change():
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["trian"], "trian: no such command; take one of train, infer, prepare, scale"),
+        (["trian"], "trian: no such command; take one of train, infer, prepare"),
         (["train", "--variants", "ourz"], "did you mean ours?"),
         (["train", "--variants", "ours,ours"], "--variants ours: named twice"),
         (["train", "--variants", "ours@fast"], "'fast' is not a learning rate"),
@@ -249,26 +246,12 @@ def test_a_run_that_is_all_warm_up_says_what_to_change():
         (["train", "--max_steps", "1"], "is all warm-up"),
         (["train", "--repeats", "0"], "--repeats is 0"),
         (["prepare", "--train_file", "gone.jsonl"], "gone.jsonl"),
-        (["scale", "--corpus_mb", "20,many"], "--corpus_mb 20,many: give megabytes with commas"),
     ],
 )
 def test_mistakes_end_with_one_line(run_script, kogpt2_folder, flags, said):
     result = run_script("benchmark", *flags, "--model", kogpt2_folder)
     assert result.code == 2
     assert said in result.error
-
-
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="the accelerator computes")
-@pytest.mark.parametrize(
-    ("flags", "known"), [("fpu avx2 avx512f", False), ("fpu avx512_bf16", True), ("asimd bf16", True), (None, True)]
-)
-def test_bf16_needs_a_cpu_that_has_it(run_script, kogpt2_folder, monkeypatch, flags, known):
-    monkeypatch.setattr(running, "_linux", lambda file, name: flags)
-    assert running.has_bf16() is known
-    if not known:
-        result = run_script("benchmark", "prepare", "--model", kogpt2_folder, "--bf16")
-        assert result.code == 2
-        assert result.error.startswith("--bf16: this CPU has no bfloat16 instructions")
 
 
 def test_the_peak_of_a_process_is_its_own():
@@ -294,8 +277,8 @@ def test_the_target_is_where_the_slowest_peer_ends():
     found = results.compare([run("ours", 4, 2, 1), run("trl", 4, 3.5, 3), run("notebook", 4, 4, 3.8), run("ours", 4, 1, 1)])
     assert (found["target_of"], found["target_loss"]) == ("notebook", 3.8)
     assert found["variants"]["notebook"]["seconds_to_target"] == 20
-    assert found["variants"]["notebook"]["seconds_to_end_of"] == {"trl": None, "notebook": 20}
-    assert found["variants"]["ours"]["seconds_to_end_of"]["trl"] == pytest.approx(10 / 3)
+    assert found["variants"]["ours"]["seconds_to_target"] == pytest.approx(2 / 3)
+    assert found["variants"]["trl"]["seconds_to_target"] == pytest.approx(4)
     assert results.compare([{"variant": "trl", "failed": "no memory"}]) == {}
 
 
@@ -323,49 +306,3 @@ def test_every_default_is_a_variant():
         except UserError as error:  # only where it is not installed
             assert "trl" in str(error)
     assert set(variants.DEFAULT_QUALITY) | set(variants.DEFAULT_TRAIN) <= set(variants.TRAIN)
-
-
-def test_scale_compares_sizes_starts_and_processes():
-    median = {"peak_memory_mb": 600, "seconds": 2.0, "useful_tokens_per_second": 100}
-    summary = {
-        name: {key: {"median": value * factor} for key, value in median.items()}
-        for name, factor in {
-            "generate_1mb": 1, "generate_20mb": 1.5, "scratch_1mb": 2, "scratch_20mb": 2, "cold_start": 20, "warm_start": 1,
-            "processes_1": 1, "processes_2": 1.75,
-        }.items()
-    }  # fmt: skip
-    assert scaling.ratios(summary, [1.0, 20.0]) == {
-        "generate_20mb / generate_1mb: peak_memory_mb": 1.5,
-        "scratch_20mb / scratch_1mb: peak_memory_mb": 1.0,
-        "cold_start / warm_start: seconds": 20.0,
-        "processes_2 / processes_1: useful_tokens_per_second": 1.75,
-    }
-    summary["processes_2"] = {"runs": 0, "failed": "no memory"}
-    assert len(scaling.ratios(summary, [1.0])) == 1
-
-
-def test_made_corpora_have_their_size_and_follow_from_the_seed(tmp_path):
-    for size in (2, 0.05):  # a smaller one takes the place of a larger one
-        pattern = scaling.make_corpus(tmp_path / "corpus", size, 42)
-        paths = sorted(tmp_path.glob("corpus/*.txt"))
-        assert str(paths[0].parent / "*.txt") == pattern
-        assert len(paths) == 4
-        assert size * 1e6 <= sum(path.stat().st_size for path in paths) < size * 1.2e6 + 4000
-    first = [path.read_bytes() for path in paths]
-    scaling.make_corpus(tmp_path / "corpus", 0.05, 42)
-    assert [path.read_bytes() for path in paths] == first
-    rows = b"".join(first).splitlines()
-    assert scaling.ROW_BYTES * 0.6 < sum(map(len, rows)) / len(rows) < scaling.ROW_BYTES * 1.6
-
-
-@pytest.mark.slow
-def test_scale_runs_the_scripts_in_processes_of_their_own(run_script, kogpt2_folder, tmp_path):
-    result = run_script(
-        "benchmark", "scale", "--model", kogpt2_folder, "--corpus_mb", "0.5,1", "--rows", 400, "--max_steps", 2,
-        "--repeats", 1, "--max_length", 64, "--output_file", tmp_path / "out.json",
-    )  # fmt: skip
-    assert result.code == 0, result.stderr
-    found = read_json(tmp_path / "out.json")
-    assert len(found["runs"]) == 8
-    assert found["ratios"]["cold_start / warm_start: seconds"] > 1
-    assert "generate_1mb / generate_0.5mb: peak_memory_mb" in result.stdout

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from tasks.training.trainer import CompletionTrainer
 from tests.conftest import ROOT, Finished
 from tests.helpers.hub_server import ME, HubServer, hub_env
 from tests.scripts.conftest import read_json
@@ -87,13 +89,27 @@ def test_a_base_that_is_named_lends_its_licence_and_the_folder_its_name(run, hub
     assert not repo.private
 
 
-def test_a_copy_that_is_recognised_keeps_its_credit_and_is_named(run, hub, arguments, kogpt2_folder, tmp_path):
+def test_a_copy_that_is_recognised_keeps_its_credit_and_is_named_once(
+    run, hub, arguments, kogpt2_folder, tmp_path, monkeypatch
+):
+    attempts = []
+    step = CompletionTrainer.training_step
+
+    def fail_once(self, *args, **kwargs):
+        attempts.append(self.state.global_step)
+        if len(attempts) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(CompletionTrainer, "training_step", fail_once)
     copy = Path(shutil.copytree(kogpt2_folder, tmp_path / "somewhere" / "my-copy"))
     config = read_json(copy / "config.json") | {"created_date": "2021-04-28", "license": "CC-BY-NC-SA 4.0"}
     (copy / "config.json").write_text(json.dumps(config), "utf-8")
     arguments[1] = str(copy)
-    result = run()
+    result = run("--auto_find_batch_size")
     assert result.code == 0, result.stderr
+    assert len(attempts) > 1
+    assert result.stderr.count("is taken for a copy") == 1
     assert (
         "my-copy is taken for a copy of skt/kogpt2-base-v2 by its config or vocabulary; if it is another model, name it "
         "by --base_model\n"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.publishing.edits import SECTION, owner_text
 from tasks.publishing.lint import lint_path
-from tasks.publishing.merge import SECTION, owner_text
 from tasks.publishing.secrets import find_private, find_secrets
 from tests.conftest import write_rows
 from tests.scripts.conftest import PLACES, ROWS, read_json

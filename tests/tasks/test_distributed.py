@@ -221,7 +221,7 @@ def losses_of(folder: str, output: Path) -> list[float]:
     for count, batch_size in EVALUATED:
         trainer.eval_dataset = rows.select(range(count))
         trainer.args.per_device_eval_batch_size = batch_size
-        found.append(trainer.evaluate_loss())
+        found.append(trainer.evaluate()["eval_loss"])
     return found
 
 

@@ -10,7 +10,6 @@ import sys
 
 import pytest
 
-from tasks import progress as module
 from tasks.progress import progress
 from tests.conftest import ROOT
 
@@ -24,7 +23,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch):
     """Seconds that pass when they are told to."""
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
     return now
 
 

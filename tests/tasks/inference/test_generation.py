@@ -6,12 +6,17 @@ import functools
 
 import pytest
 import torch
-from transformers import NoRepeatNGramLogitsProcessor, RepetitionPenaltyLogitsProcessor
+from transformers import (
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    TopKLogitsWarper,
+)
 
 from tasks.inference import generation
-from tasks.inference.decoding import Decoded
-from tasks.inference.generation import CompletionOnly, generate
-from tasks.model.opening import generation_config
+from tasks.inference.forward import pad
+from tasks.inference.generation import CompletionOnly, RoomyLayer, decode, drawn, generate
+from tasks.model.loading import generation_config
 
 PROMPTS = [[20, 31, 42], [50], [22, 33, 44, 55, 66, 77, 88], [90, 21], [60, 61, 62, 63, 64]]
 
@@ -23,12 +28,16 @@ def settings(**overrides):
     } | overrides  # fmt: skip
 
 
+def next_logits(model, ids):
+    """A plain forward pass over one sequence: no padding, no cache, no ``generate``."""
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1]
+
+
 def greedy_by_hand(model, prompt, new_tokens, eos):
-    """Plain forward passes over one sequence: no padding, no cache, no ``generate``."""
     ids = list(prompt)
     for _ in range(new_tokens):
-        with torch.no_grad():
-            best = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].argmax().item()
+        best = next_logits(model, ids).argmax().item()
         if best == eos:
             break
         ids.append(best)
@@ -128,7 +137,7 @@ def test_beams_and_copies_count_against_the_tokens_of_a_batch(kogpt2_folder, mak
 
     def decoded(model, input_ids, *_, **__):
         rows.append(len(input_ids) // wanted.get("num_return_sequences", 1))
-        return [Decoded() for _ in input_ids]
+        return [[] for _ in input_ids]
 
     monkeypatch.setattr(predictor.model, "generate", stub)
     monkeypatch.setattr(generation, "decode", decoded)
@@ -191,3 +200,98 @@ def test_a_model_without_keys_and_values_is_left_to_transformers(make_predictor,
     found = generate(model, tokenizer, [[20, 31, 42]], settings(max_new_tokens=3), 1)
     expected = greedy_by_hand(model, [20, 31, 42], 3, tokenizer.eos_token_id)
     assert found == [[expected]]
+
+
+# The decode loop, whose batches shrink
+
+
+ROWS = [[20, 31, 42], [60], [22, 33, 44, 55, 66], [90, 21], [23, 24, 25, 26, 27, 28, 29], [71, 72]]
+
+
+def run(predictor, prompts, eos, new_tokens=8, **settings):
+    ids, mask = pad(prompts, 3, "left", torch.device("cpu"))
+    return decode(predictor.model, ids, mask, max_new_tokens=new_tokens, eos_token_id=eos, **settings)
+
+
+def test_rows_that_leave_do_not_change_the_others(any_folder, make_predictor):
+    predictor = make_predictor(any_folder, "summarize")
+    # A token that some rows write early and others late or never is the eos of this test.
+    eos = greedy_by_hand(predictor.model, ROWS[0], 8, -1)[2]
+    compared = []
+
+    def compare(ids, logits):
+        """Each row's logits with those of a plain pass over the same tokens, its padding (3) left out."""
+        for row, values in zip(ids.tolist(), logits):
+            expected = next_logits(predictor.model, row[next(i for i, token in enumerate(row) if token != 3) :])
+            assert torch.allclose(values.log_softmax(-1), expected.log_softmax(-1), atol=2e-4)
+            compared.append(len(row))
+        return logits
+
+    found = run(predictor, ROWS, eos, processors=LogitsProcessorList([compare]))
+    assert found == [greedy_by_hand(predictor.model, prompt, 8, eos) for prompt in ROWS]
+    assert len(set(map(len, found))) > 1  # they do end at different lengths
+    assert compared.count(7) == 6  # the longest prompt has 7 tokens
+
+
+def test_the_batch_shrinks(kogpt2_folder, make_predictor, monkeypatch):
+    predictor = make_predictor(kogpt2_folder, "summarize")
+    eos = greedy_by_hand(predictor.model, ROWS[0], 8, -1)[1]
+    sizes = []
+    plain = predictor.model.forward
+
+    def forward(*args, **kwargs):
+        sizes.append(len(kwargs["input_ids"]))
+        return plain(*args, **kwargs)
+
+    forward.__signature__ = __import__("inspect").signature(plain)
+    monkeypatch.setattr(predictor.model, "forward", forward)
+    run(predictor, [ROWS[0]] * 3 + ROWS[1:2], eos)
+    assert sizes[0] == 4 and sizes[-1] == 1
+
+
+def test_a_layer_with_room_holds_what_a_stock_layer_holds():
+    layer = RoomyLayer(6)
+    first, second = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 1, 5)
+    layer.update(first, first)
+    keys, values = layer.update(second, second)
+    assert torch.equal(keys, torch.cat([first, second], dim=2)) and torch.equal(values, keys)
+    assert layer.get_seq_length() == 5
+    layer.batch_select_indices(torch.tensor([1]))
+    assert torch.equal(layer.update(second[1:], second[1:])[0][:, :, :5], keys[1:])
+
+
+def test_only_allowed_tokens_are_written(kogpt2_folder, make_predictor):
+    predictor = make_predictor(kogpt2_folder, "summarize")
+    eos = 1
+    found = run(predictor, ROWS, eos, allowed=lambda row, ids: [50 + row] if len(ids) < row else [eos])
+    assert found == [[50 + row] * row for row in range(6)]
+
+
+def test_sampling_takes_from_the_best(kogpt2_folder, make_predictor):
+    predictor = make_predictor(kogpt2_folder, "summarize")
+    draws = torch.rand(6, 8, generator=torch.Generator().manual_seed(0))
+    best = run(predictor, ROWS, 1, warpers=LogitsProcessorList([TopKLogitsWarper(1)]), draws=draws)
+    assert best == run(predictor, ROWS, 1)
+    assert best != run(predictor, ROWS, 1, draws=draws)
+
+
+def test_a_token_is_drawn_where_the_number_lies():
+    # Probabilities 0.5, 0, 0.25, 0.25, 0.
+    logits = torch.tensor([0.5, 0.0, 0.25, 0.25, 0.0]).log()
+    numbers = torch.tensor([0.0, 0.49, 0.5, 0.74, 0.75, 1 - 2**-24])
+    assert drawn(logits.expand(6, 5), numbers).tolist() == [0, 0, 2, 2, 3, 3]
+
+
+def test_draws_follow_the_distribution():
+    logits = torch.randn(50, generator=torch.Generator().manual_seed(1)) * 2
+    found = drawn(logits.expand(20_000, 50), torch.rand(20_000, generator=torch.Generator().manual_seed(2)))
+    shares = torch.bincount(found, minlength=50) / 20_000
+    assert (shares - logits.softmax(-1)).abs().max() < 0.015
+
+
+def test_a_row_has_the_same_text_in_every_batch(kogpt2_folder, make_predictor):
+    predictor = make_predictor(kogpt2_folder, "summarize")
+    draws = torch.rand(6, 8, generator=torch.Generator().manual_seed(0))
+    together = run(predictor, ROWS, 1, draws=draws)
+    for row, prompt in enumerate(ROWS):
+        assert run(predictor, [prompt], 1, draws=draws[row : row + 1])[0] == together[row]

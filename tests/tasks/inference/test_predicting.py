@@ -11,7 +11,6 @@ from tasks import get_task
 from tasks.arguments.generation import GenerationArguments, generation_settings
 from tasks.errors import UserError
 from tasks.inference import predicting
-from tasks.inference.predicting import Candidate
 
 NLI_ROWS = [
     {"id": "a", "premise": "비가 온다.", "hypothesis": "날씨가 맑다."},
@@ -127,8 +126,8 @@ def test_white_space_around_a_completion_belongs_to_the_join(kogpt2_folder, make
     predictor = make_predictor(kogpt2_folder, "summarize")
     ids = predictor.encoder.tokenize(["도서관에서 책을"])[0][0]
     tokenizer = predictor.encoder.tokenizer
-    assert predictor._text(Candidate([], ids)) == "도서관에서 책을"
-    assert predictor._text(Candidate([], [tokenizer.pad_token_id, *ids, tokenizer.eos_token_id])) == "도서관에서 책을"
+    assert predictor._text([], ids) == "도서관에서 책을"
+    assert predictor._text([], [tokenizer.pad_token_id, *ids, tokenizer.eos_token_id]) == "도서관에서 책을"
 
 
 @pytest.mark.parametrize("layout", ["kogpt2", "gpt2", "llama", "neox"])
@@ -137,10 +136,10 @@ def test_prompt_and_continuation_are_the_whole_text(layout, request, make_predic
     for prompt, rest in (("사과를 먹", "었다."), ("부산은", " 바다에"), ("", "비가 온다.")):
         pieces, _ = predictor.encoder.tokenize([prompt, rest])
         ids = [predictor.encoder.tokenizer.bos_token_id, *pieces[0]]
-        assert predictor._text(Candidate(ids, pieces[1])).lstrip() == rest.lstrip()
+        assert predictor._text(ids, pieces[1]).lstrip() == rest.lstrip()
         whole = predictor.encoder.tokenize([prompt + rest])[0][0]
         if whole[: len(pieces[0])] == pieces[0]:  # no token spans the join
-            assert predictor._text(Candidate(ids, whole[len(pieces[0]) :])) == rest
+            assert predictor._text(ids, whole[len(pieces[0]) :]) == rest
 
 
 def test_letters_are_written_as_people_type_them(kogpt2_folder, make_predictor, monkeypatch):
@@ -148,14 +147,14 @@ def test_letters_are_written_as_people_type_them(kogpt2_folder, make_predictor, 
     written = predictor.encoder.tokenizer.backend_tokenizer.normalizer.normalize_str("ㅋㅋㅋ ㅎㅎ")
     assert written == "\u110f\u110f\u110f \u1112\u1112"
     monkeypatch.setattr(predictor.encoder.tokenizer, "decode", lambda ids, **_: written if ids else "")
-    assert predictor._text(Candidate([], [0])) == "\u314b\u314b\u314b \u314e\u314e"
+    assert predictor._text([], [0]) == "\u314b\u314b\u314b \u314e\u314e"
 
 
 def test_half_a_character_is_left_out(gpt2_folder, make_predictor):
     predictor = make_predictor(gpt2_folder, "summarize")
     (ids,), _ = predictor.encoder.tokenize(["비뷁"])
     assert len(predictor.encoder.tokenize(["뷁"])[0][0]) == 3  # a token a byte
-    texts = [predictor._text(Candidate([], ids[:end])) for end in range(len(ids) - 3, len(ids) + 1)]
+    texts = [predictor._text([], ids[:end]) for end in range(len(ids) - 3, len(ids) + 1)]
     assert texts == ["비", "비", "비", "비뷁"]
 
 

@@ -137,9 +137,9 @@ def test_before_training_nothing_has_changed(any_folder, tmp_path):
 
 def test_training_lowers_the_loss(base_folder, tmp_path):
     trainer = make(base_folder, tmp_path, max_steps=8)
-    before = trainer.evaluate_loss()
+    before = trainer.evaluate()["eval_loss"]
     trainer.train()
-    assert trainer.evaluate_loss() < before - 0.1
+    assert trainer.evaluate()["eval_loss"] < before - 0.1
 
 
 def test_the_engine_learns_what_the_plain_trainer_learns(any_folder, tmp_path):
@@ -150,7 +150,7 @@ def test_the_engine_learns_what_the_plain_trainer_learns(any_folder, tmp_path):
     assert fast.train().training_loss == pytest.approx(plain.train().training_loss, abs=1e-5)
     for name, weight in adapter_weights(plain).items():
         torch.testing.assert_close(adapter_weights(fast)[name], weight, atol=1e-4, rtol=0)
-    assert fast.evaluate_loss() == pytest.approx(plain.evaluate_loss(), abs=1e-5)
+    assert fast.evaluate()["eval_loss"] == pytest.approx(plain.evaluate()["eval_loss"], abs=1e-5)
 
 
 @pytest.mark.parametrize("flag", ["activation_checkpointing", "padding_free"])
@@ -226,7 +226,7 @@ def test_a_merged_folder_is_a_plain_model(request, layout, tmp_path):
     trainer = make(folder, tmp_path / "merged", lora_args(folder, merge_adapter=True), max_steps=3)
     trainer.train()
     trainer.save_model()
-    assert trainer.evaluate_loss() == pytest.approx(adapter.evaluate_loss(), abs=1e-6)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(adapter.evaluate()["eval_loss"], abs=1e-6)
     names = {path.name for path in (tmp_path / "merged").iterdir()}
     assert names >= {"config.json", "model.safetensors"} and not {name for name in names if "adapter" in name}
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.float32)
@@ -277,7 +277,7 @@ def test_the_best_adapter_is_restored(base_folder, tmp_path):
     assert_same(found, saved[0])
     assert any(not torch.equal(saved[1][name], weight) for name, weight in found.items())
     losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
-    assert trainer.evaluate_loss() == pytest.approx(losses[1], abs=1e-5)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(losses[1], abs=1e-5)
 
 
 @pytest.mark.parametrize("keep", [0, 100, -1000])

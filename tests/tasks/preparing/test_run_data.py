@@ -22,12 +22,12 @@ from tasks.arguments.data import DataArguments
 from tasks.errors import UserError
 from tasks.model.loading import load_config
 from tasks.model.tokenizer import add_separators, load_tokenizer
-from tasks.preparing import cache, encoding, tables
+from tasks.preparing import encoding, tables
 from tasks.preparing import run_data as preparing
 from tasks.preparing.encoding import Encoder
-from tasks.preparing.parallel import ordered_map
-from tasks.preparing.run_data import RunData
+from tasks.preparing.run_data import RunData, cached
 from tasks.preparing.splits import load_examples
+from tasks.preparing.tables import ordered_map
 from tests.conftest import model_args, write_rows
 
 PLACES = ["도서관", "공원", "시청", "서울", "부산"]
@@ -194,6 +194,20 @@ def test_a_second_start_reads_no_rows_and_has_the_same(prepare, builds, monkeypa
     assert all(data.cache_files for data in found[0].values())  # memory-mapped
 
 
+class Learned(type(get_task("nli"))):
+    learned_baseline = True
+
+
+def test_a_baseline_that_learns_gets_the_training_examples(prepare, tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl", [*rows_of(25), rows_of(1)[0] | {"label": "?"}])
+    for _ in range(2):  # a second start, too, which encodes nothing
+        train = prepare(task=Learned(), train_file=path, skip_bad_rows=True)[1]["train"]
+        assert [example.id for example in train] == [f"train-{n}" for n in range(25)]
+        assert train[3:4][0].references == ("entailment",)
+    assert "train" not in prepare()[1]
+    assert "train" not in prepare(task=Learned(), splits=("validation", "test"))[1]
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_rows_to_measure_on_are_kept_with_their_prompts(prepare, kogpt2_folder, monkeypatch, task):
     kept = prepare(task=task, train_file=None, validation_file=None, sample_data=True, length=48)[1]["validation"]
@@ -274,7 +288,7 @@ def test_another_tokenizer_or_program_is_prepared_anew(prepare, builds, kogpt2_f
     assert len(builds) == 2
     programs = preparing._programs()
     for module in (encoding, tables):
-        assert any(cache.file_sha256(module.__file__) in part for part in programs if isinstance(part, list))
+        assert any(preparing.file_sha256(module.__file__) in part for part in programs if isinstance(part, list))
     monkeypatch.setattr(preparing, "_programs", lambda: [programs, "another version"])
     prepare()
     assert len(builds) == 4
@@ -290,7 +304,7 @@ def test_where_a_file_lies_and_how_many_processes_read_it_change_nothing(prepare
     assert builds == ["validation", "train"]
 
 
-@pytest.mark.parametrize("name", ["train.arrow", "validation-examples.jsonl", "counts.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["train.arrow", "examples.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["byte", "end", "gone"])
 def test_a_damaged_entry_is_made_anew(prepare, builds, folder, name, damage):
     first = content(prepare())
@@ -309,8 +323,8 @@ def test_a_damaged_entry_is_made_anew(prepare, builds, folder, name, damage):
 
 def test_what_a_killed_process_left_is_not_taken_and_goes(prepare, folder, monkeypatch):
     with monkeypatch.context() as patch:  # a kill runs no `finally`
-        patch.setattr(cache.shutil, "rmtree", lambda *args, **kw: None)
-        patch.setattr(cache.os, "replace", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(preparing.shutil, "rmtree", lambda *args, **kw: None)
+        patch.setattr(preparing.os, "replace", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             prepare()
     assert [path.suffix for path in folder.iterdir() if path.is_dir()] == [".tmp"]
@@ -353,7 +367,7 @@ def _build(folder, log):
 
 
 def _want(log, queue):
-    queue.put((cache.cached("key", lambda folder: _build(folder, log)) / "data").read_text("utf-8"))
+    queue.put((cached("key", lambda folder: _build(folder, log)) / "data").read_text("utf-8"))
 
 
 def test_of_processes_that_start_at_once_one_builds(tmp_path):

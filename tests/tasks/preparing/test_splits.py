@@ -26,7 +26,7 @@ class Pair(Task):
     name = "pair"
     input_columns = (Column("premise", "what is known", ("sentence1",)), Column("hypothesis", "what may follow"))
     target_columns = (Column("label", "yes or no", ("gold_label",)),)
-    default_dataset = HubDataset("klue/klue", "nli", "train", "validation", (), "cc-by-sa-4.0")
+    default_dataset = HubDataset("klue/klue", "nli", "train", "validation", "cc-by-sa-4.0")
 
     def format(self, row):
         """Refuses empty text and unknown labels."""
@@ -50,7 +50,7 @@ class Plain(Task):
     name = "plain"
     input_columns = (Column("sentence", "the text"),)
     target_columns = ()
-    default_dataset = HubDataset("wikimedia/wikipedia", "20231101.ko", "train", None, (), "cc-by-sa-3.0")
+    default_dataset = HubDataset("wikimedia/wikipedia", "20231101.ko", "train", None, "cc-by-sa-3.0")
 
 
 @pytest.fixture(autouse=True)

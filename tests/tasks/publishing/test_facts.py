@@ -8,15 +8,13 @@ import json
 import re
 import shutil
 import subprocess
-from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
 
 import datasets
 import pytest
 import torch
 
-from tasks import TASKS, get_task
+from tasks import TASKS, get_task, machine
 from tasks.arguments.data import DataArguments
 from tasks.arguments.model import ModelArguments, ScratchArguments
 from tasks.arguments.publishing import PublishArguments
@@ -156,8 +154,9 @@ class TestBase:
         with pytest.raises(UserError) as caught:
             facts.adapter_base(found)
         assert str(caught.value) == (
-            "the base of this adapter is the local folder '내 모델', which looks like a copy of skt/kogpt2-base-v2; if it "
-            "is one, say so by --base_model skt/kogpt2-base-v2; if not, train with --merge_adapter"
+            "the base of this adapter is the local model '내 모델', which nobody else has; name the Hub id that it is a "
+            "copy of by --base_model (it looks like skt/kogpt2-base-v2), publish the base first and train on it, or train "
+            "with --merge_adapter"
         )
         assert facts.adapter_base(facts.base_facts(str(copy), hub_id="skt/kogpt2-base-v2")) == "skt/kogpt2-base-v2"
 
@@ -333,32 +332,7 @@ class TestGit:
         assert facts.git_commit() is None
 
 
-def test_versions(monkeypatch):
-    versions = facts.versions()
-    assert versions["torch"] == torch.__version__
-    assert versions["transformers"] == metadata.version("transformers")
-    assert next(iter(versions)) == "python"
-    assert set(versions) <= {"python", *facts.PACKAGES}
-    monkeypatch.setattr(facts, "PACKAGES", ("torch", "no-such-package"))
-    assert list(facts.versions()) == ["python", "torch"]
-
-
 class TestHardware:
-    def test_a_processor(self):
-        found = facts.hardware(torch.device("cpu"), 1)
-        assert set(found) <= {"processes", "system", "processor", "cores"}
-        assert found["processes"] == 1
-        assert found["cores"] >= 1
-        assert not any("gpu-box" in str(value) for value in found.values())
-        assert find_private(str(found)) == []
-
-    def test_an_accelerator(self, monkeypatch):
-        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=85 * 10**9))
-        found = facts.hardware(torch.device("cuda", 0), 2)
-        assert (found["accelerator"], found["accelerator_memory_gib"], found["processes"]) == ("NVIDIA H100", 79, 2)
-        assert facts.hardware(torch.device("mps"), 1)["accelerator"] == "mps"
-
     def test_in_words(self, tmp_path):
         def words(language: str = "en", **known) -> str:
             text = card(dataclasses.replace(bare_report("qa"), hardware=known), tmp_path, card_language=language)
@@ -443,8 +417,8 @@ def test_a_whole_card_of_private_inputs(tmp_path):
         base=facts.base_facts(str(folder)),
         data=data_of("qa", DataArguments(train_file=rows, test_file=rows)),
         arguments=shown_arguments(TrainingArguments(output_dir=str(folder))),
-        hardware=facts.hardware(torch.device("cpu"), 1),
-        versions=facts.versions(),
+        hardware=machine.hardware(torch.device("cpu"), 1),
+        versions=machine.versions(),
         command=facts.command(["/home/minsu/run_qa.py", "--train_file", rows, "--run_name", HF, "--model", str(folder)]),
     )
     for language in ("en", "ko"):

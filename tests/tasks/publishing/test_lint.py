@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.errors import UserError
-from tasks.publishing.lint import Finding, lint_card, lint_path
+from tasks.publishing.lint import lint_card, lint_path
 from tests.helpers.good_card import CARD, findings
 
 NOTE = "TO" + "DO"
@@ -121,7 +121,7 @@ def test_who_publishes_under_the_own_name_may_say_so():
 def test_secrets_are_not_told():
     card = CARD.replace("base_model: skt/kogpt2-base-v2", f"base_model: /home/me/{HF}")
     told = findings(card)
-    assert len(told) == 3
+    assert len(told) == 2
     assert not any(HF in line for line in told)
 
 
@@ -133,13 +133,13 @@ def test_a_secret_on_two_lines():
 def test_lint_path(tmp_path):
     card = tmp_path / "README.md"
     card.write_text(CARD, "utf-8")
-    missing = [Finding("README.md line 45", "the image loss.png is missing in the folder")]
+    missing = ["README.md line 45: the image loss.png is missing in the folder"]
     assert lint_path(tmp_path) == lint_path(card) == lint_path(str(card)) == missing
     (tmp_path / "loss.png").touch()
     assert lint_path(tmp_path, "me/kogpt2-nli") == []
     other = tmp_path / "nli.md"
     other.write_text(CARD + NOTE, "utf-8")
-    assert lint_path(other) == [Finding("nli.md line 46", f"the placeholder {NOTE}; write what is meant or take it out")]
+    assert lint_path(other) == [f"nli.md line 46: the placeholder {NOTE}; write what is meant or take it out"]
 
 
 def test_lint_path_without_a_card(tmp_path):
@@ -150,5 +150,76 @@ def test_lint_path_without_a_card(tmp_path):
         lint_path(tmp_path)
 
 
-def test_a_finding_is_one_line():
-    assert str(Finding("README.md", "a\n  b")) == "README.md: a b"
+# the metadata: what was done to a good card, and the exact words
+
+UNREADABLE = "huggingface_hub does not read the metadata: "
+METADATA = [
+    ("language: ko\n", "", "README.md: language is missing; write language: ko"),
+    ("language: ko", "language: en", "line 2: language does not name ko, which every task here is about"),
+    ("language: ko", "language: [en, ja]", "line 2: language does not name ko, which every task here is about"),
+    (
+        "license: cc-by-nc-sa-4.0\n", "",
+        "README.md: license is missing; name one by its id on the Hub, such as cc-by-nc-sa-4.0",
+    ),
+    (
+        "license: cc-by-nc-sa-4.0", "license: CC-BY-NC-SA-4.0",
+        "line 3: license CC-BY-NC-SA-4.0 is not a licence id of the Hub; did you mean cc-by-nc-sa-4.0?",
+    ),
+    (
+        "license: cc-by-nc-sa-4.0", "license: [mit]",
+        "line 3: license ['mit'] is not a licence id of the Hub; did you mean mit?",
+    ),
+    ("pipeline_tag: text-generation\n", "", "README.md: pipeline_tag is missing; write pipeline_tag: text-generation"),
+    ("library_name: transformers\n", "", "README.md: library_name is missing; write library_name: transformers"),
+    (
+        "value: 0.71", "value: !!python/object/apply:numpy.core.multiarray.scalar [1]",
+        f"line 23: {UNREADABLE}could not determine a constructor for the tag "
+        "'tag:yaml.org,2002:python/object/apply:numpy.core.multiarray.scalar'",
+    ),
+    ("language: ko", "language: 'ko", f"line 25: {UNREADABLE}found unexpected end of stream"),
+    ("language: ko", "language: ko\nx: " + "[" * 9_000, f"README.md: {UNREADABLE}maximum recursion depth exceeded"),
+    ("language: ko", "language: ko\n2: x", f"README.md: {UNREADABLE}keywords must be strings"),
+    ("language: ko", "language: ko\nday: 2024-13-45", f"README.md: {UNREADABLE}month must be in 1..12"),
+    ("tags:\n- korean\n- nli", "tags: 3", f"README.md: {UNREADABLE}'int' object is not iterable"),
+    (
+        "language: ko", "language: ko\nignore_metadata_errors: 1",
+        f"README.md: {UNREADABLE}"
+        "huggingface_hub.repocard_data.ModelCardData() got multiple values for keyword argument 'ignore_metadata_errors'",
+    ),
+    (
+        "language: ko", "language: ko\neval: <your-eval>",
+        "line 3: the placeholder <your-eval>; write what is meant or take it out",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "finding"), METADATA, ids=range(len(METADATA)))
+def test_metadata(old, new, finding):
+    assert CARD.count(old) == 1
+    (found,) = findings(CARD.replace(old, new))
+    assert found.startswith(finding)
+
+
+def test_no_metadata():
+    body = CARD.partition("\n---\n")[2]
+    missing = "line 1: no metadata; the first line is ---, then comes YAML, then --- again"
+    assert findings(body) == [missing]
+    assert findings("---\nlanguage: ko\n")[1] == missing
+    assert findings(f"---\n---\n{body}")[0] == "README.md: language is missing; write language: ko"
+    assert findings(f"---\n- ko\n---\n{body}") == [f"README.md: {UNREADABLE}repo card metadata block should be a dict"]
+    assert findings(" \n") == ["README.md: the card is empty"]
+    assert findings("\ufeff" + CARD) == ["line 1: a byte order mark hides the metadata; save it as UTF-8 without one"]
+
+
+def test_license_other():
+    card = CARD.replace("license: cc-by-nc-sa-4.0", "license: other").replace("base_model: skt/kogpt2-base-v2\n", "")
+    assert findings(card) == ["line 3: license other needs license_name and license_link"]
+    more = "license: other\nlicense_name: own\nlicense_link: LICENSE\n"
+    assert findings(card.replace("license: other\n", more)) == []
+
+
+@pytest.mark.parametrize("index", ["3", "[x]", "[{name: x}]", "[{name: x, results: [{task: 1}]}]", "[{results: []}]"])
+def test_a_model_index_that_the_hub_cannot_read(index):
+    head, body = CARD.partition("model-index:")[0], CARD.partition("\n---\n")[2]
+    (found,) = findings(f"{head}model-index: {index}\n---\n{body}")
+    assert found.startswith(f"README.md: {UNREADABLE}")

@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.publishing.lint import Finding, lint_card
+from tasks.publishing.lint import lint_card
 
 PIECES = st.sampled_from(
     [
@@ -28,11 +28,11 @@ VALUES = st.recursive(
 KEYS = ["license", "language", "tags", "base_model", "datasets", "model-index", "pipeline_tag", "base_model_relation"]
 
 
-def _quick(text: str) -> list[Finding]:
+def _quick(text: str) -> list[str]:
     start = time.perf_counter()
     found = lint_card(text, folder="nowhere", repo_id="me/x")
     assert time.perf_counter() - start < 5
-    assert all("\n" not in str(finding) for finding in found)
+    assert all("\n" not in finding for finding in found)
     return found
 
 

@@ -12,9 +12,9 @@ import yaml
 from huggingface_hub import ModelCard
 
 from tasks import get_task
+from tasks.publishing.edits import split_front
 from tasks.publishing.facts import base_facts
-from tasks.publishing.merge import split_front
-from tasks.publishing.metadata import card_metadata, dataset_revision, metrics_of
+from tasks.publishing.metadata import card_metadata, dataset_fields, metrics_of
 from tasks.publishing.report import Base, Data, RunReport
 from tests.helpers.full_report import ALL_TASKS, METRICS, bare_report, card, full_report
 
@@ -143,7 +143,7 @@ class TestDataset:
         assert self.of(shared)["name"] == "t.csv"
         assert self.of(shared)["revision"] == "sha256:" + "d" * 64
         assert self.of(shared, "test")["revision"] == "sha256:" + "e" * 64
-        assert dataset_revision(Data("files"), "validation") is None
+        assert dataset_fields(Data("files"), "validation")["dataset_revision"] is None
         assert "datasets" not in front(dataclasses.replace(full_report("qa"), data=shared))
 
     def test_others(self):

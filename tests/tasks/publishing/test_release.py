@@ -26,9 +26,8 @@ from tasks.arguments.publishing import PublishArguments
 from tasks.errors import Interrupted, UserError
 from tasks.publishing import refusals, staging
 from tasks.publishing import release as release_module
-from tasks.publishing import run as run_module
+from tasks.publishing.edits import owner_text, split_front
 from tasks.publishing.hub import Destination, Hub
-from tasks.publishing.merge import owner_text, split_front
 from tasks.publishing.refusals import PAUSES
 from tasks.publishing.release import Release, dry_run, headline, publish, resume_command
 from tasks.publishing.report import Base, RunReport
@@ -136,7 +135,7 @@ def write_into_card(text: str, where: Path | Repo) -> None:
         path = where / "README.md"
         path.write_text(f"{path.read_text('utf-8')}\n{text}\n", "utf-8")
     else:
-        where.commit("edit", {"README.md": f"{card(where)}\n{text}\n".encode()}, author="me")
+        where.commit("edit", {"README.md": f"{card(where)}\n{text}\n".encode()})
 
 
 # one release
@@ -364,7 +363,7 @@ def add_result(where: Path | Repo, result: str = BY_HAND) -> None:
     if isinstance(where, Path):
         (where / "README.md").write_text(text, "utf-8")
     else:
-        where.commit("edit", {"README.md": text.encode()}, author="me")
+        where.commit("edit", {"README.md": text.encode()})
 
 
 def figures(text: str) -> dict[str, list[float]]:
@@ -373,7 +372,7 @@ def figures(text: str) -> dict[str, list[float]]:
     return {result["dataset"]["type"]: [m["value"] for m in result["metrics"]] for result in model["results"]}
 
 
-@pytest.mark.parametrize("texts", ["none", "hub", "local"])
+@pytest.mark.parametrize("texts", ["none", "hub"])
 def test_a_result_that_the_owner_added_on_the_hub_stays_when_a_newer_run_is_published(
     run, hub, kogpt2_folder, tmp_path, texts
 ):
@@ -382,7 +381,7 @@ def test_a_result_that_the_owner_added_on_the_hub_stays_when_a_newer_run_is_publ
     add_result(repo)
     newer = write_run(tmp_path / "newer", kogpt2_folder, accuracy=0.875)
     if texts != "none":
-        write_into_card("Mine.", newer if texts == "local" else repo)
+        write_into_card("Mine.", repo)
     for _ in range(2):
         send(newer)
         assert figures(card(repo)) == {"local-files": [1.5, 0.875], "klue/klue": [0.71]}
@@ -405,14 +404,18 @@ def test_a_result_is_corrected_and_removed_where_the_hub_has_it(run, hub):
     assert figures(card(repo)) == figures((run / "README.md").read_text("utf-8")) == {"local-files": [1.5, 0.75]}
 
 
-def test_a_result_that_was_added_here_joins_those_of_the_hub(run, hub):
+def test_a_result_counts_as_an_edit(run, hub):
     send(run)
     repo = hub.repo("me/x")
-    add_result(repo)
-    add_result(run, BY_HAND.replace("klue/klue", "me/rows").replace("0.71", "0.5"))
-    add_result(run, BY_HAND.replace("0.71", "0.4"))  # of the same data as the Hub's, which counts
+    add_result(run)
     send(run)
-    assert figures(card(repo)) == {"local-files": [1.5, 0.75], "klue/klue": [0.71], "me/rows": [0.5]}
+    assert figures(card(repo)) == {"local-files": [1.5, 0.75], "klue/klue": [0.71]}
+    add_result(run, BY_HAND.replace("klue/klue", "me/rows"))
+    write_into_card("on the hub", repo)
+    assert str(stopped(run)).startswith("the card was edited both in ")
+    send(run, keep_card="local")
+    assert figures(card(repo)) == {"local-files": [1.5, 0.75], "klue/klue": [0.71], "me/rows": [0.71]}
+    assert owner_text(card(repo)) == ""
 
 
 def test_what_was_edited_on_the_hub_comes_home(run, hub):
@@ -625,6 +628,12 @@ def test_other_answers_that_are_lost(run, hub, route):
     assert (list(sent(repo, "v1")), repo.private) == (SENT, route != "settings")
 
 
+def test_a_card_that_the_hub_does_not_accept(run, hub, naps):
+    hub.fail("yaml", 400, message='"license" must be one of ...')
+    assert str(stopped(run)) == 'sending to me/x: the Hub answers 400 ("license" must be one of ...)'
+    assert (naps, hub.count("commit")) == ([], 0)
+
+
 def test_no_room(run, hub, naps):
     hub.quota(1000)
     error = stopped(run)
@@ -749,7 +758,7 @@ def test_a_folder_that_cannot_be_written_to_is_published_all_the_same(run, hub, 
     def refuse(*_: object, **__: object) -> None:
         raise UserError("read-only")
 
-    def temporary(prefix: str, dir: Path | None = None) -> str:
+    def temporary(suffix: str | None, prefix: str, dir: Path | None) -> str:
         if dir is not None:
             raise PermissionError(errno.EACCES, "Permission denied")
         (tmp_path / "elsewhere").mkdir()
@@ -757,7 +766,7 @@ def test_a_folder_that_cannot_be_written_to_is_published_all_the_same(run, hub, 
 
     before = digests(run)
     monkeypatch.setattr(release_module, "make_writable", refuse)
-    monkeypatch.setattr(release_module, "tempfile", SimpleNamespace(mkdtemp=temporary))
+    monkeypatch.setattr("tempfile.mkdtemp", temporary)
     send(run)
     assert (list(sent(hub.repo("me/x"))), digests(run)) == (SENT, before)
     assert capsys.readouterr().err == f"{run} cannot be written to: the published card was not kept there\n"
@@ -809,6 +818,7 @@ def read_command() -> Callable[[str], tuple]:
 @pytest.mark.parametrize("where", ["the checkout", "elsewhere"])
 def test_the_command_says_all_that_was_said(run, tmp_path, monkeypatch, read_command, to, choices, own, where):
     monkeypatch.chdir(ROOT if where == "the checkout" else tmp_path)
+    monkeypatch.setattr("sys.argv", ["scripts/publish.py" if where == "the checkout" else f"{ROOT}/scripts/publish.py"])
     release, destination = release_of(run, **choices, **own), Destination("me/x", **({"message": None} | to))
     if destination.message is None:
         destination = replace(destination, message=headline(release.report))
@@ -829,7 +839,6 @@ def test_the_command_says_all_that_was_said(run, tmp_path, monkeypatch, read_com
 
 def test_the_command_of_a_wheel_names_the_script_beside_the_one_that_runs(run, tmp_path, monkeypatch, read_command):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tasks.publishing.release.ROOT", tmp_path)  # site-packages
     monkeypatch.setattr("sys.argv", [str(ROOT / "scripts" / "run_nli.py")])
     _, _, folder = read_command(resume_command(release_of(run), Destination("me/x", message="m")))
     assert Path(folder) == run
@@ -907,33 +916,6 @@ def test_a_licence_that_is_not_known(hub, tmp_path, kogpt2_folder):
     message = refused(tmp_path, pushing(license=None), kogpt2_folder)
     assert message == "the licence of kogpt2 is not known; look it up and name it with --license"
     assert hub.requests == []
-
-
-@pytest.mark.parametrize(
-    ("settings", "gib"),
-    [
-        ({"save_total_limit": 1}, 8),
-        ({"save_total_limit": 2}, 11),
-        ({"save_total_limit": None, "num_train_epochs": 3.0}, 14),
-        ({"save_strategy": "no"}, 2),
-    ],
-)
-def test_too_little_disk(hub, tmp_path, monkeypatch, settings, gib):
-    with open(tmp_path / "model.safetensors", "wb") as file:
-        file.truncate(2**30)
-    asked = []
-    free = [gib * 2**30 - 1]
-    monkeypatch.setattr(
-        run_module, "shutil", SimpleNamespace(disk_usage=lambda path: asked.append(path) or SimpleNamespace(free=free[0]))
-    )
-    message = refused(tmp_path / "new" / "run", pushing(), str(tmp_path), **settings)
-    assert message == (
-        f"{tmp_path / 'new' / 'run'}: {gib}.0 GiB are free, and checkpoints and model need about {gib}.0 GiB; free some, "
-        "choose another --output_dir, or lower --save_total_limit"
-    )
-    assert (asked, hub.requests) == ([tmp_path], [])  # the nearest folder that exists
-    free[0] += 1
-    ask(tmp_path / "new" / "run", pushing(), str(tmp_path), **settings)
 
 
 def test_a_run_publishes_itself(run, hub, loads):

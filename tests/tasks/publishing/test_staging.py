@@ -155,45 +155,35 @@ def test_the_folder_itself_may_be_a_link(run, place, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "dangling link"])
-def test_what_is_no_file_is_refused(run, kind):
+def test_what_is_no_file_is_refused(run, place, kind):
     (run / "loss.png").unlink()
     if kind == "folder":
         (run / "loss.png").mkdir()
     else:
         (run / "loss.png").symlink_to("gone.png")
-    assert refused(staged_names, run) == f"{run / 'loss.png'} is no file; remove it"
+    reason = "Is a directory" if kind == "folder" else "No such file or directory"
+    assert refused(stage, run, place, CARD) == f"{run / 'loss.png'}: {reason}; nothing was sent"
 
 
 # rewriting
 
 
 def test_the_staged_copy_is_rewritten_and_the_run_stays_as_it_was(run, place):
-    edit_json(run / "config.json", use_cache=False, _name_or_path="/home/kim/models/kogpt2")
-    edit_json(run / "task.json", base_model="/home/kim/models/kogpt2")
-    edit_json(run / "all_results.json", base_model="C:\\Users\\kim\\kogpt2")
+    edit_json(run / "config.json", use_cache=False)
     edit_json(run / "tokenizer_config.json", tokenizer_class="TokenizersBackend", is_local=True, local_files_only=True)
     before = digests(run)
     stage(run, place, CARD)
     assert digests(run) == before
 
     config, tokenizer = read(place / "config.json"), read(place / "tokenizer_config.json")
-    assert config == read(run / "config.json") | {"use_cache": True, "_name_or_path": "kogpt2"}
+    assert config == read(run / "config.json") | {"use_cache": True}
     assert tokenizer == {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "</s>", "eos_token": "</s>", "mask_token": "<mask>",
         "pad_token": "<pad>", "unk_token": "<unk>", "model_max_length": 128,
         "model_input_names": ["input_ids", "attention_mask"],
     }  # fmt: skip
-    assert (read(place / "task.json")["base_model"], read(place / "all_results.json")["base_model"]) == ("kogpt2", "kogpt2")
-    assert "모순" in (place / "task.json").read_text("utf-8")  # and not as \ubaa8\uc21c
-    for name in ("model.safetensors", "tokenizer.json", "loss.png", "generation_config.json"):
+    for name in ("model.safetensors", "tokenizer.json", "loss.png", "generation_config.json", "task.json"):
         assert (place / name).read_bytes() == (run / name).read_bytes()
-
-
-@pytest.mark.parametrize("name", ["skt/kogpt2-base-v2", "kogpt2", "./models/kogpt2", "outputs/scratch"])
-def test_names_of_models_and_relative_paths_stay(run, place, name):
-    edit_json(run / "task.json", base_model=name)
-    stage(run, place, CARD)
-    assert read(place / "task.json")["base_model"] == name
 
 
 def test_another_tokenizer_class_stays(run, place):

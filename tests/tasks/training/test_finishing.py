@@ -41,7 +41,7 @@ def fake_trainer(folder, examples, train_metrics=None) -> SimpleNamespace:
         train_metrics=train_metrics or {},
         resumed_from=None,
         run_config=SimpleNamespace(base_model="me/base"),
-        evaluate_loss=lambda: 1.25,
+        evaluate=lambda: {"eval_loss": 1.25},
         whole_model=contextlib.nullcontext,
         state=SimpleNamespace(log_history=[{"step": 1, "loss": 2.0}, {"step": 2, "eval_loss": 1.25}]),
     )

@@ -16,8 +16,8 @@ from tasks import get_task
 from tasks.arguments.command_line import settings_of
 from tasks.errors import UserError
 from tasks.run_folder import RunConfig
-from tasks.training.checkpoints import discard, write_manifest
-from tasks.training.output_folder import check_output_dir, check_rows, end_run, start_run
+from tasks.training.checkpoints import write_manifest
+from tasks.training.output_folder import check_output_dir, end_run, start_run
 from tests.conftest import ROOT
 
 CONFIG = RunConfig("summarize", 1, "skt/kogpt2-base-v2", "document <summarize> summary <eos>", {}, {}, 1024, 128)
@@ -287,18 +287,6 @@ def test_a_named_checkpoint_that_is_damaged_names_the_file_and_another_one(kille
     assert (killed / "checkpoint-10").exists()
 
 
-def test_other_rows_are_never_mixed_in(killed, capsys):
-    discard(killed / "checkpoint-10")
-    write_manifest(killed / "checkpoint-5", step=5, rows="rows")
-    newest = str(killed / "checkpoint-5")
-    check_rows(newest, "rows", named=False)
-    check_rows(newest, None, named=False)  # a stream: nobody knows
-    with pytest.raises(UserError, match="checkpoint-5 was trained on other rows, or rows in another order, than"):
-        check_rows(newest, "others", named=False)
-    check_rows(newest, "others", named=True)
-    assert "was trained on other rows" in capsys.readouterr().err
-
-
 def test_a_checkpoint_of_another_program_is_not_removed(tmp_path):
     (tmp_path / "checkpoint-5").mkdir()
     (tmp_path / "checkpoint-5" / "trainer_state.json").write_text("{}")
@@ -338,7 +326,7 @@ def test_settings_are_what_decides_about_the_weights(monkeypatch):
 
 HOLDER = """
 import sys, time
-from tasks.training.run_lock import lock
+from tasks.training.output_folder import lock
 lock(sys.argv[1])
 print("held", flush=True)
 time.sleep(600)

@@ -81,9 +81,9 @@ def test_gradient_accumulation_4x2_is_one_batch_of_8(any_folder, tmp_path):
 
 def test_training_lowers_the_loss(any_folder, tmp_path):
     trainer = make(any_folder, tmp_path, max_steps=6, per_device_train_batch_size=4)
-    before = trainer.evaluate_loss()
+    before = trainer.evaluate()["eval_loss"]
     trainer.train()
-    assert trainer.evaluate_loss() < before - 0.5
+    assert trainer.evaluate()["eval_loss"] < before - 0.5
 
 
 # What is saved
@@ -182,7 +182,7 @@ def test_the_best_model_is_the_one_of_the_lowest_loss_by_default(kogpt2_folder, 
     trainer.train()
     assert len(losses) == 4 and len(set(losses)) == 4
     assert trainer.state.best_metric == min(losses)
-    assert trainer.evaluate_loss() == pytest.approx(min(losses), abs=1e-6)
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(min(losses), abs=1e-6)
 
 
 def test_a_task_metric_that_falls_is_best_where_it_is_highest_unless_told_otherwise(kogpt2_folder, tmp_path):
@@ -197,8 +197,7 @@ def test_a_task_metric_that_falls_is_best_where_it_is_highest_unless_told_otherw
 
 def test_the_last_loss_is_measured_without_the_tasks_metrics(kogpt2_folder, tmp_path):
     trainer = make(kogpt2_folder, tmp_path, lambda: pytest.fail("not needed"), metric_for_best_model="rougeL")
-    assert trainer.evaluate_loss() > 0
-    assert trainer._loss_only is False
+    assert trainer.evaluate()["eval_loss"] > 0
 
 
 def test_early_stopping_ends_after_its_patience(kogpt2_folder, tmp_path):

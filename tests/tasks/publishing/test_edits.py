@@ -9,8 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.publishing.edits import SECTION, keep_edits, note_sections, owner_text, split_front
 from tasks.publishing.lint import lint_card
-from tasks.publishing.merge import SECTION, merge_cards, note_sections, owner_text, split_front
 from tasks.publishing.report import Base, Data
 from tests.helpers.full_report import METRICS, bare_report, card, config_of, full_report, run_folder
 
@@ -42,9 +42,9 @@ NEW = made(summary="# new", results="0.2", license="MIT")
 
 def test_without_an_owner_it_is_the_generated_card():
     for owners in (None, "", " \n"):
-        assert merge_cards(owners, NEW) == NEW
-    assert merge_cards(OLD, NEW) == NEW
-    assert merge_cards(NEW, NEW) == NEW
+        assert keep_edits(owners, NEW) == NEW
+    assert keep_edits(OLD, NEW) == NEW
+    assert keep_edits(NEW, NEW) == NEW
 
 
 def test_text_before_between_and_after_stays():
@@ -53,7 +53,7 @@ def test_text_before_between_and_after_stays():
         "<!-- generated:license", "사이 **말**\n\n| a |\n|---|\n\n    들여 쓴 줄\n\n<!-- generated:license"
     )
     owners += "\n## 끝말\n\n    코드\n"
-    merged = merge_cards(owners, NEW)
+    merged = keep_edits(owners, NEW)
     assert merged == owners.replace("# old", "# new").replace("0.1", "0.2")
     assert owner_text(merged) == owner_text(owners) == "앞말\n사이 **말**\n| a |\n|---|\n    들여 쓴 줄\n## 끝말\n    코드"
 
@@ -61,17 +61,17 @@ def test_text_before_between_and_after_stays():
 def test_a_section_whose_marks_were_removed_is_the_owners():
     for unmarked in ("0.1 on my own rows", ""):
         owners = OLD.replace(section("results", "0.1"), unmarked)
-        merged = merge_cards(owners, NEW)
+        merged = keep_edits(owners, NEW)
         assert list(bodies(merged)) == ["summary", "license"]
         assert owner_text(merged) == unmarked
-        assert merge_cards(merged, NEW) == merged  # it stays away the next time too
+        assert keep_edits(merged, NEW) == merged  # it stays away the next time too
         assert "sections: summary, results, license;" in merged
 
 
 def test_a_new_section_comes_after_the_one_that_precedes_it():
     longer = made(prompt="P", summary="# new", data="D", results="0.2", license="MIT", use="U")
     owners = OLD.replace("<!-- /generated:summary -->", "<!-- /generated:summary -->\n\nmine") + "\nlast\n"
-    merged = merge_cards(owners, longer)
+    merged = keep_edits(owners, longer)
     assert list(bodies(merged)) == ["prompt", "summary", "data", "results", "license", "use"]
     assert merged.index("<!-- /generated:data") < merged.index("mine") < merged.index("<!-- generated:results")
     assert merged.endswith("<!-- /generated:use -->\n\nlast\n")
@@ -80,17 +80,17 @@ def test_a_new_section_comes_after_the_one_that_precedes_it():
 
 def test_sections_in_the_order_of_their_owner():
     owners = made(license="MIT", results="0.1", summary="# old")
-    assert list(bodies(merge_cards(owners, NEW))) == ["license", "results", "summary"]
+    assert list(bodies(keep_edits(owners, NEW))) == ["license", "results", "summary"]
 
 
 def test_a_section_that_has_nothing_to_say_leaves_and_comes_back():
     """As a licence that is settled only when a run is published, or examples that are asked for then."""
     shorter = made(summary="# new", license="MIT")
     owners = OLD + "\nmine\n"
-    merged = merge_cards(owners, shorter)
+    merged = keep_edits(owners, shorter)
     assert list(bodies(merged)) == ["summary", "license"]
     assert "sections: summary, license;" in merged
-    again = merge_cards(merged, NEW)
+    again = keep_edits(merged, NEW)
     assert list(bodies(again)) == ["summary", "results", "license"]
     assert owner_text(again) == "mine"
 
@@ -99,7 +99,7 @@ def test_the_licence_of_a_real_card_comes_when_it_is_settled(tmp_path):
     report = dataclasses.replace(full_report("qa"), base=Base("my-model"), data=Data())
     before = card(report, tmp_path)
     assert "license" not in bodies(before)
-    after = merge_cards(before, card(report, tmp_path, license="cc-by-4.0"))
+    after = keep_edits(before, card(report, tmp_path, license="cc-by-4.0"))
     assert list(bodies(after)) == [*bodies(before), "license"]
     assert lint_card(after, folder=tmp_path) == []
 
@@ -110,12 +110,12 @@ def test_real_cards(language, tmp_path):
     first, second = bare_report("nli", rows=3, **METRICS["nli"]), full_report("nli")
     old, new = (card(report, folder, card_language=language, card_examples=1) for report in (first, second))
     assert owner_text(old) == owner_text(new) == ""
-    assert merge_cards(old, new) == new
+    assert keep_edits(old, new) == new
     other = card(second, folder, card_language="en" if language == "ko" else "ko", card_examples=1)
-    assert merge_cards(other, new) == new  # a card that is to be in another language from now on
-    assert bodies(merge_cards(new, old)) == bodies(old)
+    assert keep_edits(other, new) == new  # a card that is to be in another language from now on
+    assert bodies(keep_edits(new, old)) == bodies(old)
     edited = new.replace("<!-- generated:usage", "내 글\n\n<!-- generated:usage") + "\nThank you.\n"
-    merged = merge_cards(edited, new)
+    merged = keep_edits(edited, new)
     assert merged == edited
     assert owner_text(merged) == "내 글\nThank you."
     assert lint_card(merged, folder=folder) == []
@@ -123,13 +123,13 @@ def test_real_cards(language, tmp_path):
 
 def test_a_card_written_by_hand_keeps_all():
     by_hand = "# My model\n\nIt is good.\n\n---\n\nA rule is no metadata.\n"
-    merged = merge_cards(by_hand, NEW)
+    merged = keep_edits(by_hand, NEW)
     assert split_front(merged)[1] == INDEX.format("summary, results, license") + by_hand + "\n" + "\n\n".join(
         section(*item) for item in bodies(NEW).items()
     ) + "\n"  # fmt: skip
-    assert merge_cards(merged, NEW) == merged
+    assert keep_edits(merged, NEW) == merged
     with_metadata = f"---\nlicense: mit\nlanguage:\n- ko\n- en\n---\n{by_hand}"
-    merged = merge_cards(with_metadata, NEW)
+    merged = keep_edits(with_metadata, NEW)
     assert metadata(merged) == {"language": ["ko", "en"], "license": "mit"}
     assert owner_text(merged) == owner_text(by_hand)
 
@@ -138,28 +138,28 @@ def test_a_mark_that_was_never_closed_takes_no_text_with_it():
     owners = OLD.replace("\n<!-- /generated:results -->", "\nmine")
     without_index = owners.replace(INDEX.format("summary, results, license"), "")
     for text in (owners, without_index):
-        merged = merge_cards(text, NEW)
+        merged = keep_edits(text, NEW)
         assert "0.1\nmine" in merged
-        assert merge_cards(merged, NEW) == merged
-        assert "0.1\nmine" in merge_cards(merge_cards(merged, OLD), NEW)
+        assert keep_edits(merged, NEW) == merged
+        assert "0.1\nmine" in keep_edits(keep_edits(merged, OLD), NEW)
 
 
 def test_the_index_may_be_missing():
     template = NEW.replace(INDEX.format("summary, results, license"), "")  # a template of one's own
     owners = OLD.replace(section("results", "0.1"), "")
-    merged = merge_cards(owners, template)
+    merged = keep_edits(owners, template)
     assert list(bodies(merged)) == ["summary", "license"]  # what was taken out is remembered all the same
-    assert merge_cards(merged, template) == merged
+    assert keep_edits(merged, template) == merged
     assert note_sections(template) == template
 
 
 def test_windows_line_ends_and_byte_order_mark():
     owners = OLD.replace("<!-- generated:license", "mine\n\n<!-- generated:license")
     windows = "\ufeff" + owners.replace("\n", "\r\n")
-    assert merge_cards(windows, NEW) == merge_cards(owners, NEW)
+    assert keep_edits(windows, NEW) == keep_edits(owners, NEW)
     assert owner_text(windows) == owner_text(owners) == "mine"
     assert split_front(windows) == split_front(owners)
-    assert merge_cards("\ufeff# by hand\r\n", NEW) == merge_cards("# by hand\n", NEW)
+    assert keep_edits("\ufeff# by hand\r\n", NEW) == keep_edits("# by hand\n", NEW)
 
 
 @pytest.mark.parametrize("before", ["", "\n", "\n\n", "\r\n"])
@@ -176,13 +176,13 @@ def test_text_without_metadata():
 
 def test_spaces_after_a_mark_change_nothing():
     owners = OLD.replace("results -->\n", "results -->  \n")
-    assert bodies(merge_cards(owners, NEW)) == bodies(NEW)
+    assert bodies(keep_edits(owners, NEW)) == bodies(NEW)
 
 
 class TestMetadata:
     def merged(self, theirs: str, ours: str, **old: str) -> dict:
-        text = merge_cards(made(theirs, **(old or {"summary": "x"})), made(ours, **(old or {"summary": "x"})))
-        assert merge_cards(text, made(ours, **(old or {"summary": "x"}))) == text
+        text = keep_edits(made(theirs, **(old or {"summary": "x"})), made(ours, **(old or {"summary": "x"})))
+        assert keep_edits(text, made(ours, **(old or {"summary": "x"}))) == text
         return metadata(text)
 
     def test_what_the_owner_added_stays(self):
@@ -224,7 +224,7 @@ class TestMetadata:
             dataclasses.replace(full_report("nli"), data=hub),
             full_report("qa"),
         ):
-            merged = metadata(merge_cards(card(report, tmp_path / "another-name", "me/y"), ours))
+            merged = metadata(keep_edits(card(report, tmp_path / "another-name", "me/y"), ours))
             assert {key: merged[key] for key in ("metrics", "model-index")} == {
                 key: metadata(ours)[key] for key in ("metrics", "model-index")
             }
@@ -248,8 +248,7 @@ class TestMetadata:
         theirs = ours | {"model-index": index, "metrics": ["bleu", "bertscore"]}
         merged = self.merged(yaml.safe_dump(theirs), yaml.safe_dump(ours, sort_keys=False))
         assert merged["model-index"] == [
-            {"name": "x", "results": [*model["results"], *added[:-1], of_a_run | {"metrics": [more]}]},
-            {"name": "the-base", "results": [added[2]]},
+            {"name": "x", "results": [*model["results"], *added[:-1], of_a_run | {"metrics": [more]}, added[2]]}
         ]
         assert merged["metrics"] == [*ours["metrics"], "bleu"]
         alone = self.merged(yaml.safe_dump({"model-index": [{"name": "x", "results": added}]}), "language: ko\n")
@@ -266,18 +265,18 @@ class TestMetadata:
             return card(dataclasses.replace(full_report("nli"), data=Data("hub", name, license="cc-by-sa-4.0")), tmp_path)
 
         owners = of("klue/klue").replace("- klue/klue\n", "- klue/klue\n- me/more-rows\n")
-        merged = merge_cards(owners, of("kakaobrain/kor_nli"))
+        merged = keep_edits(owners, of("kakaobrain/kor_nli"))
         assert metadata(merged)["datasets"] == ["kakaobrain/kor_nli", "me/more-rows"]
-        assert merge_cards(merged, of("kakaobrain/kor_nli")) == merged
-        files = merge_cards(owners, card(full_report("nli"), tmp_path))
+        assert keep_edits(merged, of("kakaobrain/kor_nli")) == merged
+        files = keep_edits(owners, card(full_report("nli"), tmp_path))
         assert metadata(files)["datasets"] == ["me/more-rows"]
-        assert metadata(merge_cards(of("klue/klue"), card(full_report("nli"), tmp_path))).get("datasets") is None
+        assert metadata(keep_edits(of("klue/klue"), card(full_report("nli"), tmp_path))).get("datasets") is None
 
     def test_a_folder_of_the_same_name_is_no_data_set_of_the_hub(self, tmp_path):
         ours = card(dataclasses.replace(full_report("nli"), data=Data("folder", "news")), tmp_path)
-        merged = merge_cards(ours.replace("language: ko\n", "language: ko\ndatasets:\n- news\n"), ours)
+        merged = keep_edits(ours.replace("language: ko\n", "language: ko\ndatasets:\n- news\n"), ours)
         assert metadata(merged)["datasets"] == ["news"]
-        assert merge_cards(merged, ours) == merged
+        assert keep_edits(merged, ours) == merged
 
     def test_a_licence_leaves_with_its_name_and_link(self):
         theirs = "license: other\nlicense_name: exaone\nlicense_link: https://x.example\n"
@@ -297,7 +296,7 @@ class TestMetadata:
          "a: &a [*a]\n"],
     )  # fmt: skip
     def test_broken_metadata_of_the_owner(self, broken):
-        merged = merge_cards(made(broken, summary="# old") + "\nmine\n", NEW)
+        merged = keep_edits(made(broken, summary="# old") + "\nmine\n", NEW)
         assert metadata(merged)["language"] == "ko"
         assert owner_text(merged) == "mine"
         assert bodies(merged) == bodies(NEW)
@@ -345,8 +344,8 @@ def new_cards(draw):
 @settings(max_examples=150, deadline=None)
 @given(owners_cards(), new_cards())
 def test_merging_twice_is_merging_once(owners, new):
-    merged = merge_cards(owners, new)
-    assert merge_cards(merged, new) == merged
+    merged = keep_edits(owners, new)
+    assert keep_edits(merged, new) == merged
     assert set(bodies(merged)) <= set(bodies(new))
     assert set(bodies(merged).values()) <= {"new"}
 
@@ -354,7 +353,7 @@ def test_merging_twice_is_merging_once(owners, new):
 @settings(max_examples=150, deadline=None)
 @given(owners_cards(), new_cards())
 def test_no_text_of_the_owner_is_lost(owners, new):
-    assert owner_text(merge_cards(owners, new)) == owner_text(owners)
+    assert owner_text(keep_edits(owners, new)) == owner_text(owners)
 
 
 def test_a_card_of_another_task_in_the_same_folder(tmp_path):
@@ -362,7 +361,7 @@ def test_a_card_of_another_task_in_the_same_folder(tmp_path):
     folder = run_folder(tmp_path / "run")
     old = card(full_report("summarize"), folder).replace("<!-- generated:use -->", "mine\n\n<!-- generated:use -->")
     report = bare_report("qa", rows=3, **METRICS["qa"])
-    merged = merge_cards(old, card(report, folder))
+    merged = keep_edits(old, card(report, folder))
     assert owner_text(merged) == "mine"
     assert "ROUGE" not in merged
     assert "kogpt2-base-v2" not in merged

@@ -9,8 +9,8 @@ import pytest
 
 from tasks import TASKS, get_task
 from tasks.arguments.data import DataArguments
-from tasks.preparing.overlap import count_shared, digest_of, keys_of
-from tasks.preparing.splits import load_raw_datasets
+from tasks.preparing.splits import digest_of, load_raw_datasets
+from tasks.preparing.tables import keys_of
 
 TEXT = "민준이는 도서관에서 책을 빌렸다."
 
@@ -53,9 +53,3 @@ def test_the_target_does_not_count(name, target, values):
     task = get_task(name)
     row = task.usage_example | {"id": "1"}
     assert len(set(keys_of([task.format(row | {target: value}) for value in values]))) == 1
-
-
-def test_every_row_that_is_shared_counts_once():
-    keys = {"train": np.array([1, 2, 2, 9]), "validation": np.array([2, 2, 3]), "test": np.array([5])}
-    assert count_shared(keys) == {"validation": 2, "test": 0}
-    assert count_shared({"validation": np.array([1])}) == {}

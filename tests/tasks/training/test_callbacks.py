@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tasks.training import console
-from tasks.training.console import Throughput, log_line, mean_loss
+from tasks.training import callbacks
+from tasks.training.callbacks import Throughput, log_line, mean_loss
 from tests.helpers.trainers import make
 
 
@@ -56,7 +56,7 @@ def test_the_mean_loss_weighs_lines_by_their_steps():
 
 def test_tokens_a_second_are_those_of_the_rows_and_leave_evaluations_out(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
     accelerator = SimpleNamespace(device=torch.device("cpu"), reduce=lambda tensor, reduction: tensor * 2)  # two processes
     throughput = Throughput(accelerator)
     throughput.on_train_begin()

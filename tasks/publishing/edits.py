@@ -1,29 +1,30 @@
-"""Keep what the owner of a card wrote: generated sections are replaced, everything else stays."""
+"""An owner's edits of a card: generated sections are written again, everything else stays."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+import yaml
+from huggingface_hub.repocard_data import yaml_dump
+
 from tasks.publishing.metadata import is_of_a_run
 
-#: Opening mark, body, closing mark. The opening mark may say more before its end.
-#: No mark stands inside of a body: one that was never closed must not take the owner's text up to the next section.
+#: Opening mark, body, closing mark. No mark stands in a body: one that was never closed must not take the owner's text up
+#: to the next section.
 SECTION = re.compile(
     r"<!-- generated:(?P<name>[\w-]+)[^>\n]*-->[ \t]*\n"
     r"(?P<body>(?:(?!<!-- /?generated:).)*?)\n?<!-- /generated:(?P=name) -->",
     re.DOTALL,
 )
-#: Which sections the card was given, so that one which its owner took out is not put back.
+#: The sections that the card was given, so that one that its owner removed is not put back.
 INDEX = re.compile(r"<!-- model card sections: (?P<names>[\w, -]*);[^>\n]*-->\n?")
-#: Empty lines may come first: the Hub allows for them.
+#: The Hub allows empty lines in front of it.
 FRONT = re.compile(r"\A\s*---[ \t]*\n(?P<yaml>(?:.*?\n)??)---[ \t]*(\n|\Z)", re.DOTALL)
 
-#: Metadata that only a run can know: without a new value the old one is no longer true.
+#: Metadata that only a run can know: an old value does not stay.
 OF_THE_RUN = ("base_model", "base_model_relation", "model-index")
-#: Name of the model in ``model-index``, whether a run's results stand under it too, and the result.
-OwnerResult = tuple[str, bool, dict[str, Any]]
-#: Metadata that says more of one licence, and leaves with it.
+#: Metadata that belongs to one licence and leaves with it.
 OF_A_LICENSE = ("license_name", "license_link")
 
 
@@ -35,9 +36,7 @@ def split_front(card: str) -> tuple[str, str]:
 
 
 def read_front(card: str) -> dict[str, Any]:
-    """The metadata of a card. What cannot be read is dropped: the Hub could not read it either."""
-    import yaml
-
+    """The metadata of a card, empty if it cannot be read: the Hub could not read it either."""
     try:
         values = yaml.safe_load(split_front(card)[0])
     except Exception:  # not YAML, or a value that its reader chokes on, such as the date 2024-13-45
@@ -46,40 +45,36 @@ def read_front(card: str) -> dict[str, Any]:
 
 
 def note_sections(card: str) -> str:
-    """``card`` with the names of the sections that it has in its index."""
+    """``card`` with the names of its sections in its index."""
     index = INDEX.search(card)
     names = [match["name"] for match in SECTION.finditer(card)]
     return card.replace(index[0], _renamed(index, names), 1) if index else card
 
 
 def owner_text(card: str) -> str:
-    """What is neither generated nor metadata, white space at line ends and empty lines aside."""
+    """What is neither generated nor metadata, without empty lines and spaces at line ends."""
     text = INDEX.sub("", SECTION.sub("", split_front(card)[1]))
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip())
 
 
-def owner_results(card: str) -> list[OwnerResult]:
+def owner_results(card: str) -> list[dict[str, Any]]:
     """The results in ``model-index`` that no run has written, each with those of its metrics that no run has."""
-    found: list[OwnerResult] = []
+    found = []
     for model in _mappings(read_front(card).get("model-index")):
-        name, beside_a_run, kept = str(model.get("name")), False, []
         for result in _mappings(model.get("results")):
-            metrics = _mappings(result.get("metrics"))
-            added = [metric for metric in metrics if not is_of_a_run(result, metric)]
-            beside_a_run |= len(added) < len(metrics)
-            kept += [result | {"metrics": added}] if added else []
-        found += [(name, beside_a_run, result) for result in kept]
+            metrics = [metric for metric in _mappings(result.get("metrics")) if not is_of_a_run(result, metric)]
+            found += [result | {"metrics": metrics}] if metrics else []
     return found
 
 
-def merge_cards(owners: str | None, generated: str, results: list[OwnerResult] | None = None) -> str:
+def keep_edits(owners: str | None, generated: str) -> str:
     """The generated card with the text and the extra metadata of its owner.
 
     - A section stands where the owner has it; one whose marks were taken away belongs to the owner, and stays away.
     - A section that the card never had comes after the one that precedes it in the template.
     - A card without any marks, such as one written by hand, keeps all of its text, and the sections follow it.
     - Metadata that is generated is replaced; lists keep what the owner added, other keys stay.
-    - Results that no run has written stay; ``results`` are to be there in place of those of ``owners``.
+    - Results that no run has written stay.
     """
     if not owners or not owners.strip():
         return generated
@@ -89,7 +84,7 @@ def merge_cards(owners: str | None, generated: str, results: list[OwnerResult] |
     index, new_index = INDEX.search(text), INDEX.search(new_text)
     known = _listed_names(index)
     removed = [name for name in known if name not in earlier]
-    # A section that has nothing to say any more leaves with its marks, and comes back when it has.
+    # A section without content is removed with its marks, and returns when it has some.
     merged = SECTION.sub(lambda match: sections.get(match["name"], ""), INDEX.sub("", text, count=1))
     order = list(sections)
     for place, name in enumerate(order):
@@ -97,14 +92,13 @@ def merge_cards(owners: str | None, generated: str, results: list[OwnerResult] |
             merged = _insert(merged, sections[name], order[:place])
     mark = new_index or index
     first = _renamed(mark, [*(_listed_names(new_index) or order), *removed]).rstrip() + "\n\n" if mark else ""
-    results = owner_results(owners) if results is None else results
-    metadata = _merge_metadata(read_front(owners), read_front(generated), earlier.get("data", ""), results)
+    metadata = _merge_metadata(read_front(owners), read_front(generated), earlier.get("data", ""), owner_results(owners))
     rest = merged.lstrip("\n").rstrip()
     return f"---\n{metadata}---\n{first}{rest}\n"
 
 
 def _insert(text: str, section: str, before: list[str]) -> str:
-    """``section`` after the last section of ``before``, or in front of all sections, or at the end of a text without."""
+    """Insert ``section`` after the last of ``before``, else in front of all sections, else at the end."""
     ends = {match["name"]: match.end() for match in SECTION.finditer(text)}
     first = SECTION.search(text)
     place = next((ends[name] for name in reversed(before) if name in ends), first.start() if first else len(text))
@@ -121,14 +115,15 @@ def _renamed(index: re.Match[str], names: list[str]) -> str:
     return index[0][:start] + ", ".join(dict.fromkeys(names)) + index[0][end:]
 
 
-def _merge_metadata(theirs: dict[str, Any], ours: dict[str, Any], data_section: str, results: list[OwnerResult]) -> str:
-    """The YAML of both. Owners may add keys, tags, languages, results, and data sets that the old card does not speak of."""
-    from huggingface_hub.repocard_data import yaml_dump
-
+def _merge_metadata(theirs: dict[str, Any], ours: dict[str, Any], data_section: str, results: list[dict[str, Any]]) -> str:
+    """The YAML of both. Owners may add keys, tags, languages, results, and data sets that the old card does not name."""
     other_license = "license" in ours and ours["license"] != theirs.get("license")
     if results:
-        ours["model-index"] = _joined(ours.get("model-index", []), results)
-    measured = [metric.get("type") for _, _, result in results for metric in result["metrics"]]
+        model = (ours.get("model-index") or _mappings(theirs["model-index"]))[0]
+        own = model["results"] if "model-index" in ours else []
+        own += [result for result in results if result not in own]
+        ours["model-index"] = [{"name": model.get("name"), "results": own}]
+    measured = [metric.get("type") for result in results for metric in result["metrics"]]
     theirs["metrics"] = [kind for kind in listed(theirs.get("metrics")) if kind in measured]
     for key, value in theirs.items():
         if key in ("tags", "language", "datasets", "metrics"):
@@ -141,15 +136,6 @@ def _merge_metadata(theirs: dict[str, Any], ours: dict[str, Any], data_section: 
         elif key not in ours and key not in OF_THE_RUN and not (key in OF_A_LICENSE and other_license):
             ours[key] = value
     return yaml_dump(ours, sort_keys=False, line_break="\n")
-
-
-def _joined(ours: list[dict[str, Any]], results: list[OwnerResult]) -> list[dict[str, Any]]:
-    """A run's ``model-index`` with its owner's results after its own, or under the name of another model."""
-    models = {model["name"]: [*model["results"]] for model in ours}
-    own = next(iter(models), None)
-    for name, beside_a_run, result in results:
-        models.setdefault(own if beside_a_run and own else name, []).append(result)
-    return [{"name": name, "results": found} for name, found in models.items()]
 
 
 def _mappings(value: Any) -> list[dict[str, Any]]:
