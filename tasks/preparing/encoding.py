@@ -17,8 +17,8 @@ IGNORE = -100
 
 #: What is counted of the rows of a split, in the order that people read.
 COUNTS = (
-    "rows", "skipped", "dropped", "cut", "read_in_windows", "split", "longer_than_max_new_tokens", "unwritable", "unknown_tokens",
-    "tokens", "labelled_tokens",
+    "rows", "skipped", "dropped", "cut", "read_in_windows", "split", "longer_than_max_new_tokens", "unwritable",
+    "unknown_tokens", "tokens", "labelled_tokens",
 )  # fmt: skip
 
 #: Another count: rows of a split whose input is in train, too. Missing where they were not counted.
@@ -164,16 +164,17 @@ class Encoder:
         for example, parts, completion in zip(examples, self.parts(examples), completions):
             if prompts is not None:
                 prompts.append(self._prompts(example, parts))
-            self.counts["unknown_tokens"] += sum(
-                ids.count(self.unknown) for ids in (completion, *(part.ids for part in parts))
-            )
-            self.counts["unwritable"] += self.unknown in completion and not example.divisible
+            unknown = completion.count(self.unknown) + sum(part.ids.count(self.unknown) for part in parts)
+            if unknown:
+                self.counts["unknown_tokens"] += unknown
+                self.counts["unwritable"] += self.unknown in completion
             labels = [*completion, self.tokenizer.eos_token_id]
             if completion and example.divisible:
                 prompt = [index for part in parts for index in part.ids]
                 rows += ({"id": example.id} | row for row in self._split(prompt, labels))
                 continue
-            self.counts["longer_than_max_new_tokens"] += len(labels) > self.max_new_tokens
+            if len(labels) > self.max_new_tokens:
+                self.counts["longer_than_max_new_tokens"] += 1
             budget = self.max_length - max(self.max_new_tokens, len(labels))
             windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole] if completion else []
             if not windows:

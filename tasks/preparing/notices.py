@@ -45,8 +45,8 @@ def say_counts(
             logger.warning("%d of %d %s texts (%.0f %%) lose their end: --max_length is %d", cut, rows, split, share, length)
         if longer:
             logger.warning(
-                "%d of %d %s completions are longer than --max_new_tokens %d (the longest: %d): what the model writes will end "
-                "in mid-sentence; raise it",
+                "%d of %d %s completions are longer than --max_new_tokens %d (the longest: %d): what the model writes will "
+                "end in mid-sentence; raise it",
                 longer, rows, split, encoder.max_new_tokens, longest_completion(datasets[split]),
             )  # fmt: skip
         if unknown:

@@ -48,6 +48,7 @@ EXAMPLES_FILE = "examples.json"  # counts of each split, and the examples of all
 #: Flags that change no row: files are in the key by their content, the others say how rows are made.
 NOT_IN_KEY = (
     "train_file", "validation_file", "test_file", "preprocessing_num_workers", "overwrite_cache", "shuffle_buffer_size",
+    "dry_run",
 )  # fmt: skip
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.utils.data import IterableDataset
 from transformers import TrainerCallback
 
-from tasks.base import Task
+from tasks.base import Example, Task
 from tasks.distributed import is_first
 from tasks.preparing.encoding import IGNORE, Encoder
 from tasks.preparing.notices import texts_of
@@ -54,37 +56,61 @@ class StepTimer(TrainerCallback):
 
 
 def dry_run(
-    task: Task, args: RunArguments, data: RunData, model: Any, encoder: Encoder, datasets: Mapping[str, Dataset]
+    task: Task,
+    args: RunArguments,
+    data: RunData,
+    encoder: Encoder,
+    model: Any,
+    datasets: Mapping[str, Dataset],
+    examples: Mapping[str, Sequence[Example]],
 ) -> None:
-    """Print what was read, how it is split, labels, lengths, three rows, steps and memory; with ``step`` the time, too.
+    """Print what was read and three rows, steps and memory; with ``--dry_run step`` also the time of some updates.
 
-    Nothing is written but the cache of prepared rows, which the run itself reads. Every process takes part; the first
+    Nothing is written but the cache of prepared rows, which the run itself reads again. Every process takes part; the first
     one prints.
     """
-    lines = list(of_data(task, data, encoder, datasets)) + list(of_training(args, model, encoder, datasets))
+    lines = [f"dry run of {task.name}: nothing is trained, nothing is written"]
+    lines += data_lines(task, data, encoder, datasets, examples)
+    if args.training.do_train:
+        lines += training_lines(task, args, encoder, model, datasets)
     if is_first():
-        print(f"--dry_run: {task.name}; nothing is trained, nothing is written\n")
         print("\n".join(lines))
 
 
-def of_data(task: Task, data: RunData, encoder: Encoder, datasets: Mapping[str, Dataset]) -> Iterator[str]:
-    """Lines about the rows."""
-    tokenizer = encoder.tokenizer
-    for split, counts in data.counts.items():
-        yield f"{split}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items())
+def data_lines(
+    task: Task,
+    data: RunData,
+    encoder: Encoder,
+    datasets: Mapping[str, Dataset],
+    examples: Mapping[str, Sequence[Example]],
+) -> Iterator[str]:
+    """Rows of each split, labels, lengths in tokens, characters without a token, and three rows."""
+    source = data.source.describe()
+    files = ", ".join(file["name"] for file in source.get("files", ()))
+    yield f"rows from {source.get('name') or files}"
     for split, rows in datasets.items():
+        counts = data.counts[split]
+        yield f"\n{split}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        if isinstance(rows, IterableDataset):
+            yield "  (streamed: counted while training reads)"
+            continue
+        for name, share in (("cut", counts.get("cut", 0)), ("longer", counts.get("longer_than_max_new_tokens", 0))):
+            if share:
+                yield f"  {100 * share / counts['rows']:.1f} % {name}"
         if task.label_words:
             words = {tuple(encoder.tokenize([word])[0][0]): label for label, word in task.label_words.items()}
             found = Counter(words[tuple(completion_of(row)[:-1])] for row in rows)
-            yield f"{split} labels: " + ", ".join(f"{count:,} {label}" for label, count in found.most_common())
-        lengths = np.array([len(row["input_ids"]) for row in rows])
-        median, most, longest = np.median(lengths), np.percentile(lengths, 95), lengths.max()
-        yield f"{split} tokens a sequence: median {median:.0f}, 95 % {most:.0f}, longest {longest} of {encoder.max_length}"
-    unknown = encoder.unknown_characters(texts_of([each for part in data.examples.values() for each in part]))
-    if unknown:
-        yield f"characters without a token: {' '.join(unknown)}"
-    for number, row in zip(range(3), datasets.get("train", datasets["validation"])):
-        yield f"\nrow {number + 1}, the learnt part in [[ ]]:\n{marked(row, tokenizer)}"
+            yield "  labels: " + ", ".join(f"{count:,} {label}" for label, count in found.most_common())
+        whole, learnt = zip(*((len(row["input_ids"]), len(completion_of(row))) for row in rows))
+        for name, lengths in (("sequence", whole), ("learnt part", learnt)):
+            median, most = np.percentile(lengths, [50, 95])
+            yield f"  tokens, {name}: median {median:.0f}, 95 % {most:.0f}, longest {max(lengths)}"
+    yield f"\na sequence may have {encoder.max_length} tokens, {encoder.max_new_tokens} of them for what the model writes"
+    texts = [text for part in examples.values() for text in texts_of(part)]
+    unknown = " ".join(encoder.unknown_characters(texts))
+    yield f"characters without a token in the rows to measure on: {unknown or 'none'}"
+    for number, row in zip(range(1, 4), datasets.get("train", datasets["validation"])):
+        yield f"\nrow {number}, the learnt part in [[ ]]:\n{marked(row, encoder.tokenizer)}"
 
 
 def completion_of(row: Mapping[str, Any]) -> list[int]:
@@ -93,27 +119,35 @@ def completion_of(row: Mapping[str, Any]) -> list[int]:
 
 
 def marked(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> str:
-    """A sequence as text, its learnt part in double brackets; long ones without their middle."""
+    """A sequence as text with its learnt part in double brackets, long parts without their middle."""
 
-    def text(ids: list[int]) -> str:
+    def text(ids: Sequence[int]) -> str:
         if len(ids) <= 2 * SHOWN:
             return tokenizer.decode(ids)
         return f"{tokenizer.decode(ids[:SHOWN])} ... {tokenizer.decode(ids[-SHOWN:])}"
 
-    start = next((i for i, label in enumerate(row["labels"]) if label != IGNORE), len(row["labels"]))
+    start = len(row["labels"]) - len(completion_of(row))
     return f"{text(row['input_ids'][:start])}[[{text(row['input_ids'][start:])}]]"
 
 
-def of_training(args: RunArguments, model: Any, encoder: Encoder, datasets: Mapping[str, Dataset]) -> Iterator[str]:
-    """Lines about steps and memory, and with ``--dry_run step`` about the time, from some updates of the real training."""
-    if not args.training.do_train:
-        return
+def training_lines(
+    task: Task, args: RunArguments, encoder: Encoder, model: Any, datasets: Mapping[str, Dataset]
+) -> Iterator[str]:
+    """Steps and memory; with ``--dry_run step`` the time and the peak memory of some updates."""
     timed = args.data.dry_run == "step"
+    trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    frozen = sum(each.numel() * each.element_size() for each in model.parameters() if not each.requires_grad)
     with tempfile.TemporaryDirectory() as folder:
         settings = dataclasses.replace(
-            args.training, output_dir=folder, save_strategy="no", eval_strategy="no", report_to="none", push_to_hub=False,
-            load_best_model_at_end=False, early_stopping_patience=None, max_steps=STEPS if timed else args.training.max_steps,
-        )  # fmt: skip
+            args.training,
+            output_dir=folder,
+            max_steps=STEPS if timed else args.training.max_steps,
+            save_strategy="no",
+            eval_strategy="no",
+            load_best_model_at_end=False,
+            early_stopping_patience=None,
+            report_to="none",
+        )
         timer = StepTimer()
         trainer = CompletionTrainer(
             model=model,
@@ -123,21 +157,33 @@ def of_training(args: RunArguments, model: Any, encoder: Encoder, datasets: Mapp
             eval_dataset=datasets["validation"],
             processing_class=encoder.tokenizer,
             evaluator=None,
-            run_config=RunConfig.of(get_task(args), args.model.model, None, encoder),
+            run_config=RunConfig.of(task, "", None, encoder),
             callbacks=[timer],
         )
-        batches = len(trainer.get_train_dataloader())
-        updates = -(-batches // args.training.gradient_accumulation_steps)
-        total = args.training.max_steps if args.training.max_steps > 0 else round(updates * args.training.num_train_epochs)
-        yield f"\nsteps: {total:,} updates, {updates:,} an epoch of {batches:,} batches"
-        trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
-        frozen = sum(each.numel() * each.element_size() for each in model.parameters() if not each.requires_grad)
-        state = (TRAINED * trained + frozen) / 2**30
-        yield f"memory: {state:.1f} GiB for weights, gradients and AdamW, and activations besides"
-        if timed:
-            trainer.train()
-            step = float(np.median(timer.seconds[1:] or timer.seconds))
-            yield f"time: {step:.2f} s an update, {duration(step * total)} of training in all, without evaluations"
-            yield f"peak memory of these updates: {peak_memory(settings.device) / 2**30:.1f} GiB on {settings.device}"
+        total = args.training.max_steps
+        if total <= 0:
+            batches = len(trainer.get_train_dataloader())
+            updates = -(-batches // args.training.gradient_accumulation_steps)
+            total = math.ceil(updates * args.training.num_train_epochs)
+            yield f"\nupdates: {total:,} ({args.training.num_train_epochs:g} epochs of {updates:,})"
         else:
-            yield "time and peak memory: --dry_run step takes some updates and tells them"
+            yield f"\nupdates: {total:,} (--max_steps)"
+        state = (TRAINED * trained + frozen) / 2**30
+        yield f"memory: {state:.1f} GiB for weights, gradients and AdamW; what a batch needs comes on top"
+        if not timed:
+            yield "time: --dry_run step takes some updates and tells how long training will take"
+            return
+        trainer.train()
+        step = float(np.median(timer.seconds[1:] or timer.seconds))
+        yield f"time: {step:.2f} s an update on {settings.device}, {step * total / 60:,.0f} minutes of training"
+        yield f"peak memory of {len(timer.seconds)} updates: {peak_memory(settings.device) / 2**30:.1f} GiB"
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the accelerator, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import psutil
+
+    memory = psutil.Process().memory_info()
+    return getattr(memory, "peak_wset", 0) or memory.rss
