@@ -26,6 +26,7 @@ def main() -> None:
     from tasks.preparing.run_data import RunData
     from tasks.publishing.run import RunRecorder, preflight, publish_run
     from tasks.training.collator import CompletionCollator
+    from tasks.training.dry_run import dry_run
     from tasks.training.finishing import finish
     from tasks.training.output_folder import check_output_dir, start_run
     from tasks.training.trainer import CompletionTrainer
@@ -38,6 +39,9 @@ def main() -> None:
     encoder = open_encoder(task, args.model, args.generation, args.data.max_length)  # keeps Korean; one token per separator
     datasets, examples = data.encode(encoder)  # the loss on label and eos alone
     model = open_model(task, args.model, encoder)  # with --lora_r under an adapter
+
+    if args.data.dry_run:
+        return dry_run(task, args, data, encoder, model, datasets, examples)  # what was understood; nothing is written
 
     recorder = RunRecorder(task, args, encoder, data.source)  # for the model card
     trainer = CompletionTrainer(

@@ -28,6 +28,7 @@ def main() -> None:
     from tasks.preparing.run_data import RunData
     from tasks.publishing.run import RunRecorder, preflight, publish_run
     from tasks.training.collator import CompletionCollator
+    from tasks.training.dry_run import dry_run
     from tasks.training.finishing import finish
     from tasks.training.output_folder import check_output_dir, start_run
     from tasks.training.trainer import CompletionTrainer
@@ -40,6 +41,9 @@ def main() -> None:
     encoder = new_encoder(task, args, data, checkpoint)  # a tokenizer of the training rows, with the separators of all tasks
     datasets, examples = data.encode(encoder)  # the loss on the whole text; a long text becomes several sequences
     model = new_model(args.model, encoder)  # an empty GPT-2
+
+    if args.data.dry_run:
+        return dry_run(task, args, data, encoder, model, datasets, examples)  # what was understood; nothing is written
 
     recorder = RunRecorder(task, args, encoder, data.source)  # for the model card
     trainer = CompletionTrainer(

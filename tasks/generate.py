@@ -63,8 +63,11 @@ class Generate(Task):
     usage_example = {"text": "옛날 어느 마을에"}
 
     def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
-        """``<bos>`` and the beginning that the model is to continue, which may be empty."""
-        return (BOS,) if row.get("text") in (None, "") else (BOS, text_of(row, "text"))
+        """``<bos>`` and the beginning that the model is to continue, which may be empty.
+
+        White space at its end is left out: the tokens of a text hold the space before a word, not the one after it.
+        """
+        return (BOS,) if row.get("text") in (None, "") else (BOS, text_of(row, "text").rstrip())
 
     def format(self, row: dict[str, Any]) -> Example:
         """The whole text is the completion. The one reference is the text."""
@@ -72,9 +75,10 @@ class Generate(Task):
         return Example(row["id"], (BOS,), text, (text,), divisible=True)
 
     def sample_example(self, example: Example) -> Example:
-        """The first words of a validation text as a prompt, cut where they are too long: what does the model make of it?"""
-        beginning = " ".join(example.references[0].split()[:SAMPLE_WORDS])[:SAMPLE_CHARACTERS]
-        return Example(example.id, (BOS, Source(beginning)), None, example.references)
+        """The first words of a validation text as a prompt, half of it at most: what does the model make of it?"""
+        words = example.references[0].split()
+        beginning = " ".join(words[: min(SAMPLE_WORDS, len(words) // 2)])[:SAMPLE_CHARACTERS]
+        return Example(example.id, (BOS, Source(beginning)) if beginning else (BOS,), None, example.references)
 
     def metric(self) -> Any:
         """Perplexity and bits per character."""

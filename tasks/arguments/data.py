@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from transformers.hf_argparser import HfArg
 
@@ -31,6 +32,14 @@ class DataArguments:
     max_eval_samples: int | None = HfArg(default=None, help="Measure on the first N rows.")
     skip_bad_rows: bool = HfArg(
         default=False, help="Drop and count rows with an empty field, an unknown label and the like."
+    )
+    dry_run: Literal["rows", "step"] | None = field(
+        default=None,
+        metadata={
+            "nargs": "?",
+            "const": "rows",
+            "help": "Show what was read, and three rows with the learnt part marked; write nothing. step: the time, too.",
+        },
     )
     max_length: int | None = HfArg(
         default=None, help="Tokens of a whole sequence; by default what the model reads, at most 1,024."

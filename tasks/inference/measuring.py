@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,11 @@ from transformers.trainer_utils import unwrap_peft_model
 from tasks.arguments.training import TrainingArguments
 from tasks.base import Example, Task
 from tasks.distributed import is_first
-from tasks.inference.predicting import Predictor
+from tasks.inference.predicting import UNFINISHED, Predictor
 from tasks.preparing.encoding import SHARED, Encoder
 from tasks.run_folder import PREDICTIONS_FILE, write_jsonl
+
+logger = logging.getLogger(__name__)
 
 
 def format_results(task: Task, results: Mapping[str, Any]) -> str:
@@ -88,5 +91,13 @@ def measure(
         metrics |= {f"free_{name}": value for name, value in task.score(free).items()}
     metrics["intervals"] = task.intervals(predictions, predictor.seed)
     metrics |= task.baseline(examples, train)
+    unfinished = sum(UNFINISHED in prediction.scores for prediction in predictions)
+    if unfinished:
+        room = predictor.settings["max_new_tokens"]
+        logger.warning(
+            "%d of %d predictions ended because --max_new_tokens %d was used up; raise it, or they end in mid-sentence",
+            unfinished, len(predictions), room,
+        )  # fmt: skip
+        metrics[f"{UNFINISHED}_predictions"] = unfinished
     metrics |= {"predict_runtime": seconds, "predict_rows_per_second": len(examples) / seconds}
     return {f"{prefix}{name}": value for name, value in metrics.items()}

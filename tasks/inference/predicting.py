@@ -23,6 +23,10 @@ from tasks.model.model_files import find_file
 from tasks.model.speedups import fuse_gelu
 from tasks.preparing.encoding import Encoder
 from tasks.run_folder import TASK_FILE, RunConfig
+from tasks.text import as_typed, nfc
+
+#: In the scores of a prediction that ended because ``max_new_tokens`` were used up.
+UNFINISHED = "unfinished"
 
 
 @dataclass
@@ -85,22 +89,24 @@ class Predictor:
         completed = [(row, prompt, ids) for (row, _), prompt, each in zip(places, prompts, written) for ids in each]
         rivals = [(prompt, [*ids, tokenizer.eos_token_id]) for row, prompt, ids in completed if len(windows[row]) > 1]
         logprobs = iter(self._logprobs(rivals))
-        candidates: list[list[tuple[list[int], dict[str, Any]]]] = [[] for _ in examples]  # completions and their scores
-        for row, _, ids in completed:
+        candidates: list[list[tuple[list[int], list[int], dict[str, Any]]]] = [[] for _ in examples]
+        for row, prompt, ids in completed:
             scores = {}
             if len(windows[row]) > 1:
                 values = next(logprobs)
                 scores = {"mean_logprob": sum(values) / len(values), "windows": len(windows[row])}
-            candidates[row].append((ids, scores))
+            candidates[row].append((prompt, ids, scores))
         return [self._best(*each) for each in zip(examples, candidates)]
 
-    def _best(self, example: Example, candidates: list[tuple[list[int], dict[str, Any]]]) -> list[Prediction]:
-        """The candidates with the highest mean log-probability; those without scores keep their order."""
-        candidates = sorted(candidates, key=lambda candidate: -candidate[1].get("mean_logprob", 0.0))
+    def _best(self, example: Example, candidates: list[tuple[list[int], list[int], dict[str, Any]]]) -> list[Prediction]:
+        """Of the candidates (prompt, completion, scores) those with the highest mean log-probability, else the first."""
+        candidates = sorted(candidates, key=lambda candidate: -candidate[2].get("mean_logprob", 0.0))
         predictions = []
-        for ids, scores in candidates[: self.settings.get("num_return_sequences", 1)]:
+        for prompt, ids, scores in candidates[: self.settings.get("num_return_sequences", 1)]:
             extractive = self.settings["extractive"]
-            text = self.extractor.answer(example.source_text, ids) if extractive else self._decode(ids)
+            text = self.extractor.answer(example.source_text, ids) if extractive else self._text(prompt, ids)
+            if len(ids) >= self.settings["max_new_tokens"] and self.task.output_type == "generate_until":
+                scores[UNFINISHED] = True
             predictions.append(Prediction(example.id, example.prompt_text, text, example.references, scores))
         return predictions
 
@@ -112,9 +118,20 @@ class Predictor:
         """The index of the tokenizer's vocabulary, built once."""
         return Extractor(self.encoder.tokenizer)
 
-    def _decode(self, ids: Sequence[int]) -> str:
-        """The text of generated ids, without the white space at its ends, which joins it to the prompt."""
-        return self.encoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+    def _text(self, prompt: list[int], ids: list[int]) -> str:
+        """The text of generated ids as people type it.
+
+        A character whose bytes are not all there, where a byte-level tokenizer ran out of room, is left out. A text that
+        continues its prompt keeps the white space at the join, where it has some.
+        """
+
+        def decode(ids: Sequence[int]) -> str:
+            return self.encoder.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+        # Decoders drop the space before the first token of a text.
+        before = prompt if self.task.output_type == "loglikelihood" else []
+        text = decode([*before, *ids])[len(decode(before)) :].rstrip("\ufffd")
+        return as_typed(text.rstrip() if before else text.strip())
 
     def _write(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
         return [row[0] for row in self.complete(examples, numbers)]
@@ -151,7 +168,7 @@ class Predictor:
             scores = {
                 "nll": -math.fsum(values[i]),
                 "tokens": len(values[i]),
-                "characters": len(texts[i]),
+                "characters": len(nfc(texts[i])),
                 "unknown_tokens": ids[i].count(tokenizer.unk_token_id),
             }
             prompt, text = (samples[i].prompt, samples[i].text) if i in samples else (example.prompt_text, None)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tasks.metrics.text import nfc
+from tasks.text import comparable, holds_a_word, nfc
 
 if TYPE_CHECKING:
     from kiwipiepy import Kiwi
@@ -47,13 +47,13 @@ def tokenizer_name() -> str:
 def morphemes(texts: Sequence[str]) -> list[list[str]]:
     """The morphemes of each text, lower-cased, in order: 학교에 간다 -> 학교, 에, 가, ᆫ다.
 
-    Punctuation and symbols are left out, unless they hold a letter or a digit (ㅋㅋㅋ and ① are symbols to Kiwi). A
-    text that has nothing else, such as ?!, is read as white-space words: only a blank text has no tokens.
+    Punctuation and symbols are left out, unless they hold a letter or a digit: ㅋㅋㅋ is a symbol to Kiwi. A text that has
+    nothing else, such as ?!, is read as white-space words: only a blank text has no tokens.
     """
-    texts = [nfc(text) for text in texts]
+    texts = [comparable(text) for text in texts]
     rows = []
     for text, tokens in zip(texts, _kiwi().tokenize(texts), strict=True):
-        kept = [t.form for t in tokens if t.tag not in PUNCTUATION_TAGS or any(map(str.isalnum, t.form))]
+        kept = [t.form for t in tokens if t.tag not in PUNCTUATION_TAGS or holds_a_word(t.form)]
         rows.append([form.lower() for form in kept or text.split()])
     return rows
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 import evaluate
 import numpy as np
 
-from tasks.metrics.text import TEXTS, LocalMetric, check_texts, nfc
+from tasks.metrics.text import TEXTS, LocalMetric, check_texts
+from tasks.text import comparable
 
 # The script puts a space for these, and nothing for the rest of ASCII punctuation: A(B) is two words, A-B is one.
 _BRACKETS_AND_QUOTES = str.maketrans(dict.fromkeys("'\"《》<>〈〉()‘’", " "))
@@ -56,9 +57,9 @@ class Korquad(LocalMetric):
 def normalize_answer(text: str) -> str:
     """``text`` as the official script compares it: no punctuation, lower case, single spaces.
 
-    One thing is added, Unicode's NFC, which changes nothing in KorQuAD: a Mac's decomposed Hangul would score 0.
+    One thing is added, Unicode's compatibility form: a Mac's decomposed Hangul would score 0, and 5㎞ is 5km to KoGPT2.
     """
-    spaced = nfc(text).translate(_BRACKETS_AND_QUOTES)
+    spaced = comparable(text).translate(_BRACKETS_AND_QUOTES)
     return " ".join(spaced.lower().translate(_PUNCTUATION).split())
 
 

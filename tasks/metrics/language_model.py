@@ -11,6 +11,7 @@ import evaluate
 import numpy as np
 
 from tasks.metrics.text import LocalMetric, check_rows
+from tasks.text import nfc
 
 
 class LanguageModel(LocalMetric):
@@ -18,7 +19,7 @@ class LanguageModel(LocalMetric):
 
     ``compute(predictions=[nats], references=[{"tokens": n, "characters": m, "unknown_tokens": k}])``, one row a text: the
     negative log-likelihood of the text in nats, summed over its tokens; the number of tokens in that sum; the number of
-    code points of the text (``len``); and how many of the tokens stand for characters that the tokenizer does not have.
+    code points of the text in NFC; and how many of the tokens stand for characters that the tokenizer does not have.
     The end-of-text token is a token to predict, but no character.
 
     Returns:
@@ -82,7 +83,7 @@ def unigram_bits_per_character(texts: Sequence[str]) -> float:
     Raises:
         ValueError: the texts have no characters.
     """
-    counts = Counter("".join(texts))
+    counts = Counter(nfc("".join(texts)))
     characters = counts.total()
     if not characters:
         raise ValueError("there are no characters to count")

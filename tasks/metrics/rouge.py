@@ -10,7 +10,7 @@ text is read in three ways, and the key of a score says which:
     rouge1_syllables   every character but white space: 학교에 and 학교는 share 학 and 교. Needs no analyser, so it is
                        the same everywhere and for ever, but unrelated texts share many syllables too.
 
-All are read in NFC and lower case.
+All are read in NFKC (see tasks/text.py) and lower case.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import Tokenizer
 
 from tasks.metrics.kiwi import morphemes, tokenizer_name
-from tasks.metrics.text import TEXTS, LocalMetric, check_texts, nfc
+from tasks.metrics.text import TEXTS, LocalMetric, check_texts
+from tasks.text import comparable
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL")
 
@@ -41,7 +42,7 @@ _CITATION = """\
 
 def words(texts: Sequence[str]) -> list[list[str]]:
     """The white-space words of each text."""
-    return [nfc(text).lower().split() for text in texts]
+    return [comparable(text).lower().split() for text in texts]
 
 
 def syllables(texts: Sequence[str]) -> list[list[str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -64,11 +63,6 @@ class LocalMetric(evaluate.Metric):
     def intervals(self, seed: int, **columns: Any) -> dict[str, list[float]]:
         """The 95 % interval [low, high] over the rows of each figure of ``pool``; ``columns`` are those of ``compute``."""
         return intervals(self.rows(**columns), self.pool, seed)
-
-
-def nfc(text: str) -> str:
-    """``text`` with every Hangul syllable as one code point. macOS and some web pages write it as two or three."""
-    return unicodedata.normalize("NFC", text)
 
 
 def check_rows(predictions: Sequence[Any], references: Sequence[Any]) -> None:

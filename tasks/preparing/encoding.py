@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 IGNORE = -100
 
 #: What is counted of the rows of a split, in the order that people read.
-COUNTS = ("rows", "skipped", "dropped", "cut", "read_in_windows", "split", "tokens", "labelled_tokens")
+COUNTS = (
+    "rows", "skipped", "dropped", "cut", "read_in_windows", "split", "longer_than_max_new_tokens", "unwritable",
+    "unknown_tokens", "tokens", "labelled_tokens",
+)  # fmt: skip
 
 #: Another count: rows of a split whose input is in train, too. Missing where they were not counted.
 SHARED = "shared_with_train"
@@ -38,7 +41,10 @@ class Encoder:
     ``<summarize>`` in a document is split into pieces.
 
     ``counts`` says what happened to the rows seen so far: ``cut`` sources, ``dropped`` rows with no room for anything, rows
-    ``read_in_windows``, and ``split`` texts that became several sequences.
+    ``read_in_windows``, and ``split`` texts that became several sequences; completions that are ``unwritable``, since they
+    hold a character without a token, or ``longer_than_max_new_tokens``, so that no prediction reaches their end.
+
+    ``unknown`` is the token of a character that the vocabulary lacks; None where there is no such character.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class Encoder:
         self.revision: str | None = None  # the commit that the tokenizer was read at, which the weights are read at, too
         self.counts: Counter[str] = Counter()
         self._added = tokenizer.get_added_vocab()
+        self.unknown = unknown_id(tokenizer)
         self._spellings = spellings(tokenizer)
         # What the tokenizer itself puts in front of every text (Llama's bos): the model has never seen a text without it.
         prefix = tokenizer("").input_ids[:1]
@@ -113,6 +120,13 @@ class Encoder:
             raise UserError(f"the tokenizer has no token {separator}; this model was made for another task")
         return index
 
+    def unknown_characters(self, texts: Sequence[str], most: int = 10) -> list[str]:
+        """The characters of ``texts`` that have no token, the most frequent first, ``most`` of them."""
+        found: Counter[str] = Counter()
+        for text, ids, spans in zip(texts, *self.tokenize(texts, offsets=True)):
+            found.update(text[slice(*spans[i])].strip() for i, index in enumerate(ids) if index == self.unknown)
+        return [character for character, _ in found.most_common(most)]
+
     def prompts(self, examples: Sequence[Example]) -> list[list[list[int]]]:
         """The prompts of each example, as inference reads them: one, or one a window of a long context.
 
@@ -150,11 +164,17 @@ class Encoder:
         for example, parts, completion in zip(examples, self.parts(examples), completions):
             if prompts is not None:
                 prompts.append(self._prompts(example, parts))
+            unknown = completion.count(self.unknown) + sum(part.ids.count(self.unknown) for part in parts)
+            if unknown:
+                self.counts["unknown_tokens"] += unknown
+                self.counts["unwritable"] += self.unknown in completion
             labels = [*completion, self.tokenizer.eos_token_id]
             if completion and example.divisible:
                 prompt = [index for part in parts for index in part.ids]
                 rows += ({"id": example.id} | row for row in self._split(prompt, labels))
                 continue
+            if len(labels) > self.max_new_tokens:
+                self.counts["longer_than_max_new_tokens"] += 1
             budget = self.max_length - max(self.max_new_tokens, len(labels))
             windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole] if completion else []
             if not windows:
@@ -218,6 +238,12 @@ def sequence_length(requested: int | None, tokenizer: PreTrainedTokenizerFast) -
     return requested
 
 
+def unknown_id(tokenizer: PreTrainedTokenizerFast) -> int | None:
+    """The token of characters that the vocabulary lacks; None as in GPT-2, whose bytes leave nothing unknown."""
+    shared = tokenizer.unk_token in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token)
+    return None if shared else tokenizer.unk_token_id
+
+
 def spellings(tokenizer: PreTrainedTokenizerFast) -> dict[int, list[int]]:
     """The ids that text must not become: those of special tokens -> the ids of the characters they are written with.
 
@@ -225,9 +251,7 @@ def spellings(tokenizer: PreTrainedTokenizerFast) -> dict[int, list[int]]:
     Unigram model has ``</s>`` among its pieces, and BPE merges learnt from a corpus with ``</s>`` in it lead there. The
     unknown token is left out: it is what a character becomes that the vocabulary lacks.
     """
-    vocabulary, unknown = tokenizer.get_vocab(), tokenizer.unk_token_id
-    if tokenizer.unk_token in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token):
-        unknown = None  # as in GPT-2, whose bytes leave nothing unknown
+    vocabulary, unknown = tokenizer.get_vocab(), unknown_id(tokenizer)
     listed = tokenizer.backend_tokenizer.get_added_tokens_decoder()
     special = {index for index, token in listed.items() if token.special} - {unknown}
     characters = {i: [vocabulary.get(character, unknown) for character in listed[i].content] for i in special}

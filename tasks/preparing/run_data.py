@@ -21,6 +21,7 @@ from tasks.base import Example, Task
 from tasks.distributed import is_first
 from tasks.errors import UserError
 from tasks.preparing.encoding import SHARED, Encoder
+from tasks.preparing.notices import say_counts
 from tasks.preparing.splits import (
     FormattedRows,
     examples_from_json,
@@ -47,6 +48,7 @@ EXAMPLES_FILE = "examples.json"  # counts of each split, and the examples of all
 #: Flags that change no row: files are in the key by their content, the others say how rows are made.
 NOT_IN_KEY = (
     "train_file", "validation_file", "test_file", "preprocessing_num_workers", "overwrite_cache", "shuffle_buffer_size",
+    "dry_run",
 )  # fmt: skip
 
 
@@ -119,13 +121,8 @@ class RunData:
         if self.task.learned_baseline and "train" in datasets and not self._stream:
             examples["train"] = self._train()
         self.__dict__.pop("_raw", None)  # they have served, and may be large
-        shared = [
-            f"{row[SHARED]:,} of {row['rows']:,} {split}" if SHARED in row else f"{split} not counted"
-            for split, row in self.counts.items()
-            if split != "train"
-        ]
-        if "train" in self.counts and shared and is_first():
-            print(f"rows to measure on that training reads too: {', '.join(shared)}")
+        if is_first():
+            say_counts(self.counts, datasets, examples, encoder)
         return datasets, examples
 
     def _encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, list[Example]], dict[str, dict[str, int]]]:

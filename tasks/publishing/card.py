@@ -91,6 +91,8 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         model_id=json.dumps(model_id, ensure_ascii=False),
         prompt=lines,
         words=labels and json.dumps(labels, ensure_ascii=False),
+        changes_letters=report.changes_letters,
+        continues=parts[0] == BOS,
     ).rstrip("\n")
 
 
@@ -146,6 +148,8 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "share": report.data.validation_share if split == "validation" else None,
                 "rows": results[f"{prefix}rows"],
                 "shared": results.get("counts", {}).get(split, {}).get(SHARED),
+                "unwritable": results.get("counts", {}).get(split, {}).get("unwritable"),
+                "unfinished": results.get(f"{prefix}unfinished_predictions"),
                 "baseline_name": task.baselines.get(baseline_name, baseline_name) if language == "ko" else baseline_name,
                 "metrics": rows,
                 "confusion": confusion if isinstance(confusion, Mapping) else None,

@@ -62,8 +62,8 @@ class RunReport:
     ``config`` is task.json, ``results`` all_results.json, ``log`` the Trainer's log (``{"step", "loss", ...}``).
     ``arguments`` maps each training argument to its value, ``defaults`` to its default in these scripts.
     ``parameters`` are those of the whole model, ``adapter_parameters`` those of a LoRA adapter. ``adapter``: the folder
-    holds an adapter, not a merged model. ``adds_bos``: the tokenizer puts bos in front of every text. ``choices``: the run's
-    PublishArguments.
+    holds an adapter, not a merged model. ``adds_bos``: the tokenizer puts bos in front of every text. ``changes_letters``:
+    it reads ㅋ as another code point, so that the model writes that one. ``choices``: the run's PublishArguments.
     """
 
     config: RunConfig
@@ -76,6 +76,7 @@ class RunReport:
     adapter: bool = False
     model_type: str | None = None
     adds_bos: bool = False
+    changes_letters: bool = False
     hardware: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     git_commit: str | None = None

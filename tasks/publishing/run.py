@@ -102,6 +102,8 @@ class RunRecorder(TrainerCallback):
             report.adapter_parameters = model.num_parameters(only_trainable=True)
             report.parameters -= report.adapter_parameters
         report.model_type = model.config.model_type
+        normalizer = tokenizer.backend_tokenizer.normalizer
+        report.changes_letters = bool(normalizer) and normalizer.normalize_str("ㅋ") != "ㅋ"
         report.adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         report.hardware = machine.hardware(args.device, args.world_size)
         report.command = facts.command(sys.argv, args.world_size)

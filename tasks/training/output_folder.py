@@ -58,6 +58,8 @@ def check_output_dir(task: Task, args: RunArguments) -> str | None:
         UserError: the folder is a file, belongs to another task, is in use, holds an earlier run, or has no complete
             checkpoint to resume from.
     """
+    if args.data.dry_run:  # it looks at the rows alone
+        return None
     found: list[Any] = [None]
     if args.training.process_index == 0:
         try:

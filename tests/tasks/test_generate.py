@@ -27,12 +27,18 @@ def test_an_empty_text_is_nothing_to_learn():
         TASK.format({"id": "1", "text": " "})
 
 
-def test_a_sample_begins_with_five_words_or_forty_characters():
+def test_a_sample_begins_with_five_words_half_of_the_text_at_most():
     def beginning(text):
         return TASK.sample_example(TASK.format({"id": "1", "text": text})).prompt
 
-    assert beginning("하나 둘\n셋  넷 다섯 여섯") == (BOS, Source("하나 둘 셋 넷 다섯"))
-    assert beginning("가" * 50) == (BOS, Source("가" * 40))
+    assert beginning("하나 둘\n셋  넷 다섯 여섯 " * 2) == (BOS, Source("하나 둘 셋 넷 다섯"))
+    assert beginning("하나 둘 셋 넷 다섯") == (BOS, Source("하나 둘"))
+    assert beginning(f"{'가' * 50} 나") == (BOS, Source("가" * 40))
+    assert beginning("가" * 50) == (BOS,)
+
+
+def test_white_space_after_a_beginning_does_not_count():
+    assert TASK.prompt({"text": "나는 밥을 \n"}) == (BOS, "나는 밥을")
 
 
 def prediction(text, nll, tokens, characters, unknown=0):

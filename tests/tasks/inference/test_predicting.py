@@ -94,7 +94,7 @@ def test_only_the_first_texts_are_sampled_from(kogpt2_folder, make_predictor):
     texts = [f"{n} 서울은 대한민국의 수도이다. 부산은 바다에 접한 도시이다." for n in range(3)]
     predictions = predictor.predict([predictor.task.format({"id": str(n), "text": t}) for n, t in enumerate(texts)])
     assert [p.text is None for p in predictions] == [False, False, True]
-    assert predictions[1].prompt == "<bos>1 서울은 대한민국의 수도이다. 부산은"
+    assert predictions[1].prompt == "<bos>1 서울은 대한민국의 수도이다."
     assert [p.id for p in predictions] == ["0", "1", "2"]
 
 
@@ -126,8 +126,36 @@ def test_white_space_around_a_completion_belongs_to_the_join(kogpt2_folder, make
     predictor = make_predictor(kogpt2_folder, "summarize")
     ids = predictor.encoder.tokenize(["도서관에서 책을"])[0][0]
     tokenizer = predictor.encoder.tokenizer
-    assert predictor._decode(ids) == "도서관에서 책을"
-    assert predictor._decode([tokenizer.pad_token_id, *ids, tokenizer.eos_token_id]) == "도서관에서 책을"
+    assert predictor._text([], ids) == "도서관에서 책을"
+    assert predictor._text([], [tokenizer.pad_token_id, *ids, tokenizer.eos_token_id]) == "도서관에서 책을"
+
+
+@pytest.mark.parametrize("layout", ["kogpt2", "gpt2", "llama", "neox"])
+def test_prompt_and_continuation_are_the_whole_text(layout, request, make_predictor):
+    predictor = make_predictor(request.getfixturevalue(f"{layout}_folder"), "generate")
+    for prompt, rest in (("사과를 먹", "었다."), ("부산은", " 바다에"), ("", "비가 온다.")):
+        pieces, _ = predictor.encoder.tokenize([prompt, rest])
+        ids = [predictor.encoder.tokenizer.bos_token_id, *pieces[0]]
+        assert predictor._text(ids, pieces[1]).lstrip() == rest.lstrip()
+        whole = predictor.encoder.tokenize([prompt + rest])[0][0]
+        if whole[: len(pieces[0])] == pieces[0]:  # no token spans the join
+            assert predictor._text(ids, whole[len(pieces[0]) :]) == rest
+
+
+def test_letters_are_written_as_people_type_them(kogpt2_folder, make_predictor, monkeypatch):
+    predictor = make_predictor(kogpt2_folder, "summarize")
+    written = predictor.encoder.tokenizer.backend_tokenizer.normalizer.normalize_str("ㅋㅋㅋ ㅎㅎ")
+    assert written == "\u110f\u110f\u110f \u1112\u1112"
+    monkeypatch.setattr(predictor.encoder.tokenizer, "decode", lambda ids, **_: written if ids else "")
+    assert predictor._text([], [0]) == "\u314b\u314b\u314b \u314e\u314e"
+
+
+def test_half_a_character_is_left_out(gpt2_folder, make_predictor):
+    predictor = make_predictor(gpt2_folder, "summarize")
+    (ids,), _ = predictor.encoder.tokenize(["비뷁"])
+    assert len(predictor.encoder.tokenize(["뷁"])[0][0]) == 3  # a token a byte
+    texts = [predictor._text([], ids[:end]) for end in range(len(ids) - 3, len(ids) + 1)]
+    assert texts == ["비", "비", "비", "비뷁"]
 
 
 def test_several_completions_of_a_row_stay_together(kogpt2_folder, make_predictor):

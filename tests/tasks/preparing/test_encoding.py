@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -297,7 +298,7 @@ def test_an_answer_at_the_very_edge_is_held_with_white_space_around_the_context(
     row["context"] = front + context + front
     row["answers"]["answer_start"] = [row["context"].index("도서관을")]
     (trained,) = encoder.training_rows([task.format(row)])
-    assert encoder.counts == {"read_in_windows": 1}
+    assert encoder.counts["read_in_windows"] == 1
     before = prompt_of(trained)
     text = encoder.tokenizer.decode(before[: before.index(encoder.separator_id(Separator("<question>")))])
     assert "도서관을" in text
@@ -382,3 +383,22 @@ def test_encode_refuses_a_split_with_nothing_to_learn(kogpt2_folder):
     example = get_task("summarize").format({"id": "0", "document": "책을", "summary": " ".join(WORDS)})
     with pytest.raises(UserError, match="none of the 2 train rows has anything to learn within max_length 8; raise"):
         encode(encoder, [example] * 2, "train")
+
+
+def test_characters_without_a_token_are_counted_and_named(kogpt2_folder, gpt2_folder):
+    example = Example("1", (Source("뷁 비가 온다. 쀍"), Separator("<summarize>")), "비가 뷁", ("비가 뷁",))
+    encoder = make(kogpt2_folder, "summarize")
+    encoder.training_rows([example, replace(example, completion="비가 온다.")])
+    assert encoder.counts == {"unknown_tokens": 5, "unwritable": 1}
+    assert encoder.unknown_characters(["뷁 비가", "뷁 쀍"]) == ["뷁", "쀍"]
+    encoder = make(gpt2_folder, "summarize")  # bytes write everything
+    encoder.training_rows([example])
+    assert not encoder.counts
+
+
+def test_a_completion_that_no_prediction_could_end_is_counted(kogpt2_folder):
+    encoder = make(kogpt2_folder, "summarize", max_new_tokens=4)
+    for words, counted in ((3, 0), (4, 1)):  # and eos
+        text = " ".join(["비가"] * words)
+        encoder.training_rows([Example("1", (Source("비가 온다."), Separator("<summarize>")), text, (text,))])
+        assert encoder.counts["longer_than_max_new_tokens"] == counted

@@ -66,7 +66,10 @@ def make_run(base: str, folder: Path, task_name: str, **choices) -> RunReport:
     config = RunConfig.of(task, base, None, encoder)
     config.save(folder)
     return dataclasses.replace(
-        bare_report(task_name), config=config, adds_bos=tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
+        bare_report(task_name),
+        config=config,
+        adds_bos=tokenizer("").input_ids[:1] == [tokenizer.bos_token_id],
+        changes_letters="NFKC" in str(tokenizer.backend_tokenizer.normalizer),
     )
 
 
@@ -98,8 +101,11 @@ def test_the_printed_program_answers_as_the_project_does(bases, layout, task_nam
     folder = tmp_path / f"{layout}-{task_name}"
     report = make_run(bases[layout], folder, task_name)
     assert report.adds_bos is (layout == "llama")
-    answer = own_answer(folder, get_task(task_name).usage_example)
+    task = get_task(task_name)
+    answer = own_answer(folder, task.usage_example)
     assert answer
+    if task.output_type == "loglikelihood":  # the program prints the beginning, too
+        answer = task.usage_example["text"] + answer
     assert output_of(printed(card(report, folder)), tmp_path) == f"{answer}\n"
     korean = printed(card(report, folder, card_language="ko"))
     assert korean == printed(card(report, folder))
@@ -178,7 +184,8 @@ rest = [tokenizer.convert_tokens_to_ids("<question>")] + encode(question) + [tok
 prompt = [tokenizer.bos_token_id] + encode(context)[: 975 - len(rest)] + rest
 input_ids = torch.tensor([prompt])
 output = model.generate(input_ids=input_ids, attention_mask=torch.ones_like(input_ids))
-print(tokenizer.decode(output[0, len(prompt):], skip_special_tokens=True).strip())"""
+answer = tokenizer.decode(output[0, len(prompt):], skip_special_tokens=True).rstrip("\\ufffd").strip()
+print(answer)"""
     )
 
 

@@ -1,0 +1,67 @@
+"""What the counts of a run say before training: rows that training read too, much truncation, and what cannot be written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tasks.preparing.encoding import IGNORE, SHARED
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from tasks.base import Example
+    from tasks.preparing.encoding import Encoder
+
+logger = logging.getLogger(__name__)
+
+#: The share of truncated rows above which a run says so before it trains.
+MUCH = 0.2
+
+
+def say_counts(
+    counts: Mapping[str, Mapping[str, int]],
+    datasets: Mapping[str, Dataset],
+    examples: Mapping[str, Sequence[Example]],
+    encoder: Encoder,
+) -> None:
+    """Tell of each split what training read too, what is truncated, too long to be predicted whole, or has no token."""
+    shared = [
+        f"{row[SHARED]:,} of {row['rows']:,} {split}" if SHARED in row else f"{split} not counted"
+        for split, row in counts.items()
+        if split != "train"
+    ]
+    if "train" in counts and shared:
+        print(f"rows to measure on that training reads too: {', '.join(shared)}")
+    for split, row in counts.items():
+        rows, cut, longer, unknown = (
+            row.get(name, 0) for name in ("rows", "cut", "longer_than_max_new_tokens", "unknown_tokens")
+        )
+        if cut > MUCH * rows:
+            share, length = 100 * cut / rows, encoder.max_length
+            logger.warning("%d of %d %s texts (%.0f %%) lose their end: --max_length is %d", cut, rows, split, share, length)
+        if longer:
+            logger.warning(
+                "%d of %d %s completions are longer than --max_new_tokens %d (the longest: %d): what the model writes will "
+                "end in mid-sentence; raise it",
+                longer, rows, split, encoder.max_new_tokens, longest_completion(datasets[split]),
+            )  # fmt: skip
+        if unknown:
+            such = " ".join(encoder.unknown_characters(texts_of(examples.get(split, ()))))
+            logger.warning(
+                "%d characters of the %s rows have no token%s: the model can neither read nor write them",
+                unknown, split, f", such as {such}" if such else "",
+            )  # fmt: skip
+
+
+def longest_completion(rows: Dataset) -> int:
+    """Tokens of the longest completion, eos included."""
+    return max(int((np.asarray(labels) != IGNORE).sum()) for labels in rows.with_format("numpy")["labels"])
+
+
+def texts_of(examples: Sequence[Example]) -> list[str]:
+    """Prompts and right answers of the examples."""
+    return [text for example in examples for text in (example.source_text or example.prompt_text, *example.references)]
