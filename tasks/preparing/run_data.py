@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from importlib import metadata
@@ -15,7 +16,9 @@ from tasks.errors import UserError
 from tasks.preparing.cache import cached, key_of
 from tasks.preparing.encoding import Encoder
 from tasks.preparing.overlap import SHARED, count_shared, print_shared
-from tasks.preparing.splits import FormattedRows, format_examples, load_raw_datasets, read_examples, write_examples
+from tasks.preparing.splits import (
+    FormattedRows, format_examples, load_raw_datasets, read_examples, say_notices, write_examples,
+)  # fmt: skip
 from tasks.preparing.streaming import Stream
 from tasks.preparing.tables import SLICE, Encoded, encode
 from tasks.reading.sources import SPLITS, find_source
@@ -70,7 +73,10 @@ class RunData:
 
     @cached_property
     def _raw(self) -> DatasetDict:
-        return load_raw_datasets(self.task, self.data_args, seed=self.seed, splits=self.splits, source=self.source)
+        self._found: dict[str, Counter[str]] = {}  # what was counted while the rows were read
+        return load_raw_datasets(
+            self.task, self.data_args, seed=self.seed, splits=self.splits, source=self.source, counts=self._found
+        )
 
     @cached_property
     def _identity(self) -> Any:
@@ -115,6 +121,7 @@ class RunData:
         """
         datasets, examples, self.counts = self._stream.encode(encoder) if self._stream else self._encode(encoder)
         print_shared(self.counts)
+        say_notices(self.task, self.counts)
         return datasets, examples
 
     def _encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, list[Example]], dict[str, dict[str, int]]]:
@@ -125,7 +132,8 @@ class RunData:
             for split, part in found.items():
                 if split != "train":
                     write_examples(folder / f"{split}-examples.jsonl", part.examples)
-            (folder / COUNTS_FILE).write_text(json.dumps({split: part.counts for split, part in found.items()}), "utf-8")
+            told = {"counts": {split: part.counts for split, part in found.items()}, "choices": self.source.choices}
+            (folder / COUNTS_FILE).write_text(json.dumps(told), "utf-8")
             if self._look() != self._content:
                 raise UserError("the data files changed while they were read; start again when they are complete")
 
@@ -136,7 +144,8 @@ class RunData:
         ]  # fmt: skip
         folder = self.keep(what, build)
         if folder:
-            counts = json.loads((folder / COUNTS_FILE).read_text("utf-8"))
+            told = json.loads((folder / COUNTS_FILE).read_text("utf-8"))
+            counts, self.source.choices = told["counts"], told["choices"]
             datasets = {split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in counts}
             examples = {split: read_examples(folder / f"{split}-examples.jsonl") for split in counts if split != "train"}
         else:
@@ -161,6 +170,8 @@ class RunData:
                 raise
         for split, shared in count_shared({split: part.keys for split, part in found.items()}).items():
             found[split].counts[SHARED] = shared
+        for split, part in found.items():
+            part.counts.update(Counter(part.counts) + self._found[split])
         return {split: found[split] for split in self._raw}
 
 
