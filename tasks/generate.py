@@ -25,7 +25,7 @@ class Generate(Task):
         Column(
             "text",
             "the text",
-            ("content", "document", "sentence", "article", "body", "텍스트", "글", "본문", "원문", "내용", "문장"),
+            ("content", "document", "sentence", "article", "텍스트", "글", "본문", "원문", "내용", "문장"),
             sentences=True,
         ),
     )

@@ -20,7 +20,7 @@ class Summarize(Task):
         Column(
             "document",
             "the text to summarize",
-            ("article", "text", "content", "passage", "body", "article_original", "본문", "문서", "기사", "원문", "내용"),
+            ("article", "text", "content", "passage", "article_original", "본문", "문서", "기사", "원문", "내용"),
             sentences=True,
         ),
     )

@@ -17,7 +17,12 @@ from tasks.preparing.cache import cached, key_of
 from tasks.preparing.encoding import Encoder
 from tasks.preparing.overlap import SHARED, count_shared, print_shared
 from tasks.preparing.splits import (
-    FormattedRows, format_examples, load_raw_datasets, read_examples, say_notices, write_examples,
+    FormattedRows,
+    format_examples,
+    load_raw_datasets,
+    read_examples,
+    say_notices,
+    write_examples,
 )  # fmt: skip
 from tasks.preparing.streaming import Stream
 from tasks.preparing.tables import SLICE, Encoded, encode

@@ -100,9 +100,8 @@ class HubSource:
     def describe(self) -> dict[str, Any]:
         """Name, configuration and commit; of a folder its last name alone."""
         if Path(self.name).is_dir():
-            return {"source": "folder", "name": Path(self.name).resolve().name, "choices": self.choices}
-        where = {"source": "hub", "name": self.name, "config": self.config, "revision": self.revision}
-        return where | {"choices": self.choices}
+            return {"source": "folder", "name": Path(self.name).resolve().name}
+        return {"source": "hub", "name": self.name, "config": self.config, "revision": self.revision}
 
 
 def commit_of(splits: Mapping[str, Any]) -> str | None:

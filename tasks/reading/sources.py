@@ -96,7 +96,7 @@ class FileSource:
             for path in paths:
                 sha256 = self._hashes.get(path) or file_sha256(path)
                 files.append({"split": split, "name": Path(path).name, "sha256": sha256, "bytes": Path(path).stat().st_size})
-        return {"source": "files", "files": files, "choices": self.choices}
+        return {"source": "files", "files": files}
 
 
 class SampleSource(FileSource):
@@ -123,7 +123,7 @@ class FolderSource(FileSource):
 
     def describe(self) -> dict[str, Any]:
         """The folder's last name."""
-        return {"source": "folder", "name": Path(self.folder).resolve().name, "choices": self.choices}
+        return {"source": "folder", "name": Path(self.folder).resolve().name}
 
 
 DataSource = FileSource | HubSource

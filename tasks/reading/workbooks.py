@@ -18,19 +18,17 @@ def read_xlsx(path: str) -> Iterator[Row | UserError]:
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
 
-    try:
-        book = load_workbook(path, read_only=True, data_only=True)
-    except (BadZipFile, InvalidFileException, KeyError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} cannot be read as a workbook ({reason}); save it again as .xlsx, or as csv") from None
-    try:
+    with open(path, "rb") as file:
+        try:
+            book = load_workbook(file, read_only=True, data_only=True)
+        except (BadZipFile, InvalidFileException, KeyError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path} cannot be read as a workbook ({reason}); save it again as .xlsx, or as csv") from None
         sheets = {sheet.title: sheet for sheet in book.worksheets if any(cells for _, cells in _lines(sheet))}
         if len(sheets) > 1:
             raise UserError(f"{path}: several sheets hold rows ({listed(sheets)}); save the one that is meant as a file")
         for sheet in sheets.values():
             yield from _rows(path, _lines(sheet))
-    finally:
-        book.close()
 
 
 def _lines(sheet: Any) -> Iterator[tuple[int, list[Any]]]:

@@ -88,6 +88,9 @@ def test_tables_come_back(examples, name, delimiter):
         rows, error = read(write(name, out.getvalue()))
         if quoting == csv.QUOTE_MINIMAL and any(set(cell) & set("\r\n") - set(end) for cells in table for cell in cells):
             return  # this writer leaves the other line break without quotes: the file says something else
+        while table and not any(table[-1]):  # empty rows at the end are left out
+            table.pop()
+        starts = starts[: len(table) + 1]
         if rows is not None:
             assert values(rows) == [dict(zip(header, cells, strict=True)) for cells in table]
             assert [row.where for row in rows] == [f"{name} line {start}" for start in starts[1:]]
@@ -97,7 +100,8 @@ def test_tables_come_back(examples, name, delimiter):
             assert error.startswith(f"{name} line {guilty[0]}: ")
         elif not guilty:  # what a file can say in two ways
             joined = "quotation marks hold lines together" in error and any("\n" in c or "\r" in c for r in table for c in r)
-            assert joined or ("header stands here once more" in error and header in table)
+            none_left = not table and "holds no rows" in error
+            assert joined or none_left or ("header stands here once more" in error and header in table)
 
 
 @EXAMPLES
