@@ -68,7 +68,7 @@ def _first_error(path: str, codec: str) -> tuple[int, int] | None:
 def _looks_korean(path: str, offset: int, *, whole: bool) -> bool:
     """Whether the text around ``offset``, where it is not valid UTF-8, is Korean in CP949, perhaps with broken bytes.
 
-    Where there is as much Hangul as UTF-8, the file is damaged UTF-8. A ``whole`` file, one that is valid, may hold anything:
+    Where there is as much Hangul as UTF-8, the file is damaged UTF-8. A ``whole`` (valid) file may hold anything:
     hanja alone, a chat's single jamo. Then only what gives another encoding away counts: syllables outside of the 2,350 of
     KS X 1001 (Johab), jamo that nobody writes (the kana of EUC-JP), hanja amid syllables that are seldom those that Korean
     mostly consists of (GBK). A file with broken bytes has to consist of the 2,350 nearly alone.

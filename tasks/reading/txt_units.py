@@ -60,8 +60,9 @@ def _unit(task: Task, path: str, unit: str | None, column_map: dict[str, str], t
     # Between commas even known names may be prose, and between tabs even unknown ones are hardly that.
     if (column and (even or delimiter == "\t")) or (even and delimiter == "\t" and all(map(str.strip, header))):
         what = f"it looks like a table with {SEPARATORS[delimiter]} between its columns ({listed(header)})"
-        way_out = f"--column_map {columns[0]}={column or 'NAME'} for a column, --txt_unit line for the lines as they are"
-        raise UserError(f"{path}: {what}; say what to learn: {way_out}")
+        way_out = f"say what to learn: --column_map {columns[0]}={column} for a column"
+        way_out = way_out if column else "to learn one of them, add a line with their names"
+        raise UserError(f"{path}: {what}; {way_out}, or --txt_unit line for the lines as they are")
     return "line"
 
 
