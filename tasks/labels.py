@@ -10,9 +10,8 @@ from tasks.base import Example, Metric, Prediction, RowError, Separator, Task
 #: Between the two texts of a pair.
 SEP = Separator("<sep>")
 
-#: Counts of all_results.json: rows of a label are counted under this and its name, those with a number for a name beside.
+#: Rows of a label are counted in all_results.json under this and its name.
 LABEL = "label "
-NUMBERED = "labels_by_number"
 
 
 class Labels(Task):
@@ -38,9 +37,7 @@ class Labels(Task):
     def format(self, row: dict[str, Any]) -> Example:
         """The completion is the label's word, the reference the label's canonical name. Raises RowError as ``label_of``."""
         label = self.label_of(row)
-        given = str(row.get(self.target_columns[-1].name)).strip()
-        notes = (f"{LABEL}{label}", *([NUMBERED] if given.isdigit() and given != label else []))
-        return Example(row["id"], self.prompt(row), self.label_words[label], (label,), notes=notes)
+        return Example(row["id"], self.prompt(row), self.label_words[label], (label,), notes=(f"{LABEL}{label}",))
 
     def notices(self, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
         """Labels that no training row has, and what numbers are read as where one is missing."""
@@ -48,13 +45,12 @@ class Labels(Task):
         there = [label for label in self.label_words if row.get(f"{LABEL}{label}")]
         if not there or len(there) == len(self.label_words):
             return []
-        numbers = {label: name for name, label in self.label_aliases.items() if name.isdigit()} if row.get(NUMBERED) else {}
         if len(there) == 1:
             return [f"all {row['rows']:,} training rows have the label {there[0]}; look at the file, or read more of it"]
-        missing = [f"{label} ({numbers[label]})" if label in numbers else label for label in self.label_words]
-        missing = [text for label, text in zip(self.label_words, missing) if label not in there]
+        numbers = {label: name for name, label in self.label_aliases.items() if name.isdigit()}
+        missing = " or ".join(f"{label} ({numbers.get(label, '-')})" for label in self.label_words if label not in there)
         read = f"; {' and '.join(numbers[label] for label in there)} are read as {' and '.join(there)}" if numbers else ""
-        return [f"no row of train has the label {' or '.join(missing)}{read}"]
+        return [f"no row of train has the label {missing.replace(' (-)', '')}{read}"]
 
     def label_of(self, row: dict[str, Any]) -> str:
         """The canonical name of a row's label, in any case.

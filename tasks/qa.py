@@ -27,8 +27,9 @@ def read_answers(value: Any, start: Any = None) -> dict[str, list[Any]]:
             told = json.loads(value)
         except (ValueError, RecursionError):
             told = None
-        if isinstance(told, dict) or (told and isinstance(told, list) and all(isinstance(one, (str, dict)) for one in told)):
-            value = told
+        told = [told] if isinstance(told, dict) else told
+        if told and isinstance(told, list) and all(isinstance(one, dict) and "text" in one for one in told):
+            value = told[0] if len(told) == 1 else told
     if isinstance(value, list) and value and all(isinstance(answer, dict) for answer in value):
         value = {key: [answer.get(key) for answer in value] for key in ("text", "answer_start")}
     if isinstance(value, dict):

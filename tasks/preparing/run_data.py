@@ -70,6 +70,7 @@ class RunData:
             splits = SPLITS if training_args.do_train else SPLITS[1:]
         self.splits = splits
         self._stream: Stream | None = None
+        self._found: dict[str, Counter[str]] = {}  # what was counted while the rows were read
         if data_args.streaming:
             self._stream = Stream(task, data_args, training_args, splits)
             self.source = self._stream.source
@@ -78,7 +79,6 @@ class RunData:
 
     @cached_property
     def _raw(self) -> DatasetDict:
-        self._found: dict[str, Counter[str]] = {}  # what was counted while the rows were read
         return load_raw_datasets(
             self.task, self.data_args, seed=self.seed, splits=self.splits, source=self.source, counts=self._found
         )

@@ -15,6 +15,7 @@ from tasks.errors import UserError
 from tasks.preparing.overlap import digest_of
 from tasks.reading.columns import Loaded, columns_of
 from tasks.reading.sources import SPLITS, DataSource, find_source
+from tasks.reading.values import READ
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,6 +154,9 @@ def load_examples(
 
 def say_notices(task: Task, counts: Mapping[str, Mapping[str, int]]) -> None:
     """Write to the log what a person should know of the rows."""
+    for split, row in counts.items():
+        if said := ", ".join(f"{row[name]:,} {name.replace('_', ' ')}" for name in READ if row.get(name)):
+            logger.info("%s: %s", split, said)
     for notice in task.notices(counts):
         logger.warning("%s", notice)
 

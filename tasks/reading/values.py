@@ -18,9 +18,8 @@ from tasks.errors import UserError
 KINDS = {str: "text", int: "a number", float: "a number", bool: "true/false", list: "a list", dict: "an object"}
 
 #: What is counted of a split in all_results.json.
-NUMBERS, JOINED, SKIPPED, EMPTY_TAIL, EMPTY_TEXT = (
-    "numbers_read_as_text", "lists_joined", "skipped", "empty_rows_at_the_end", "rows_without_text",
-)  # fmt: skip
+READ = ("numbers_read_as_text", "lists_joined", "skipped", "empty_rows_at_the_end", "rows_without_text")
+NUMBERS, JOINED, SKIPPED, EMPTY_TAIL, EMPTY_TEXT = READ
 
 
 def read_values(
