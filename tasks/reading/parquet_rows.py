@@ -29,12 +29,7 @@ def read_parquet(path: str) -> Iterator[Row]:
             names = file.schema_arrow.names
             if len(set(names)) < len(names):
                 raise UserError(f"{path}: two columns have the same name; rename one")
-            limit = max(UNFOLDED_BYTES, 100 * os.path.getsize(path))
-            unfolded = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups))
-            if unfolded > limit:
-                reason = f"unfolds to {unfolded:,} bytes, and {limit:,} is the most for a file of its size"
-                way_out = "it is damaged or made to fill the memory; if you trust it, split it, or write it as jsonl"
-                raise UserError(f"{path} {reason}; {way_out}")
+            check_unfolded(path, sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)))
             labels = _labels(file.schema_arrow)
             for batch in file.iter_batches(1000):
                 for values in batch.to_pylist():
@@ -46,6 +41,15 @@ def read_parquet(path: str) -> Iterator[Row]:
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read as parquet after row {number}: {reason}; write it again") from None
+
+
+def check_unfolded(path: str, unfolded: int) -> None:
+    """Raises UserError where a packed file would unfold to so many bytes that it cannot be text alone."""
+    limit = max(UNFOLDED_BYTES, 100 * os.path.getsize(path))
+    if unfolded > limit:
+        reason = f"unfolds to {unfolded:,} bytes, and {limit:,} is the most for a file of its size"
+        way_out = "it is damaged or made to fill the memory; if you trust it, split it, or write it as jsonl"
+        raise UserError(f"{path} {reason}; {way_out}")
 
 
 def _labels(schema: pyarrow.Schema) -> dict[str, datasets.ClassLabel]:

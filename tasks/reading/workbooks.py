@@ -4,31 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 from tasks.errors import UserError
+from tasks.reading.parquet_rows import check_unfolded
 from tasks.reading.rows import Row, listed, shown
 
 
 def read_xlsx(path: str) -> Iterator[Row | UserError]:
     """The rows of the one sheet that has any, below its header; of a formula the value that was saved with it.
 
-    Raises UserError on what is no workbook, several sheets with rows, a header with a gap, and a cell outside the header.
+    Raises UserError on what is no workbook or unfolds beyond all proportion, several sheets with rows, a header with a gap,
+    and a cell outside the header.
     """
     from openpyxl import load_workbook
-    from openpyxl.utils.exceptions import InvalidFileException
 
     with open(path, "rb") as file:
         try:
+            check_unfolded(path, sum(part.file_size for part in ZipFile(file).infolist()))
             book = load_workbook(file, read_only=True, data_only=True)
-        except (BadZipFile, InvalidFileException, KeyError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split())[:200]
+            sheets = {sheet.title: sheet for sheet in book.worksheets if any(cells for _, cells in _lines(sheet))}
+            if len(sheets) > 1:
+                raise UserError(f"{path}: several sheets hold rows ({listed(sheets)}); save the one that is meant as a file")
+            for sheet in sheets.values():
+                yield from _rows(path, _lines(sheet))
+        except (UserError, OSError, MemoryError):
+            raise
+        except Exception as error:  # openpyxl tells a damaged file by whatever comes up while it reads
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise UserError(f"{path} cannot be read as a workbook ({reason}); save it again as .xlsx, or as csv") from None
-        sheets = {sheet.title: sheet for sheet in book.worksheets if any(cells for _, cells in _lines(sheet))}
-        if len(sheets) > 1:
-            raise UserError(f"{path}: several sheets hold rows ({listed(sheets)}); save the one that is meant as a file")
-        for sheet in sheets.values():
-            yield from _rows(path, _lines(sheet))
 
 
 def _lines(sheet: Any) -> Iterator[tuple[int, list[Any]]]:

@@ -9,6 +9,7 @@ import math
 import re
 from pathlib import Path
 
+import openpyxl
 import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -254,6 +255,10 @@ def sound_files() -> dict[str, bytes]:
     nested = {"data": [{"title": "제목", "paragraphs": [{"context": "서울은 수도이다.", "qas": qas}]}]}
     buffer = io.BytesIO()
     pq.write_table(pa.table({"text": SENTENCES * 2, "n": [*range(10)]}), buffer)
+    book, sheet = io.BytesIO(), openpyxl.Workbook()
+    for cells in (["text", "n"], *([text, n] for n, text in enumerate(SENTENCES))):
+        sheet.active.append(cells)
+    sheet.save(book)
     return {
         "a.csv": ('text,label\n"그는 ""네""라고, 했다",1\n' + "\n".join(f"{text},0" for text in SENTENCES[:2])).encode(),
         "a.tsv": ('text\tlabel\n"탭\t안"\t1\n' + "\n".join(f"{text}\t0" for text in SENTENCES)).encode("cp949"),
@@ -262,6 +267,7 @@ def sound_files() -> dict[str, bytes]:
         "a.jsonl": "\n".join(json.dumps({"text": text}, ensure_ascii=False) for text in SENTENCES).encode("utf-8-sig"),
         "a.txt": "\n".join(SENTENCES).encode("utf-16"),
         "a.parquet": buffer.getvalue(),
+        "a.xlsx": book.getvalue(),
     }
 
 
