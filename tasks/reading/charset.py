@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from typing import TextIO
 
 from tasks.errors import UserError
@@ -26,6 +27,18 @@ MARKS = {
 def open_text(path: str, newline: str | None = None) -> TextIO:
     """The file opened for reading in its own encoding; ``newline`` as in ``open``. Raises as ``encoding_of``."""
     return open(path, encoding=encoding_of(path), newline=newline)
+
+
+def first_line(path: str) -> str:
+    """The first line that is not blank, or its beginning. The rest of the file is neither read nor tried."""
+    with open(path, "rb") as file:
+        start = file.read(SAMPLE)
+    codec = next((name for mark, (name, _) in MARKS.items() if start.startswith(mark)), "utf-8")
+    try:
+        text = codecs.getincrementaldecoder(codec)().decode(start)  # it may end inside of a character
+    except UnicodeDecodeError:
+        text = start.decode("cp949", "ignore")
+    return next((line for line in re.split("\r\n?|\n", text) if line.strip()), "")
 
 
 def encoding_of(path: str) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from tasks.errors import UserError
-from tasks.reading.charset import open_text
+from tasks.reading.charset import first_line, open_text
 from tasks.reading.rows import Row, listed, shown
 
 logger = logging.getLogger(__name__)
@@ -47,17 +47,13 @@ def _damaged(path: str, quoting: int) -> int:
 def separator_of(path: str, usual: str = "") -> tuple[str, list[str]]:
     """What separates the cells of a table, and its header: of ``SEPARATORS`` the one in it that most cells are made by.
 
-    Without any of them it is ``usual``. Raises UserError where two make as many.
+    Without any of them it is ``usual``. Raises UserError where two make as many; without ``usual`` it may be no table.
     """
-    with open_text(path, newline="") as file:
-        line = next((line for line in file if not line.isspace()), "")
-    try:
-        headers = {mark: next(csv.reader([line], delimiter=mark), []) for mark in SEPARATORS}
-    except csv.Error:  # a line of many thousand characters
-        headers = {usual or "\t": [line]}
+    csv.field_size_limit(CELL_LIMIT)  # of the whole process; the default, 131,072, is shorter than some articles
+    headers = {mark: next(csv.reader([first_line(path)], delimiter=mark), []) for mark in SEPARATORS}
     most = max(map(len, headers.values()))
     found = [mark for mark in headers if len(headers[mark]) == most] if most > 1 else [usual or "\t"]
-    if len(found) > 1:
+    if len(found) > 1 and usual:
         which = " or ".join(SEPARATORS[mark] for mark in found)
         raise UserError(f"{path} line 1: its cells could be separated by {which}; put names that hold one in double quotes")
     return found[0], headers[found[0]]
@@ -69,7 +65,6 @@ class _Ambiguous(UserError):
 
 def _read_csv(path: str, delimiter: str = ",", quoting: int = csv.QUOTE_MINIMAL) -> Iterator[Row | UserError]:
     """Rows of a table with a header. ``where`` is the line of the file where the row begins: cells may span several."""
-    csv.field_size_limit(CELL_LIMIT)  # of the whole process; the default, 131,072, is shorter than some articles
     widths: set[int] = set()  # cells of each line if quotation marks meant nothing
     last = ""
 

@@ -132,6 +132,7 @@ def load_split(task: Task, data: datasets.Dataset, column_map: dict[str, str], o
         raise UserError(f"{origin}: damaged text ({' '.join(str(error).split())[:200]}); {OTHER_SOURCES}") from None
     data = data.rename_columns({theirs: ours for ours, theirs in names.items() if ours != theirs})
     where = [f"{origin} row {number}" for number in range(1, len(data) + 1)]
+    data = data.add_column("where", where)
     for column in columns_of(task):
         feature = data.features[column.name]
         if column.read is None and getattr(feature, "dtype", None) in ("string", "large_string"):
@@ -142,7 +143,7 @@ def load_split(task: Task, data: datasets.Dataset, column_map: dict[str, str], o
         values = read_values(column, values, besides.get(column.name), loaded.counts, target=target)
         array = array_of(values, column.name, where, skip=skip)
         data = data.remove_columns(column.name).add_column(column.name, array)
-    loaded.data = data.add_column("where", where)
+    loaded.data = data
     return loaded
 
 

@@ -45,20 +45,20 @@ def _unit(task: Task, path: str, unit: str | None, column_map: dict[str, str], t
     if unit and not several:
         return unit
     delimiter, header = separator_of(path)
-    even = len(header) > 1 and _is_even(path, delimiter, len(header))
-    column = None
-    try:
-        column = len(header) > 1 and resolve_columns(task, header, column_map, path, targets=targets)[columns[0]]
-    except UserError:
-        if several and even:
-            raise
+    column, problem = None, None
+    if len(header) > 1:
+        try:
+            column = resolve_columns(task, header, column_map, path, targets=targets)[columns[0]]
+        except UserError as error:
+            problem = error
     if column and (several or column_map):
         return TABLE
+    even = (column or (delimiter == "\t" and all(map(str.strip, header)))) and _is_even(path, delimiter, len(header))
     if several:
         needs = f"the task {task.name} needs {', '.join(columns)}; use csv, tsv, xlsx, json, jsonl or parquet"
-        raise UserError(f"{path}: a txt file has one column, and {needs}")
+        raise problem if even and problem else UserError(f"{path}: a txt file has one column, and {needs}")
     # Between commas even known names may be prose, and between tabs even unknown ones are hardly that.
-    if (column and (even or delimiter == "\t")) or (even and delimiter == "\t" and all(map(str.strip, header))):
+    if even or (column and delimiter == "\t"):
         what = f"it looks like a table with {SEPARATORS[delimiter]} between its columns ({listed(header)})"
         way_out = f"say what to learn: --column_map {columns[0]}={column} for a column"
         way_out = way_out if column else "to learn one of them, add a line with their names"
@@ -69,12 +69,16 @@ def _unit(task: Task, path: str, unit: str | None, column_map: dict[str, str], t
 def _is_even(path: str, delimiter: str, width: int) -> bool:
     """Whether every line has ``width`` cells, and there are two at least."""
     quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
+    lines = 0
     try:
         with open_text(path, newline="") as file:
-            widths = [len(cells) for cells in csv.reader(file, delimiter=delimiter, quoting=quoting) if cells]
+            for cells in csv.reader(file, delimiter=delimiter, quoting=quoting):
+                if cells and len(cells) != width:
+                    return False
+                lines += bool(cells)
     except csv.Error:
         return False
-    return len(widths) > 1 and set(widths) == {width}
+    return lines > 1
 
 
 def read_txt(unit: str, path: str) -> Iterator[Row]:

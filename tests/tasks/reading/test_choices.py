@@ -207,7 +207,9 @@ def test_a_table_in_a_txt_is_asked_about_and_read_as_one():
     )
 
 
-@pytest.mark.parametrize("text", ["\t첫 문단.\n\t둘째 문단.\n", "글, 그림\n하나\n", "가\t나\n다\n", "그는,\n말했다,\n"])
+@pytest.mark.parametrize(
+    "text", ["\t첫 문단.\n\t둘째 문단.\n", "글, 그림\n하나\n", "가\t나\n다\n", "그는,\n말했다,\n", "그는, 말했다; 끝.\n둘\n"]
+)
 def test_prose_is_no_table(text):
     assert [line for _, line in read("generate", write("a.txt", text))[0]] == text.splitlines()
 
