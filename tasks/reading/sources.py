@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -15,12 +15,14 @@ from datasets import IterableDataset
 
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.reading.columns import Loaded, Table, load_tables, named, parse_column_map, resolve_columns
+from tasks.reading.columns import Loaded, Table, choice_of, load_tables, named, parse_column_map, resolve_columns
 from tasks.reading.files import READERS, find_files, read_files, suffix_of
 from tasks.reading.hub_data import HubSource
 from tasks.reading.rows import Row
 from tasks.reading.txt_units import TABLE, units_of
 from tasks.run_folder import file_sha256
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 
@@ -76,7 +78,12 @@ class FileSource:
         for path in paths:
             columns: dict[str, str] = {}
             for row in self._rows(path, Counter()):
-                columns = columns or resolve_columns(self.task, list(row.values), self.column_map, path)
+                if not columns:
+                    columns = resolve_columns(self.task, row.values, self.column_map, path)
+                    choice = choice_of(self.task, columns, row.values)
+                    if choice and not any(said.endswith(f": {choice}") for said in self.choices):
+                        logger.info("%s: %s", path, choice)
+                        self.choices.append(f"{Path(path).name}: {choice}")
                 if self.units.get(path) != TABLE or row.values[columns[self.task.input_columns[0].name]].strip():
                     yield named(row.values, self.task, columns, row.where)
 
@@ -146,8 +153,6 @@ def find_source(task: Task, data_args: Any, splits: tuple[str, ...], *, streamin
             raise UserError(f"the task {task.name} has no bundled sample; give --train_file or --dataset instead")
         paths = {split: [str(folder / f"{split}.jsonl") for folder in folders] for split in ("train", "validation")}
         # The sample has our own names: a map meant for the user's files would only break it.
-        task = copy.copy(task)
-        task.column_map = None
         return SampleSource(task, paths, {})
     skip = data_args.skip_bad_rows
     if not files:
