@@ -32,7 +32,7 @@ class PredictArguments:
     """What to predict, and where to write it."""
 
     prompt: str | None = HfArg(default=None, help="One input on the command line; columns with tabs between.")
-    input_file: str | None = HfArg(default=None, help="csv, tsv, json, jsonl, txt or parquet, or a glob.")
+    input_file: str | None = HfArg(default=None, help="csv, tsv, xlsx, json, jsonl, txt or parquet; a glob, or a folder.")
     output_file: str | None = HfArg(default=None, help="Where to write; standard output by default.")
     output_format: Literal["auto", "jsonl", "text"] = HfArg(
         default="auto", help="jsonl, or text: one prediction a line. auto: text for .txt and terminals."

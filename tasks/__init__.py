@@ -29,7 +29,8 @@ def get_task(name: str) -> Task:
 
 
 def task_of(run: RunConfig) -> Task:
-    """The task of a trained model, with the labels that its task.json names. Raises UserError as ``get_task``."""
+    """The task of a trained model, with the labels and columns of its task.json. Raises UserError as ``get_task``."""
     task = get_task(run.task)
     task.label_words = run.label_words or task.label_words
+    task.column_map = run.column_map
     return task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -40,8 +40,9 @@ class Example:
     """One row, formatted: ``prompt`` is what the model reads, ``completion`` what it learns to write.
 
     ``completion`` is None if the row is only to be predicted; a ``divisible`` one may become several sequences.
-    ``references`` are the right answers for the metric: texts, or the name of a label. ``prompt_ids`` are the token ids of
-    the prompt, one list per window, once the Encoder has made them.
+    ``references`` are the right answers for the metric: texts, or the name of a label. ``notes`` are names under which the
+    row is counted in all_results.json. ``prompt_ids`` are the token ids of the prompt, one list per window, once the Encoder
+    has made them.
     """
 
     id: str
@@ -50,6 +51,7 @@ class Example:
     references: tuple[str, ...] = ()
     divisible: bool = False
     prompt_ids: list[list[int]] | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def prompt_text(self) -> str:
@@ -85,11 +87,20 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Column:
-    """A column that a task reads. ``aliases`` are names that public data sets give it, read without ``--column_map``."""
+    """A column that a task reads. ``aliases`` are names that public data sets give it, read without ``--column_map``.
+
+    ``last_aliases`` are read where nothing else fits: a title can be a summary. In a column of ``sentences`` a list is one
+    text. ``read`` makes one shape of the shapes that a value comes in; it also gets the value of the first column that is
+    called as ``beside`` says, or None.
+    """
 
     name: str
     help: str
     aliases: tuple[str, ...] = ()
+    last_aliases: tuple[str, ...] = ()
+    sentences: bool = False
+    beside: tuple[str, ...] = ()
+    read: Callable[[Any, Any], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +151,7 @@ class Task:
     main_metric: ClassVar[str]
     metrics: ClassVar[dict[str, Metric]] = {}  # the figures of all_results.json that have a name of their own
     baselines: ClassVar[dict[str, str]] = {}  # baseline of all_results.json -> its name in Korean
+    column_map: str | None = None  # what the data of a trained model called the columns, as --column_map says it
     label_words: dict[str, str] = {}  # canonical label -> the word that the model reads and writes
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
     do_sample: ClassVar[bool] = False
@@ -168,6 +180,10 @@ class Task:
     def sample_example(self, example: Example) -> Example:
         """For ``loglikelihood``: the beginning of a text, as a prompt to sample from."""
         raise UserError(f"task {self.name} takes no samples")
+
+    def notices(self, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+        """What a person should know of the rows before training, from the counts of each split (``Example.notes``)."""
+        return []
 
     def metric(self) -> Any:
         """The LocalMetric of tasks/metrics/ that all figures follow from, imported when it is needed: that takes seconds."""
@@ -234,7 +250,8 @@ def text_of(row: dict[str, Any], column: str) -> str:
     if value is None or (isinstance(value, str) and not value.strip()):
         raise RowError(f"column {column!r} is empty; fill it, or drop such rows with --skip_bad_rows")
     if not isinstance(value, str):
-        raise RowError(f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; put it in quotes")
+        way_out = "join it into one text" if isinstance(value, (list, dict)) else "put it in quotes"
+        raise RowError(f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; {way_out}")
     if found := unusable_character(value):
         raise RowError(f"column {column!r} holds {found}; remove it")
     return value

@@ -21,7 +21,14 @@ class Generate(Task):
 
     name = "generate"
     output_type = "loglikelihood"
-    input_columns = (Column("text", "the text", ("content", "document", "sentence", "텍스트", "글", "본문")),)
+    input_columns = (
+        Column(
+            "text",
+            "the text",
+            ("content", "document", "sentence", "article", "텍스트", "글", "본문", "원문", "내용", "문장"),
+            sentences=True,
+        ),
+    )
     target_columns = ()
     # 20231101.ko has 647,897 articles and only a train split; --max_train_samples keeps a first run short.
     default_dataset = HubDataset("wikimedia/wikipedia", "20231101.ko", "train", None, "cc-by-sa-3.0")

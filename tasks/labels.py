@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.base import Example, Metric, Prediction, RowError, Separator, Task
 
 #: Between the two texts of a pair.
 SEP = Separator("<sep>")
+
+#: Rows of a label are counted in all_results.json under this and its name.
+LABEL = "label "
 
 
 class Labels(Task):
@@ -34,7 +37,20 @@ class Labels(Task):
     def format(self, row: dict[str, Any]) -> Example:
         """The completion is the label's word, the reference the label's canonical name. Raises RowError as ``label_of``."""
         label = self.label_of(row)
-        return Example(row["id"], self.prompt(row), self.label_words[label], (label,))
+        return Example(row["id"], self.prompt(row), self.label_words[label], (label,), notes=(f"{LABEL}{label}",))
+
+    def notices(self, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+        """Labels that no training row has, and what numbers are read as where one is missing."""
+        row = counts.get("train", {})
+        there = [label for label in self.label_words if row.get(f"{LABEL}{label}")]
+        if not there or len(there) == len(self.label_words):
+            return []
+        if len(there) == 1:
+            return [f"all {row['rows']:,} training rows have the label {there[0]}; look at the file, or read more of it"]
+        numbers = {label: name for name, label in self.label_aliases.items() if name.isdigit()}
+        missing = " or ".join(f"{label} ({numbers.get(label, '-')})" for label in self.label_words if label not in there)
+        read = f"; {' and '.join(numbers[label] for label in there)} are read as {' and '.join(there)}" if numbers else ""
+        return [f"no row of train has the label {missing.replace(' (-)', '')}{read}"]
 
     def label_of(self, row: dict[str, Any]) -> str:
         """The canonical name of a row's label, in any case.

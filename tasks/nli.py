@@ -16,8 +16,8 @@ class NLI(Labels):
     name = "nli"
     separators = (SEP, NLI_SEPARATOR)
     input_columns = (
-        Column("premise", "what is known", ("sentence1", "gold_sentence1", "전제")),
-        Column("hypothesis", "what may follow from it", ("sentence2", "gold_sentence2", "가설")),
+        Column("premise", "what is known", ("sentence1", "gold_sentence1", "전제", "문장1")),
+        Column("hypothesis", "what may follow from it", ("sentence2", "gold_sentence2", "가설", "문장2")),
     )
     target_columns = (
         Column(

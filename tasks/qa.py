@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.base import CardText, Column, Example, HubDataset, Metric, Part, RowError, Separator, Source, Task, text_of
 
 QUESTION = Separator("<question>")
 ANSWER = Separator("<answer>")
+
+#: The count in all_results.json of rows whose ``answer_start`` points at something else.
+WRONG_START = "wrong_answer_start"
+
+
+def read_answers(value: Any, start: Any = None) -> dict[str, list[Any]]:
+    """Texts and ``answer_start`` (None: unknown) from any of the shapes that data sets use; a table's cell may hold JSON.
+
+    ``start`` is what a column of its own says. What is no text or number is left as it is.
+    """
+    if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
+        try:
+            told = json.loads(value)
+        except (ValueError, RecursionError):
+            told = None
+        told = [told] if isinstance(told, dict) else told
+        if told and isinstance(told, list) and all(isinstance(one, dict) and "text" in one for one in told):
+            value = told[0] if len(told) == 1 else told
+    if isinstance(value, list) and value and all(isinstance(answer, dict) for answer in value):
+        value = {key: [answer.get(key) for answer in value] for key in ("text", "answer_start")}
+    if isinstance(value, dict):
+        value, start = value.get("text"), value.get("answer_start", start)
+    texts = value if isinstance(value, list) else [] if value is None else [value]
+    starts = start if isinstance(start, list) else [start]
+    if len(starts) != len(texts):
+        starts = [None] * len(texts)
+    return {"text": texts, "answer_start": [_from_cell(each) for each in starts]}
+
+
+def _from_cell(start: Any) -> Any:
+    """An ``answer_start`` of a csv cell as a number."""
+    try:
+        return (float(start) if start.strip() else None) if isinstance(start, str) else start
+    except ValueError:
+        return start
 
 
 class QA(Task):
@@ -23,14 +59,21 @@ class QA(Task):
     output_type = "generate_until"
     separators = (QUESTION, ANSWER)
     input_columns = (
-        Column("context", "the text that holds the answer", ("paragraph", "passage", "document", "지문", "문맥", "본문")),
+        Column(
+            "context",
+            "the text that holds the answer",
+            ("paragraph", "passage", "document", "지문", "문맥", "본문", "원문", "내용"),
+            sentences=True,
+        ),
         Column("question", "the question", ("query", "질문")),
     )
     target_columns = (
         Column(
             "answers",
             "{text: [...], answer_start: [...]}, a list of such objects or of texts, or one text",
-            ("answer", "answer_text", "정답", "답"),
+            ("answer", "answer_text", "정답", "답", "답변"),
+            beside=("answer_start", "answer_starts", "answer_begin"),
+            read=read_answers,
         ),
     )
     default_dataset = HubDataset("KorQuAD/squad_kor_v1", None, "train", "validation", "cc-by-nd-4.0")
@@ -86,7 +129,18 @@ class QA(Task):
         texts, starts = _answers_of(row)
         context = text_of(row, "context")
         keep = _span(context, texts[0], starts[0])
-        return Example(row["id"], self.prompt(row, keep), texts[0], tuple(dict.fromkeys(texts)))
+        wrong = any(start is not None and not context.startswith(text, max(start, 0)) for text, start in zip(texts, starts))
+        references = tuple(dict.fromkeys(texts))
+        return Example(row["id"], self.prompt(row, keep), texts[0], references, notes=(WRONG_START,) * wrong)
+
+    def notices(self, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+        """How many rows have an ``answer_start`` where their answer does not stand."""
+        return [
+            f"{split}: answer_start does not point at the answer in {row[WRONG_START]:,} of {row['rows']:,} rows; the "
+            "nearest place where the answer stands is taken"
+            for split, row in counts.items()
+            if row.get(WRONG_START)
+        ]
 
     def metric(self) -> Any:
         """Exact match and character F1 in percent, as the official script of KorQuAD 1.0 prints them."""
@@ -102,20 +156,11 @@ class QA(Task):
 
 
 def _answers_of(row: dict[str, Any]) -> tuple[list[str], list[int | None]]:
-    """Texts and character offsets (None: unknown) of a row's answers, from any of the shapes that data sets use."""
-    answers = row.get("answers")
-    if isinstance(answers, list) and answers and all(isinstance(answer, dict) for answer in answers):
-        answers = {key: [answer.get(key) for answer in answers] for key in ("text", "answer_start")}
-    if isinstance(answers, dict):
-        texts, starts = answers.get("text"), answers.get("answer_start")
-    else:
-        texts, starts = answers, None
-    texts = texts if isinstance(texts, list) else [texts]
-    starts = starts if isinstance(starts, list) else [starts]
+    """Texts and character offsets (None: unknown) of a row's answers."""
+    answers = read_answers(row.get("answers"))
+    texts, starts = answers["text"], answers["answer_start"]
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise RowError("the row has no answer; drop such rows with --skip_bad_rows")
-    if len(starts) != len(texts):
-        starts = [None] * len(texts)
     # Space around an answer is an accident of annotation; the offset moves along with what is stripped in front.
     offsets = [
         start if start is None else start + len(text) - len(text.lstrip())

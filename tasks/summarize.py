@@ -17,9 +17,22 @@ class Summarize(Task):
     output_type = "generate_until"
     separators = (SUMMARIZE,)
     input_columns = (
-        Column("document", "the text to summarize", ("article", "text", "content", "passage", "본문", "문서", "기사")),
+        Column(
+            "document",
+            "the text to summarize",
+            ("article", "text", "content", "passage", "article_original", "본문", "문서", "기사", "원문", "내용"),
+            sentences=True,
+        ),
     )
-    target_columns = (Column("summary", "its summary", ("abstractive", "highlights", "title", "요약", "제목")),)
+    target_columns = (
+        Column(
+            "summary",
+            "its summary",
+            ("abstractive", "abstract", "highlights", "summary_text", "요약", "요약문"),
+            last_aliases=("title", "headline", "제목", "헤드라인"),
+            sentences=True,
+        ),
+    )
     default_dataset = HubDataset("daekeun-ml/naver-news-summarization-ko", None, "train", "validation", "apache-2.0")
     main_metric = "rougeL"
     metrics = {

@@ -19,19 +19,22 @@ class DataArguments:
     dataset_config: str | None = HfArg(default=None, help="Configuration of the Hub dataset.")
     dataset_revision: str | None = HfArg(default=None, help="Branch, tag or commit of the Hub dataset.")
     train_file: str | None = HfArg(
-        default=None, help="csv, tsv, json (flat or SQuAD), jsonl, txt, parquet; or a quoted glob."
+        default=None, help="csv, tsv, xlsx, json (flat or SQuAD), jsonl, txt, parquet; several by a quoted glob or a folder."
     )
     validation_file: str | None = HfArg(default=None, help="Rows to measure on; the same types.")
     test_file: str | None = HfArg(default=None, help="Rows for a last measurement after training.")
+    txt_unit: Literal["line", "paragraph", "file"] | None = HfArg(
+        default=None, help="What a text of a .txt is: a line (the default), a paragraph between blank lines, or the file."
+    )
     sample_data: bool = HfArg(default=False, help="The bundled sample: a few hundred rows, no network.")
     column_map: str | None = HfArg(default=None, help="Our column names to yours: document=body,summary=title.")
     validation_split: float = HfArg(
         default=0.05, help="Random share of train to measure on, if no validation rows are given."
     )
-    max_train_samples: int | None = HfArg(default=None, help="Use the first N rows, for a quick look.")
-    max_eval_samples: int | None = HfArg(default=None, help="Measure on the first N rows.")
+    max_train_samples: int | None = HfArg(default=None, help="Use N rows, drawn by the seed, for a quick look.")
+    max_eval_samples: int | None = HfArg(default=None, help="Measure on N rows, drawn by the seed.")
     skip_bad_rows: bool = HfArg(
-        default=False, help="Drop and count rows with an empty field, an unknown label and the like."
+        default=False, help="Drop and count rows that are damaged, or have an empty field, an unknown label and the like."
     )
     dry_run: Literal["rows", "step"] | None = field(
         default=None,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tasks.preparing.encoding import IGNORE, SHARED
+from tasks.reading.values import READ
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from tasks.base import Example
+    from tasks.base import Example, Task
     from tasks.preparing.encoding import Encoder
 
 logger = logging.getLogger(__name__)
@@ -22,13 +23,24 @@ logger = logging.getLogger(__name__)
 MUCH = 0.2
 
 
+def say_notices(task: Task, counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Write to the log what a person should know of the rows."""
+    for split, row in counts.items():
+        if said := ", ".join(f"{row[name]:,} {name.replace('_', ' ')}" for name in READ if row.get(name)):
+            logger.info("%s: %s", split, said)
+    for notice in task.notices(counts):
+        logger.warning("%s", notice)
+
+
 def say_counts(
+    task: Task,
     counts: Mapping[str, Mapping[str, int]],
     datasets: Mapping[str, Dataset],
     examples: Mapping[str, Sequence[Example]],
     encoder: Encoder,
 ) -> None:
-    """Tell of each split what training read too, what is truncated, too long to be predicted whole, or has no token."""
+    """As ``say_notices``, and of each split what training read too, what is truncated, too long to be predicted whole, or has no token."""
+    say_notices(task, counts)
     shared = [
         f"{row[SHARED]:,} of {row['rows']:,} {split}" if SHARED in row else f"{split} not counted"
         for split, row in counts.items()

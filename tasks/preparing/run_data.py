@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from importlib import metadata
@@ -76,12 +77,15 @@ class RunData:
         self.data_args = data_args
         self.seed = training_args.seed
         self.splits = splits or (SPLITS if training_args.do_train else SPLITS[1:])
+        self._found: dict[str, Counter[str]] = {}  # what was counted while the rows were read
         self._stream = Stream(task, data_args, training_args, self.splits) if data_args.streaming else None
         self.source = self._stream.source if self._stream else find_source(task, data_args, self.splits)
 
     @cached_property
     def _raw(self) -> DatasetDict:
-        return load_raw_datasets(self.task, self.data_args, seed=self.seed, splits=self.splits, source=self.source)
+        return load_raw_datasets(
+            self.task, self.data_args, seed=self.seed, splits=self.splits, source=self.source, counts=self._found
+        )
 
     @cached_property
     def _content(self) -> dict[str, Any]:
@@ -122,7 +126,7 @@ class RunData:
             examples["train"] = self._train()
         self.__dict__.pop("_raw", None)  # they have served, and may be large
         if is_first():
-            say_counts(self.counts, datasets, examples, encoder)
+            say_counts(self.task, self.counts, datasets, examples, encoder)
         return datasets, examples
 
     def _encode(self, encoder: Encoder) -> tuple[dict[str, Dataset], dict[str, list[Example]], dict[str, dict[str, int]]]:
@@ -130,8 +134,8 @@ class RunData:
 
         def build(folder: Path) -> None:
             found = self._encode_all(encoder, folder)
-            kept = {split: [part.counts, examples_to_json(part.examples)] for split, part in found.items()}
-            (folder / EXAMPLES_FILE).write_text(json.dumps(kept), "utf-8")
+            told = {split: [part.counts, examples_to_json(part.examples)] for split, part in found.items()}
+            (folder / EXAMPLES_FILE).write_text(json.dumps([told, self.source.choices]), "utf-8")
             if any(self.source.identity(split) != content for split, content in self._content.items()):
                 raise UserError("the data files changed while they were read; start again when they are complete")
 
@@ -142,10 +146,10 @@ class RunData:
         ]  # fmt: skip
         folder = self.keep(what, build)
         if folder:
-            kept = json.loads((folder / EXAMPLES_FILE).read_text("utf-8"))
-            counts = {split: part[0] for split, part in kept.items()}
-            datasets = {split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in kept}
-            examples = {split: examples_from_json(part[1]) for split, part in kept.items()}
+            told, self.source.choices = json.loads((folder / EXAMPLES_FILE).read_text("utf-8"))
+            counts = {split: part[0] for split, part in told.items()}
+            datasets = {split: Dataset.from_file(str(folder / f"{split}.arrow")) for split in told}
+            examples = {split: examples_from_json(part[1]) for split, part in told.items()}
         else:
             found = self._encode_all(encoder)
             counts = {split: part.counts for split, part in found.items()}
@@ -169,6 +173,7 @@ class RunData:
         for split, part in found.items():
             if split != "train" and "train" in found:
                 part.counts[SHARED] = int(np.isin(part.keys, found["train"].keys).sum())
+            part.counts.update(Counter(part.counts) + self._found[split])
         return {split: found[split] for split in self._raw}
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tasks.base import Example, RowError, Separator, Source, Task
 from tasks.errors import UserError
+from tasks.preparing.notices import say_notices
 from tasks.reading.columns import Loaded, columns_of
 from tasks.reading.sources import SPLITS, DataSource, find_source
 
@@ -27,7 +28,13 @@ SLICE = 1000
 
 
 def load_raw_datasets(
-    task: Task, data_args: DataArguments, *, seed: int, splits: tuple[str, ...], source: DataSource | None = None
+    task: Task,
+    data_args: DataArguments,
+    *,
+    seed: int,
+    splits: tuple[str, ...],
+    source: DataSource | None = None,
+    counts: dict[str, Counter[str]] | None = None,
 ) -> datasets.DatasetDict:
     """Read the ``splits`` (of train, validation, test) that the caller needs.
 
@@ -37,7 +44,8 @@ def load_raw_datasets(
     where it has been found already.
 
     Where the source has no validation split, a random share of train becomes it. The share depends on ``seed`` and the rows
-    alone; rows with the same first column (a premise or context with several hypotheses or questions) stay together.
+    alone; rows with the same first column (a premise or context with several hypotheses or questions) stay together, in NFC
+    or not. The caps draw from what is left, by ``seed`` too. ``counts`` gets what was counted of each split while it was read.
 
     Raises:
         UserError: two sources at once, a source that cannot be read, too few rows, or data that does not fit the task.
@@ -51,10 +59,14 @@ def load_raw_datasets(
         loaded["validation"] = loaded["train"] if "train" in loaded else source.load("train")
         shares = _share(task, loaded["validation"].data, data_args.validation_split, seed)
         rows |= {split: share for split, share in shares.items() if split in loaded}
+        if "train" in loaded:  # what was counted of the file is told once
+            loaded["validation"] = replace(loaded["train"], counts=Counter())
+    if counts is not None:
+        counts |= {split: +part.counts for split, part in loaded.items()}
     caps = {"train": data_args.max_train_samples}
     return datasets.DatasetDict(
         {
-            split: _finish(task, loaded[split], split, rows[split], caps.get(split, data_args.max_eval_samples))
+            split: _finish(task, loaded[split], split, rows[split], caps.get(split, data_args.max_eval_samples), seed)
             for split in SPLITS
             if split in loaded
         }
@@ -90,11 +102,19 @@ def _share(task: Task, data: datasets.Dataset, share: float, seed: int) -> dict[
     return {"train": [number for number in range(len(data)) if number not in taken], "validation": validation}
 
 
-def _finish(task: Task, loaded: Loaded, split: str, rows: Sequence[int], limit: int | None) -> datasets.Dataset:
-    """The first ``limit`` of ``rows`` of the loaded split, with ids."""
+def _values(data: datasets.Dataset, column: str) -> Iterator[Any]:
+    """The values of one column, a batch at a time: a corpus may not fit into memory as Python strings."""
+    for batch in data.select_columns([column]).iter(batch_size=1000):
+        yield from batch[column]
+
+
+def _finish(task: Task, loaded: Loaded, split: str, rows: Sequence[int], limit: int | None, seed: int) -> datasets.Dataset:
+    """``limit`` of ``rows`` of the loaded split, in their order, with ids: a file may be sorted by label."""
     if limit is not None and limit < len(rows):
-        logger.info("%s: the first %d of %d rows", split, limit, len(rows))
-        rows = rows[:limit]
+        logger.info("%s: %d of %d rows, drawn by --seed %d", split, limit, len(rows), seed)
+        generator = random.Random(seed)
+        drawn = sorted(range(len(rows)), key=lambda place: generator.random())[:limit]
+        rows = [rows[place] for place in sorted(drawn)]
     # The column is made for all rows and the selection comes last, since adding to a selection would copy it to disk.
     ids: list[str | None] = [None] * len(loaded.ids)
     seen: set[str] = set()
@@ -120,9 +140,12 @@ def load_examples(
     """
     examples: dict[str, list[Example]] = {}
     counts: dict[str, dict[str, int]] = {}
-    for split, rows in load_raw_datasets(task, data_args, seed=seed, splits=splits).items():
+    found: dict[str, Counter[str]] = {}
+    for split, rows in load_raw_datasets(task, data_args, seed=seed, splits=splits, counts=found).items():
         examples[split], skipped = format_examples(task, rows, data_args.skip_bad_rows)
-        counts[split] = {"rows": len(examples[split])} | ({"skipped": skipped} if skipped else {})
+        notes = Counter(note for example in examples[split] for note in example.notes)
+        counts[split] = dict(+Counter(rows=len(examples[split]), skipped=skipped) + found[split] + notes)
+    say_notices(task, counts)
     return examples, counts
 
 
@@ -212,5 +235,6 @@ def examples_from_json(rows: Iterable[dict[str, Any]]) -> list[Example]:
         return Separator(value[0]) if isinstance(value, list) else value
 
     return [
-        Example(**row | {"prompt": tuple(map(part, row["prompt"])), "references": tuple(row["references"])}) for row in rows
+        Example(**row | {"prompt": tuple(map(part, row["prompt"])), "references": tuple(row["references"]), "notes": ()})
+        for row in rows
     ]

@@ -92,7 +92,8 @@ def encode(
     # Without a fingerprint the whole table would be pickled to get one.
     fingerprint = generate_random_fingerprint()
     rows = Dataset.from_file(str(path)) if path else Dataset(pa.concat_tables(tables), fingerprint=fingerprint)
-    return Encoded(rows, {name: totals[name] for name in COUNTS if totals[name]}, np.concatenate(keys), kept)
+    counts = {name: totals[name] for name in dict.fromkeys((*COUNTS, *sorted(totals))) if totals[name]}
+    return Encoded(rows, counts, np.concatenate(keys), kept)
 
 
 def _encode_slice(
@@ -111,9 +112,10 @@ def _encode_slice(
         flat = np.fromiter(chain.from_iterable(row[name] for row in rows), np.int32, count=offsets[-1])
         columns[name] = pa.ListArray.from_arrays(offsets, flat)
     skipped = min(SLICE, len(examples) - start) - len(part)
+    notes = Counter(note for example in part for note in example.notes)
     found = {"rows": len(part), "skipped": skipped, "tokens": len(flat), "labelled_tokens": int((flat != IGNORE).sum())}
     kept = [replace(example, prompt_ids=ids) for example, ids in zip(part, prompts or ())]
-    return pa.table(columns), encoder.counts + Counter(found), keys_of(part), kept
+    return pa.table(columns), encoder.counts + Counter(found) + notes, keys_of(part), kept
 
 
 def keys_of(examples: Sequence[Example]) -> np.ndarray:

@@ -128,7 +128,8 @@ def data_facts(task: Task, data_args: DataArguments, source: DataSource) -> Data
     """Where the rows of a run came from."""
     from_train = "train" in source.splits and "validation" not in source.splits
     share = data_args.validation_split if from_train else None
-    return Data(**source.describe(), license=data_license(task, data_args), validation_share=share)
+    own = {"license": data_license(task, data_args), "validation_share": share, "choices": source.choices}
+    return Data(**source.describe(), **own)
 
 
 def git_commit() -> str | None:

@@ -43,7 +43,7 @@ class Data:
 
     ``source`` is ``hub``, ``folder``, ``files`` or ``sample``. ``files`` are {"split", "name", "sha256", "bytes"}, without
     folders. ``revision`` is the commit that was read, or else what was asked for. ``validation_share`` is the share of train
-    that was set aside, None if validation rows were given.
+    that was set aside, None if validation rows were given. ``choices`` say which columns were read.
     """
 
     source: str | None = None
@@ -53,6 +53,7 @@ class Data:
     license: str | None = None
     files: list[dict[str, Any]] = field(default_factory=list)
     validation_share: float | None = None
+    choices: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import re
 from typing import TextIO
 
 from tasks.errors import UserError
 
 #: Bytes on either side of a broken one that tell a damaged UTF-8 file from one in CP949.
 SAMPLE = 1 << 16
+
+#: Half of the syllables of any Korean text are among these.
+COMMON = frozenset("이다는에의가고을하지은도사한로기대나해를인어자리시아서정스제일들있수그게보전장면으구과주라부여만")
 
 #: Byte order mark -> codec of the file, codec that reads the mark as a character. The mark of UTF-16 begins UTF-32's.
 MARKS = {
@@ -25,11 +29,23 @@ def open_text(path: str, newline: str | None = None) -> TextIO:
     return open(path, encoding=encoding_of(path), newline=newline)
 
 
+def first_line(path: str) -> str:
+    """The first line that is not blank, or its beginning. The rest of the file is neither read nor tried."""
+    with open(path, "rb") as file:
+        start = file.read(SAMPLE)
+    codec = next((name for mark, (name, _) in MARKS.items() if start.startswith(mark)), "utf-8")
+    try:
+        text = codecs.getincrementaldecoder(codec)().decode(start)  # it may end inside of a character
+    except UnicodeDecodeError:
+        text = start.decode("cp949", "ignore")
+    return next((line for line in re.split("\r\n?|\n", text) if line.strip()), "")
+
+
 def encoding_of(path: str) -> str:
     """The name of the codec that reads the whole of ``path`` without an error.
 
     UTF-8 is tried first because text in another encoding practically never happens to be valid UTF-8. The reverse does
-    not hold: UTF-8 with a few broken bytes can be valid CP949, so CP949 has to look like Korean too.
+    not hold: damaged UTF-8, Chinese and Japanese can be valid CP949, so that is tried for what they look like in it.
 
     Raises UserError with the line and the byte where the file is in none of these encodings.
     """
@@ -39,9 +55,10 @@ def encoding_of(path: str) -> str:
     begins = f"begins as {encoding.removesuffix('-sig').upper()} but has"
     problem = begins if encoding != codec else "is neither UTF-8 nor Korean CP949: it has"
     broken = _first_error(path, codec)
-    if broken and encoding == "utf-8" and _looks_korean(path, broken[0]):
-        encoding, problem = "cp949", "is Korean CP949 (EUC-KR) but has"
-        broken = _first_error(path, encoding)
+    if broken and encoding == "utf-8":
+        wrong = _first_error(path, "cp949")
+        if _looks_korean(path, broken[0], whole=wrong is None):
+            encoding, problem, broken = "cp949", "is Korean CP949 (EUC-KR) but has", wrong
     if broken:
         what = f"{problem} a broken byte at offset {broken[0]}"
         raise UserError(f"{path} line {broken[1]}: the file {what}; mend it, or save the file as UTF-8")
@@ -61,17 +78,26 @@ def _first_error(path: str, codec: str) -> tuple[int, int] | None:
     return None
 
 
-def _looks_korean(path: str, offset: int) -> bool:
+def _looks_korean(path: str, offset: int, *, whole: bool) -> bool:
     """Whether the text around ``offset``, where it is not valid UTF-8, is Korean in CP949, perhaps with broken bytes.
 
-    Korean text consists of the 2,350 common syllables of KS X 1001 nearly alone, two bytes each in EUC-KR. Bytes of another
-    encoding that happen to be valid land among hanja, kana and the 8,822 rare syllables as well. And where there is more
-    Hangul as UTF-8 than as CP949, the file is damaged UTF-8.
+    Where there is as much Hangul as UTF-8, the file is damaged UTF-8. A ``whole`` (valid) file may hold anything:
+    hanja alone, a chat's single jamo. Then only what gives another encoding away counts: syllables outside of the 2,350 of
+    KS X 1001 (Johab), jamo that nobody writes (the kana of EUC-JP), hanja amid syllables that are seldom those that Korean
+    mostly consists of (GBK). A file with broken bytes has to consist of the 2,350 nearly alone.
     """
     with open(path, "rb") as file:
         file.seek(max(0, offset - SAMPLE))
         sample = file.read(2 * SAMPLE)
     letters = [letter for letter in sample.decode("cp949", "ignore") if letter.isalpha() and not letter.isascii()]
-    korean = sum("가" <= letter <= "힣" and len(letter.encode("euc_kr")) == 2 for letter in letters)
+    syllables = [letter for letter in letters if "가" <= letter <= "힣"]
+    usual = [letter for letter in syllables if len(letter.encode("euc_kr", "ignore")) == 2]
     hangul = sum("가" <= letter <= "힣" for letter in sample.decode("utf-8", "ignore"))
-    return korean > hangul and korean >= 0.75 * len(letters)
+    if not whole:
+        return len(usual) > hangul and len(usual) >= 0.75 * len(letters)
+    old = sum("ㅥ" <= letter <= "ㆎ" and letter != "ㆍ" for letter in letters)
+    hanja = sum("一" <= letter <= "鿿" or "豈" <= letter <= "﫿" for letter in letters)
+    common = sum(letter in COMMON for letter in usual)
+    chinese = hanja > 0.1 * len(letters) and common < 0.2 * len(usual)
+    unusual = len(syllables) - len(usual)
+    return len(letters) > 2 * hangul and unusual <= 0.25 * len(letters) and old <= 0.05 * len(letters) and not chinese

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import bisect
-import math
+import logging
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import datasets
@@ -14,21 +16,41 @@ from datasets.fingerprint import generate_random_fingerprint
 
 from tasks.base import Column, Task
 from tasks.errors import UserError
+from tasks.reading.json_rows import lists_below
 from tasks.reading.rows import Row, listed
+from tasks.reading.values import EMPTY_TEXT, array_of, read_values, row_id
+
+logger = logging.getLogger(__name__)
 
 #: Columns that name a row, by preference. The first that exists becomes ``id``.
 ID_COLUMNS = ("id", "guid")
 
-#: Types as a message calls them. 3 and 3.5 go together, "3" and 3 do not.
-KINDS = {str: "text", int: "a number", float: "a number", bool: "true/false", list: "a list", dict: "an object"}
-
 
 @dataclass
 class Loaded:
-    """One split as it came: ``data`` has ``where`` and the task's columns, ``ids`` what the data calls each row."""
+    """One split as it came: ``data`` has ``where`` and the task's columns, ``ids`` what the data calls each row.
+
+    ``choices`` are (file or split, what was decided while it was read), ``counts`` how often.
+    """
 
     data: datasets.Dataset
     ids: list[str | None]
+    counts: Counter[str] = field(default_factory=Counter)
+    choices: list[tuple[str, str]] = field(default_factory=list)
+
+    def say(self) -> None:
+        """Write the choices to the log."""
+        for origin, choice in self.choices:
+            logger.info("%s: %s", origin, choice)
+
+
+@dataclass
+class Table:
+    """The rows of one file. ``origin`` is its name in messages; ``lenient``: a row without an input is left out."""
+
+    origin: str
+    rows: Iterable[Row]
+    lenient: bool = False
 
 
 def columns_of(task: Task) -> tuple[Column, ...]:
@@ -57,9 +79,17 @@ def parse_column_map(text: str | None, task: Task) -> dict[str, str]:
     return mapping
 
 
-def _names(task: Task, column: Column) -> tuple[str, ...]:
-    """What a column may be called in the data without --column_map. A txt file calls its one column ``text``."""
-    return (column.name, *column.aliases, *(("text",) if len(columns_of(task)) == 1 else ()))
+def folded(name: str) -> str:
+    """A column's name for comparison: in NFC, without case, spaces, _ and -."""
+    return re.sub(r"[\s_\ufeff\u200b-]", "", unicodedata.normalize("NFC", str(name))).casefold()
+
+
+def names_of(task: Task, column: Column) -> tuple[tuple[str, ...], ...]:
+    """What a column may be called in the data without --column_map: our name, aliases, last aliases.
+
+    A txt file calls its one column ``text``.
+    """
+    return ((column.name,), (*column.aliases, *(("text",) if len(columns_of(task)) == 1 else ())), column.last_aliases)
 
 
 def resolve_columns(
@@ -67,93 +97,172 @@ def resolve_columns(
 ) -> dict[str, str]:
     """{our name: their name} for the columns of ``origin`` (a file or split, for the message).
 
-    ``column_map`` wins, then our own name, then the first alias that exists. No column of the data is used twice.
-    Raises UserError where a column is missing; without ``targets`` a target column may be, and is not in the result.
+    ``column_map`` wins, then that of the task's model where it fits, then our own name, then an alias, then a last alias.
+    No column of the data is used twice. Raises UserError where a column is missing, or two fit; without ``targets`` a target
+    column may be missing, and is not in the result.
     """
     there = f"the columns there are {listed(available)}"
-    taken = set(column_map.values())
+    needed = [column.name for column in (columns_of(task) if targets else task.input_columns)]
     result: dict[str, str] = {}
-    for column in columns_of(task):
-        ours, mapped = column.name, column_map.get(column.name)
-        names = [mapped] if mapped else [name for name in _names(task, column) if name not in taken]
-        theirs = next((name for name in names if name in available), None)
-        if theirs:
-            taken.add(theirs)
-            result[ours] = theirs
-        elif targets or column in task.input_columns:
-            if mapped:
-                reason = f"no column {mapped!r}, which --column_map gives for {ours!r}"
+
+    def fitting(names: Iterable[str]) -> list[str]:
+        wanted = {folded(name) for name in names}
+        return [name for name in available if folded(name) in wanted and name not in result.values()]
+
+    remembered = parse_column_map(task.column_map, task)
+    for giver, mapping in (("--column_map", column_map), ("the model's task.json", remembered)):
+        for ours in mapping.keys() - result.keys():
+            theirs = mapping[ours]
+            found = [theirs] if theirs in available else fitting([theirs])
+            if len(found) == 1 and found[0] not in result.values():
+                result[ours] = found[0]
+            elif ours in needed and (mapping is column_map or ours not in available):
+                reason = f"no column {theirs!r}, which {giver} gives for {ours!r}"
                 raise UserError(f"{origin}: {reason}; {there}; correct --column_map {ours}=NAME")
-            reason = f"no column {ours!r} ({column.help})"
-            raise UserError(f"{origin}: {reason}; {there}; if one of them is meant, add --column_map {ours}=NAME")
-    return result
+    for level in range(3):
+        for column in columns_of(task):
+            if column.name in result:
+                continue
+            names = names_of(task, column)[level]
+            found = [name for name in names[:1] if level == 0 and name in available and name not in result.values()]
+            found = found or fitting(names)
+            if level == 2 and found:  # a title is a summary, but not beside a column that may be the summary itself
+                hints = {folded(name) for names in names_of(task, column)[:2] for name in names if len(name) > 1}
+                others = (name for name in fitting(available) if any(hint in folded(name) for hint in hints))
+                found += [name for name in others if name not in found]
+            if len(found) > 1:
+                which = f"{column.name} could be {' or '.join(found)}"
+                raise UserError(f"{origin}: {which}; name it with --column_map {column.name}=NAME")
+            if found:
+                result[column.name] = found[0]
+    for column in columns_of(task):
+        if column.name in needed and column.name not in result:
+            reason = f"no column {column.name!r} ({column.help})"
+            raise UserError(f"{origin}: {reason}; {there}; if one of them is meant, add --column_map {column.name}=NAME")
+    return {name: result[name] for name in (column.name for column in columns_of(task)) if name in result}
+
+
+def beside_of(column: Column, available: Collection[str]) -> str | None:
+    """The column of the data that completes ``column``, such as ``answer_start`` beside a text."""
+    wanted = {folded(name) for name in column.beside}
+    return next((name for name in available if folded(name) in wanted), None)
+
+
+def choice_of(task: Task, columns: dict[str, str], available: Collection[str]) -> str:
+    """Which columns were read as which, in words; nothing where all have the task's own names."""
+    shown = [f"{ours} = {theirs}" for ours, theirs in columns.items() if ours != theirs]
+    besides = ((column, beside_of(column, available)) for column in columns_of(task) if column.name in columns)
+    return ", ".join([*shown, *(f"{name} completes {column.name}" for column, name in besides if name)])
 
 
 def load_rows(rows: Iterable[Row], task: Task, column_map: dict[str, str], origin: str, *, targets: bool = True) -> Loaded:
-    """The rows as an in-memory dataset with the task's columns, everything else dropped.
+    """As ``load_tables`` of one table."""
+    return load_tables([Table(origin, rows)], task, column_map, targets=targets)
 
-    A value that a row lacks, and NaN, which is how pandas writes a missing one, becomes None. A target column that is
-    allowed to be missing is None in every row. Raises UserError where a column is missing or mixes types.
+
+def load_tables(
+    tables: Iterable[Table], task: Task, column_map: dict[str, str], *, targets: bool = True, skip: bool = False
+) -> Loaded:
+    """The rows as an in-memory dataset with the task's columns, everything else dropped; each table has its own names.
+
+    A value that a row lacks becomes None. A target column that is allowed to be missing is None in every row. Raises
+    UserError where a column is missing or mixes types; with ``skip`` a value of another type is as good as none.
     """
-    names = (name for column in columns_of(task) for name in _names(task, column))
-    values: dict[str, list[Any]] = {name: [] for name in (*column_map.values(), *ID_COLUMNS, *names)}
-    seen: dict[str, None] = {}
+    data: dict[str, list[Any]] = {column.name: [] for column in columns_of(task)}
+    loaded = Loaded(datasets.Dataset.from_dict({}), [])
     where: list[str] = []
-    for row in rows:
-        seen.update(dict.fromkeys(row.values))
+    for table in tables:
+        places, ids, seen, values = _gather(table, task, column_map)
+        try:
+            found = resolve_columns(task, seen, column_map, table.origin, targets=targets)
+        except UserError as error:
+            if len(places) != 1:
+                raise
+            key, below = _rows_below(seen, task, column_map, error, targets=targets)
+            loaded.choices.append((table.origin, f"its rows lie under {key}"))
+            places, ids, seen, values = _gather(Table(table.origin, below), task, column_map)
+            found = resolve_columns(task, seen, column_map, table.origin, targets=targets)
+        choice = choice_of(task, found, seen)
+        if choice and choice not in (said for _, said in loaded.choices):
+            loaded.choices.append((table.origin, choice))
+        read = {}
+        for column in columns_of(task):
+            theirs, beside = found.get(column.name), beside_of(column, seen)
+            read[column.name] = [None] * len(places) if theirs is None else read_values(
+                column, values[theirs], values.get(beside), loaded.counts, target=column in task.target_columns
+            )  # fmt: skip
+        kept = range(len(places))
+        if table.lenient:
+            inputs = [read[column.name] for column in task.input_columns]
+            kept = [n for n in kept if all(isinstance(value := each[n], str) and value.strip() for each in inputs)]
+            loaded.counts[EMPTY_TEXT] += len(places) - len(kept)
+        for name, column in data.items():
+            column += [read[name][n] for n in kept]
+        where += [places[n] for n in kept]
+        loaded.ids += [ids[n] for n in kept]
+    arrays = {"where": pyarrow.array(where, pyarrow.string())}
+    arrays |= {name: array_of(values, name, where, skip=skip) for name, values in data.items()}
+    loaded.say()
+    # Without a fingerprint the whole table would be pickled to get one, which fails where a column exceeds 2 GiB.
+    loaded.data = datasets.Dataset(pyarrow.table(arrays), fingerprint=generate_random_fingerprint())
+    return loaded
+
+
+def _gather(
+    table: Table, task: Task, column_map: dict[str, str]
+) -> tuple[list[str], list[str | None], dict[str, Any], dict[str, list[Any]]]:
+    """Where each row stands, its id, every column with its first value, and the columns that the task may read."""
+    names = {name for column in columns_of(task) for names in names_of(task, column) for name in (*names, *column.beside)}
+    given = (*column_map.values(), *parse_column_map(task.column_map, task).values(), *ID_COLUMNS, *names)
+    wanted = {folded(name) for name in given}
+    seen: dict[str, Any] = {}
+    values: dict[str, list[Any]] = {}
+    where: list[str] = []
+    for row in table.rows:
+        for name, value in row.values.items():
+            if name not in seen:
+                seen[name] = value
+                if folded(name) in wanted:
+                    values[name] = [None] * len(where)
         for name, column in values.items():
             column.append(row.values.get(name))
         where.append(row.where)
-    found = resolve_columns(task, list(seen), column_map, origin, targets=targets)
-    ids = next(([row_id(value) for value in values[name]] for name in ID_COLUMNS if name in seen), None)
-    table = {"where": pyarrow.array(where)}
-    for column in columns_of(task):
-        theirs = found.get(column.name)
-        table[column.name] = pyarrow.nulls(len(where)) if theirs is None else _array(values[theirs], theirs, where)
-    # Without a fingerprint the whole table would be pickled to get one, which fails where a column exceeds 2 GiB.
-    data = datasets.Dataset(pyarrow.table(table), fingerprint=generate_random_fingerprint())
-    return Loaded(data, ids or [None] * len(where))
+    own = id_column(seen)
+    return where, [None] * len(where) if own is None else [row_id(value) for value in values[own]], seen, values
 
 
-def named(row: dict[str, Any], columns: dict[str, str], where: str) -> dict[str, Any]:
-    """A row of a stream: the task's columns under their own names, and ``where``, which is its ``id`` too."""
-    return {"id": where, "where": where} | {ours: row.get(theirs) for ours, theirs in columns.items()}
+def id_column(available: Collection[str]) -> str | None:
+    """The column that names the rows."""
+    return next((name for known in ID_COLUMNS for name in available if folded(name) == known), None)
 
 
-def row_id(value: Any) -> str | None:
-    """What the data calls a row, as text; None where it says nothing."""
-    return None if value is None or value == "" or _is_nan(value) else str(value)
+def _rows_below(
+    content: dict[str, Any], task: Task, column_map: dict[str, str], error: UserError, *, targets: bool
+) -> tuple[str, list[Row]]:
+    """The one list of objects with the task's columns somewhere in the one object of a file, and its key.
 
-
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float) and math.isnan(value)
-
-
-def _array(values: list[Any], name: str, where: list[str]) -> pyarrow.Array:
-    """A column of one type."""
-    values = [None if _is_nan(value) else value for value in values]
-    kinds: dict[str, int] = {}  # kind -> the first row that has it
-    for number, value in enumerate(values):
-        if value is not None:
-            kinds.setdefault(KINDS.get(type(value)) or type(value).__name__, number)
-            if len(kinds) > 1:
-                (kind, place), (other, _) = kinds.items()
-                holds = f"column {name!r} holds {other} ({str(value)[:40]!r}), but {kind} in {where[place]}"
-                raise UserError(f"{where[number]}: {holds}; write the column in one type")
-    errors = (pyarrow.ArrowException, TypeError, ValueError, OverflowError)
-    try:
-        return pyarrow.array(values)
-    except errors as error:
-        reason = " ".join(str(error).split())[:200]
-
-    def fails(number: int) -> bool:
+    Raises ``error`` where there is none, naming lists that do not fit, and UserError where several fit.
+    """
+    fit: dict[str, list[Row]] = {}
+    lists = lists_below(content)
+    for key, rows in lists.items():
         try:
-            pyarrow.array(values[: number + 1])
-        except errors:
-            return True
-        return False
+            resolve_columns(task, {name: None for row in rows for name in row}, column_map, key, targets=targets)
+            fit[key] = [Row(row, f"{key} row {number}") for number, row in enumerate(rows, 1)]
+        except UserError:
+            continue
+    if len(fit) == 1:
+        return fit.popitem()
+    if fit:
+        raise UserError(f"{str(error).partition(':')[0]}: the rows could lie under {' or '.join(fit)}; save one as jsonl")
+    hint = f"; the rows seem to lie under {' or '.join(lists)}" if lists else ""
+    raise UserError(f"{error}{hint}") from None
 
-    # Something nested differs. The rows before the culprit convert, those up to it do not.
-    culprit = bisect.bisect_left(range(len(values)), True, key=fails)
-    problem = f"column {name!r} is not of the type that it has in the rows before ({reason})"
-    raise UserError(f"{where[culprit]}: {problem}; write the column in one type")
+
+def named(row: dict[str, Any], task: Task, columns: dict[str, str], where: str) -> dict[str, Any]:
+    """A row of a stream: the task's columns under their own names, and ``where``, which is its ``id`` too."""
+    values = {
+        column.name: read_values(column, [row.get(columns[column.name])], None, Counter(), target=False)[0]
+        for column in columns_of(task)
+    }
+    return {"id": where, "where": where} | values

@@ -2,67 +2,100 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import glob
+import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from tasks.base import unusable_character
 from tasks.errors import UserError
-from tasks.reading.charset import open_text
+from tasks.reading.delimited import read_table
 from tasks.reading.json_rows import read_json, read_jsonl
 from tasks.reading.parquet_rows import read_parquet
-from tasks.reading.rows import Row, checked, listed, shown
+from tasks.reading.rows import Row, checked
+from tasks.reading.txt_units import TABLE, read_txt
+from tasks.reading.values import EMPTY_TAIL, SKIPPED
+from tasks.reading.workbooks import read_xlsx
 
-#: Characters in one cell. Far above any article, low enough that a quote that is never closed cannot fill the memory.
-CELL_LIMIT = 1 << 24
+logger = logging.getLogger(__name__)
+
+#: Names of files that tell which split they are.
+SPLIT_NAMES = re.compile(r"(^|[^a-z])(?:(train|training)|(valid|validation|val|dev|test|eval))($|[^a-z])", re.IGNORECASE)
 
 
 def read_rows(pattern: str) -> Iterator[Row]:
-    """Every row of the file, or of every file that matches the glob. Raises as ``find_files`` and ``read_files``."""
+    """Every row of the file, or of every file of the folder or glob. Raises as ``find_files`` and ``read_files``."""
     yield from read_files(find_files(pattern))
 
 
-def read_files(paths: Iterable[str]) -> Iterator[Row]:
+def read_files(
+    paths: Iterable[str], *, txt_unit: str = "line", skip: bool = False, counts: Counter[str] | None = None
+) -> Iterator[Row]:
     """Every row of one file after another, its text as it is written: not stripped, not normalised.
 
-    Raises UserError on an empty or unreadable file, a damaged row, and files whose columns differ.
+    ``txt_unit`` is what a text of a .txt is: a line, a paragraph, the file, or a row of a table. Empty rows at the end of a
+    table are left out. With ``skip`` damaged rows are, too. ``counts`` says how many.
+
+    Raises UserError on an empty or unreadable file, and a damaged row.
     """
-    first: tuple[str, set[str]] | None = None
+    counts = Counter() if counts is None else counts
     for path in paths:
-        columns: set[str] = set()
+        found = False
+        empty: list[Row] = []
+        reader = reader_of(path, txt_unit)
+        table = suffix_of(path) in (".csv", ".tsv", ".xlsx") or (suffix_of(path) == ".txt" and txt_unit == TABLE)
         try:
             if os.path.getsize(path) == 0:
                 raise UserError(f"{path} is empty; give a file that has rows")
-            for row in reader_of(path)(path):
-                columns.update(row.values)
-                yield checked(row)
+            for row in reader(path):
+                try:
+                    if isinstance(row, UserError):
+                        raise row
+                    checked(row)
+                except UserError as error:
+                    if not skip:
+                        raise
+                    counts[SKIPPED] += 1
+                    logger.debug("%s", error)
+                    continue
+                if table and all(value is None or value == "" for value in row.values.values()):
+                    empty.append(row)
+                    continue
+                found = True
+                yield from empty
+                empty.clear()
+                yield row
         except UnicodeDecodeError:  # the whole file could be decoded a moment ago
             raise UserError(f"{path} was changed while it was read; run again when it is written") from None
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror or error}; check the file") from None
         except MemoryError:
             raise UserError(f"{path} needs more memory than there is; split it into several files") from None
-        if not columns:
+        if not found:
             raise UserError(f"{path} holds no rows; give a file that has some")
-        first = first or (path, columns)
-        if columns != first[1]:
-            has, had = listed(sorted(columns)), listed(sorted(first[1]))
-            reason = f"{path} has the columns {has}, but {first[0]} has {had}"
-            raise UserError(f"{reason}; give files that have the same columns")
+        counts[EMPTY_TAIL] += len(empty)
 
 
 def find_files(pattern: str) -> list[str]:
-    """The paths that ``pattern`` stands for, sorted; each is a file of a known type. Raises UserError where it is not."""
+    """The paths that ``pattern`` stands for, sorted; each is a file of a known type. Raises UserError where it is not.
+
+    A folder stands for its files of a known type, those in its folders too.
+    """
     pattern = os.path.expanduser(pattern)
+    literal = pattern
+    while literal and not os.path.lexists(literal):  # before the glob: a real name may hold brackets
+        literal = os.path.dirname(literal)
+    escaped = glob.escape(literal) + pattern[len(literal) :]
     if os.path.isdir(pattern):
-        raise UserError(f"{pattern} is a folder; name the files in it, such as '{os.path.join(pattern, '*.jsonl')}'")
-    if os.path.lexists(pattern):  # before the glob: a real name may hold brackets
+        paths = _of_folder(pattern)
+    elif os.path.lexists(pattern):
         paths = [pattern]
     elif glob.has_magic(pattern):
-        paths = sorted(path for path in set(glob.glob(pattern, recursive=True)) if not os.path.isdir(path))
+        paths = sorted(path for path in set(glob.glob(escaped, recursive=True)) if not os.path.isdir(path))
         if not paths:
             raise UserError(f"no file matches {pattern}; check the name and the folder (now in {os.getcwd()})")
     else:
@@ -76,17 +109,40 @@ def find_files(pattern: str) -> list[str]:
     return paths
 
 
+def _of_folder(folder: str) -> list[str]:
+    """Its files that can be read. Raises UserError where there is none, or they are those of several splits."""
+    paths = glob.glob(os.path.join(glob.escape(folder), "**", "*"), recursive=True)  # without hidden ones
+    known = sorted(path for path in paths if os.path.isfile(path) and suffix_of(path) in READERS)
+    if not known:
+        raise UserError(f"{folder} is a folder without a file that is read; those that are: {', '.join(READERS)}")
+    splits = {}
+    for path in known:
+        if match := SPLIT_NAMES.search(os.path.relpath(path, folder)):
+            splits.setdefault(match[2] is not None, path)
+    if len(splits) > 1:
+        reason = f"{folder} holds files of several splits, {splits[True]} and {splits[False]}"
+        raise UserError(f"{reason}; name those of one, each with its own flag, or give the folder as --dataset")
+    others = sum(os.path.isfile(path) for path in paths) - len(known)
+    logger.info("%s: %d files%s", folder, len(known), f", and {others} of other types, which are not read" * bool(others))
+    return known
+
+
 def suffix_of(path: str) -> str:
     """The file type of ``path``: ``.csv``."""
     return os.path.splitext(path)[1].lower()
 
 
-def reader_of(path: str) -> Callable[[str], Iterator[Row]]:
-    """What reads a file of the type of ``path``. Raises UserError where nothing does."""
-    reader = READERS.get(suffix_of(path))
-    if reader is None:
+def reader_of(path: str, txt_unit: str = "line") -> Callable[[str], Iterator[Row | UserError]]:
+    """What reads a file of the type of ``path``: yields rows, and the errors of those that may be skipped.
+
+    Raises UserError where nothing does.
+    """
+    suffix = suffix_of(path)
+    if suffix not in READERS:
         raise UserError(f"{path}: the file type is not known; those that are read: {', '.join(READERS)}")
-    return reader
+    if suffix == ".txt":
+        return partial(read_table, "\t") if txt_unit == TABLE else partial(read_txt, txt_unit)
+    return READERS[suffix]
 
 
 def _neighbours(path: str) -> str:
@@ -101,97 +157,12 @@ def _neighbours(path: str) -> str:
     return f"; nothing in {os.path.abspath(folder or '.')} has a similar name"
 
 
-def _read_tsv(path: str) -> Iterator[Row]:
-    # Spreadsheets quote tsv cells; public Korean sets (KorNLI, NSMC) do not, and begin cells with a bare quotation
-    # mark. A file in which every quotation mark makes sense as quoting is quoted.
-    quoting = csv.QUOTE_MINIMAL
-    try:
-        for _ in _read_csv(path, "\t"):
-            pass
-    except _Ambiguous:
-        raise
-    except UserError:
-        quoting = csv.QUOTE_NONE
-    yield from _read_csv(path, "\t", quoting)
-
-
-class _Ambiguous(UserError):
-    """Quotation marks may hold lines together or be text, and the file makes sense either way."""
-
-
-def _read_csv(path: str, delimiter: str = ",", quoting: int = csv.QUOTE_MINIMAL) -> Iterator[Row]:
-    """Rows of a table with a header. ``where`` is the line of the file where the row begins: cells may span several."""
-    csv.field_size_limit(CELL_LIMIT)  # of the whole process; the default, 131,072, is shorter than some articles
-    widths: set[int] = set()  # cells of each line if quotation marks meant nothing
-    last = ""
-
-    def lines() -> Iterator[str]:
-        nonlocal last
-        with open_text(path, newline="") as file:
-            for last in file:
-                if not last.isspace():
-                    widths.add(last.count(delimiter) + 1)
-                yield last
-
-    reader = csv.reader(lines(), delimiter=delimiter, quoting=quoting, strict=True)
-    header: list[str] = []
-    ends: set[str] = set()
-    line, spanning = 1, ""
-    try:
-        for cells in reader:
-            where = f"{path} line {line}"
-            if reader.line_num > line:
-                spanning = spanning or where
-            line = reader.line_num + 1
-            ends |= {"\r", "\n"} & set(last[-1:])
-            if len(ends) > 1:  # csv.writer of Python 3.11 leaves a \r in a cell without quotes
-                problem = "some rows end in a bare carriage return, others do not"
-                raise UserError(f"{where}: {problem}; quote cells with line breaks")
-            if not cells:  # a blank line
-                continue
-            if not header:
-                header = _header(cells, where)
-            elif len(cells) != len(header):
-                problem = f"{len(cells)} cells, but the header has {len(header)} ({listed(header)})"
-                raise UserError(f"{where}: {problem}; put cells that hold a separator or a line break in double quotes")
-            elif len(cells) > 1 and cells == header:
-                raise UserError(f"{where}: the header stands here once more, as where files were joined; remove it")
-            else:
-                yield Row(dict(zip(header, cells, strict=True)), where)
-    except csv.Error as error:
-        raise UserError(f"{path} line {line}: {error}; inside a quoted cell write a double quote twice") from None
-    # Lines of one cell say nothing: in csv, where quoting is the rule, a text of several lines is quoted and no more.
-    if spanning and widths == {len(header)} and (len(header) > 1 or delimiter == "\t"):
-        reason = f"hold lines together here, but every line of the file has {len(header)} cells without them, too"
-        way_out = "write a quotation mark that is text twice, in quotes, or save the file as jsonl"
-        raise _Ambiguous(f"{spanning}: quotation marks {reason}; {way_out}")
-
-
-def _header(cells: list[str], where: str) -> list[str]:
-    """Column names. Space around them is never meant; inside cells it is left alone."""
-    names = [cell.strip() for cell in cells]
-    if "" in names:
-        raise UserError(
-            f"{where}: column {names.index('') + 1} of the header has no name; give it one (pandas: index=False)"
-        )
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"{where}: two columns of the header are called {shown(name)}; rename one")
-    return names
-
-
-def _read_txt(path: str) -> Iterator[Row]:
-    with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            if not line.isspace():
-                yield Row({"text": line.removesuffix("\n")}, f"{path} line {number}")
-
-
 READERS = {
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
+    ".csv": partial(read_table, ","),
+    ".tsv": partial(read_table, "\t"),
+    ".xlsx": read_xlsx,
     ".json": read_json,
     ".jsonl": read_jsonl,
-    ".txt": _read_txt,
+    ".txt": partial(read_txt, "line"),
     ".parquet": read_parquet,
 }

@@ -16,7 +16,8 @@ from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.network import causes, is_named, is_network
-from tasks.reading.columns import ID_COLUMNS, Loaded, columns_of, named, resolve_columns, row_id
+from tasks.reading.columns import Loaded, beside_of, choice_of, columns_of, id_column, named, resolve_columns
+from tasks.reading.values import array_of, label_names, read_values, row_id
 from tasks.run_folder import file_sha256
 
 #: What validation splits are called where a task does not say it.
@@ -37,6 +38,7 @@ class HubSource:
         if data_args.dataset is None and own is None:
             raise UserError(f"the task {task.name} has no dataset of its own; name one with --dataset, or {OTHER_SOURCES}")
         self.task, self.column_map = task, column_map
+        self.skip, self.choices = data_args.skip_bad_rows, []
         self.name = own.id if data_args.dataset is None else data_args.dataset
         known = own if own and own.id == self.name else None
         self.config = data_args.dataset_config or (known and known.config)
@@ -77,7 +79,9 @@ class HubSource:
     def load(self, split: str) -> Loaded:
         """As ``load_split``."""
         name = self._names[split]
-        return load_split(self.task, self._parts[name], self.column_map, f"{self.name} {name}")
+        loaded = load_split(self.task, self._parts[name], self.column_map, f"{self.name} {name}", skip=self.skip)
+        self.choices += [f"{origin}: {choice}" for origin, choice in loaded.choices]
+        return loaded
 
     def stream(self, split: str) -> datasets.IterableDataset:
         """The rows as the Hub sends them; ``where`` is the split."""
@@ -85,7 +89,7 @@ class HubSource:
         with self.explained():
             available = data.column_names or list(next(iter(data), {}))
         columns = resolve_columns(self.task, available, self.column_map, where)
-        return data.map(named, remove_columns=available, fn_kwargs={"columns": columns, "where": where})
+        return data.map(named, remove_columns=available, fn_kwargs={"task": self.task, "columns": columns, "where": where})
 
     def identity(self, split: str) -> Any:
         """The fingerprint, which for the Hub tells the commit; of a folder all files too; None for a stream."""
@@ -106,29 +110,41 @@ def commit_of(splits: Mapping[str, Any]) -> str | None:
     return next((match[1] for path in paths if (match := re.search(r"[/\\]([0-9a-f]{40})[/\\]", path))), None)
 
 
-def load_split(task: Task, data: datasets.Dataset, column_map: dict[str, str], origin: str) -> Loaded:
+def load_split(task: Task, data: datasets.Dataset, column_map: dict[str, str], origin: str, *, skip: bool = False) -> Loaded:
     """One split with the task's columns; ``where`` is ``klue/klue validation row 12``, its beginning ``origin``.
 
-    Raises UserError where a column is missing, the split is empty, or its text is not UTF-8.
+    Raises UserError where a column is missing, the split is empty, or its text is not UTF-8. ``skip`` as in ``array_of``.
     """
     if not len(data):
         raise UserError(f"{origin} holds no rows; {OTHER_SOURCES}")
     names = resolve_columns(task, data.column_names, column_map, origin)
-    id_column = next((name for name in ID_COLUMNS if name in data.column_names), None)
-    ids = [None] * len(data) if id_column is None else [row_id(value) for value in data[id_column][:]]
+    own = id_column(data.column_names)
+    loaded = Loaded(data, [None] * len(data) if own is None else [row_id(value) for value in data[own][:]])
+    if choice := choice_of(task, names, data.column_names):
+        loaded.choices.append((origin, choice))
+        loaded.say()
+    besides = {column.name: beside_of(column, data.column_names) for column in columns_of(task)}
+    besides = {ours: data[theirs][:] for ours, theirs in besides.items() if theirs}
     data = data.select_columns(list(names.values()))
     try:
         data.data.table.validate(full=True)  # Arrow and parquet store bytes and check nothing
     except pyarrow.ArrowInvalid as error:
         raise UserError(f"{origin}: damaged text ({' '.join(str(error).split())[:200]}); {OTHER_SOURCES}") from None
     data = data.rename_columns({theirs: ours for ours, theirs in names.items() if ours != theirs})
+    where = [f"{origin} row {number}" for number in range(1, len(data) + 1)]
+    data = data.add_column("where", where)
     for column in columns_of(task):
         feature = data.features[column.name]
-        if isinstance(feature, datasets.ClassLabel):  # its names mean the same everywhere; -1 is no label
-            words = {None: None, **dict(enumerate(feature.names))}
-            labels = [words.get(value, str(value)) for value in data[column.name][:]]
-            data = data.remove_columns(column.name).add_column(column.name, labels)
-    return Loaded(data.add_column("where", [f"{origin} row {number}" for number in range(1, len(data) + 1)]), ids)
+        if column.read is None and getattr(feature, "dtype", None) in ("string", "large_string"):
+            continue  # text stays where it is: there may be a lot
+        values = data[column.name][:]
+        values = label_names(feature, values) if isinstance(feature, datasets.ClassLabel) else values
+        target = column in task.target_columns
+        values = read_values(column, values, besides.get(column.name), loaded.counts, target=target)
+        array = array_of(values, column.name, where, skip=skip)
+        data = data.remove_columns(column.name).add_column(column.name, array)
+    loaded.data = data
+    return loaded
 
 
 def _explain(error: Exception, name: str, config: str | None, revision: str | None) -> str | None:

@@ -17,18 +17,27 @@ KORQUAD_2 = (
 )
 LAYOUT = "KorQuAD 1.0 shows the layout"
 
+#: What a question is called by KorQuAD, KLUE and AI-Hub.
+IDS = ("id", "guid", "question_id")
 
-def read_jsonl(path: str) -> Iterator[Row]:
+
+def read_jsonl(path: str) -> Iterator[Row | UserError]:
     """One object a line. Only \\n ends a line: text may hold U+2028 and the like."""
     with open_text(path, newline="\n") as file:
         for number, line in enumerate(file, 1):
             if not line.isspace():
                 where = f"{path} line {number}"
-                yield Row(_object(parse(line.rstrip("\r\n"), path, number), where), where)
+                try:
+                    yield Row(_object(parse(line.rstrip("\r\n"), path, number), where), where)
+                except UserError as error:
+                    yield error
 
 
-def read_json(path: str) -> Iterator[Row]:
-    """A list of objects, {"data": [objects]}, the nested layout of SQuAD, or JSON Lines under the wrong name."""
+def read_json(path: str) -> Iterator[Row | UserError]:
+    """A list of objects, {"data": [objects]}, the nested layout of SQuAD, or JSON Lines under the wrong name.
+
+    Another object is one row, which may hold the rows deeper down (``lists_below``).
+    """
     with open_text(path) as file:
         text = file.read()
     if not text.strip():
@@ -43,6 +52,8 @@ def read_json(path: str) -> Iterator[Row]:
     del text
     # A single object is JSON Lines with one line.
     items = content.get("data", [content]) if isinstance(content, dict) else content
+    if isinstance(items, dict) and lists_below(items):
+        items = [content]
     if not isinstance(items, list):
         raise UserError(f"{path}: a list of objects is expected, or an object with such a list under 'data'")
     if any(isinstance(item, dict) and ("paragraphs" in item or "qas" in item) for item in items):
@@ -50,7 +61,21 @@ def read_json(path: str) -> Iterator[Row]:
         return
     for number, item in enumerate(items, 1):
         where = f"{path} row {number}"
-        yield Row(_object(item, where), where)
+        try:
+            yield Row(_object(item, where), where)
+        except UserError as error:
+            yield error
+
+
+def lists_below(value: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """{keys that lead there: list} of the lists of objects in the objects of ``value``."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for key, item in value.items():
+        if isinstance(item, dict):
+            found |= {f"{shown(key)} {deeper}": rows for deeper, rows in lists_below(item).items()}
+        elif isinstance(item, list) and item and all(isinstance(row, dict) and row for row in item):
+            found[shown(key)] = item
+    return found
 
 
 def parse(text: str, path: str, first_line: int = 1) -> Any:
@@ -101,12 +126,13 @@ def _questions(articles: list[Any], path: str) -> Iterator[Row]:
                 if isinstance(question.get("answer"), dict):
                     raise UserError(f"{where}: {KORQUAD_2}")
                 answers = [] if question.get("answers") is None else question["answers"]
+                answers = [answers] if isinstance(answers, dict) else answers  # AI-Hub
                 readable = isinstance(answers, list) and all(isinstance(answer, dict) for answer in answers)
-                if not readable or not all(isinstance(answer.get("text"), str) for answer in answers):
+                if not readable or not all(isinstance(answer.get("text"), (str, int, float)) for answer in answers):
                     raise UserError(f"{where}: 'answers' must be a list of objects with a 'text'; {LAYOUT}")
                 columns = {
-                    "id": question.get("id"),
-                    "title": article.get("title"),
+                    "id": next((question[key] for key in IDS if question.get(key) is not None), None),
+                    "title": article.get("title", article.get("doc_title")),
                     "context": paragraph["context"],
                     "question": question["question"],
                     "answers": {key: [answer.get(key) for answer in answers] for key in ("text", "answer_start")},

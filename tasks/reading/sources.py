@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -12,11 +15,14 @@ from datasets import IterableDataset
 
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.reading.columns import Loaded, columns_of, load_rows, named, parse_column_map, resolve_columns
-from tasks.reading.files import find_files, read_files, suffix_of
+from tasks.reading.columns import Loaded, Table, choice_of, load_tables, named, parse_column_map, resolve_columns
+from tasks.reading.files import READERS, find_files, read_files, suffix_of
 from tasks.reading.hub_data import HubSource
 from tasks.reading.rows import Row
+from tasks.reading.txt_units import TABLE, units_of
 from tasks.run_folder import file_sha256
+
+logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 
@@ -28,12 +34,17 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 
 @dataclass
 class FileSource:
-    """Rows of files. ``files`` are the paths of each split, ``names`` what messages about a whole split call it."""
+    """Rows of files. ``files`` are the paths of each split, ``units`` what a text of a .txt is (``read_files``).
+
+    ``choices`` say in words how the files were read; they are known when a split has been loaded.
+    """
 
     task: Task
     files: dict[str, list[str]]
-    names: dict[str, str]
     column_map: dict[str, str]
+    units: dict[str, str] = field(default_factory=dict)
+    skip: bool = False
+    choices: list[str] = field(default_factory=list)
     _hashes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -43,11 +54,16 @@ class FileSource:
 
     def load(self, split: str) -> Loaded:
         """The rows in memory. Raises UserError where they cannot be read, or a column is missing or mixes types."""
+        counts: Counter[str] = Counter()
+        tables = (Table(path, self._rows(path, counts), lenient=self.units.get(path) == TABLE) for path in self.files[split])
         # Rows without targets can be predicted, not trained on or measured.
-        return load_rows(self._rows(split), self.task, self.column_map, self.names[split], targets=split != "test")
+        loaded = load_tables(tables, self.task, self.column_map, targets=split != "test", skip=self.skip)
+        loaded.counts += counts
+        self.choices += [f"{Path(origin).name}: {choice}" for origin, choice in loaded.choices]
+        return loaded
 
-    def _rows(self, split: str) -> Iterator[Row]:
-        return read_files(self.files[split])
+    def _rows(self, path: str, counts: Counter[str]) -> Iterator[Row]:
+        return read_files([path], txt_unit=self.units.get(path, "line"), skip=self.skip, counts=counts)
 
     def stream(self, split: str) -> IterableDataset:
         """The rows one at a time, as ``named`` makes them; each file is a shard that a process can have to itself."""
@@ -61,9 +77,15 @@ class FileSource:
     def _stream(self, paths: list[str]) -> Iterator[dict[str, Any]]:
         for path in paths:
             columns: dict[str, str] = {}
-            for row in read_files([path]):
-                columns = columns or resolve_columns(self.task, list(row.values), self.column_map, path)
-                yield named(row.values, columns, row.where)
+            for row in self._rows(path, Counter()):
+                if not columns:
+                    columns = resolve_columns(self.task, row.values, self.column_map, path)
+                    choice = choice_of(self.task, columns, row.values)
+                    if choice and not any(said.endswith(f": {choice}") for said in self.choices):
+                        logger.info("%s: %s", path, choice)
+                        self.choices.append(f"{Path(path).name}: {choice}")
+                if self.units.get(path) != TABLE or row.values[columns[self.task.input_columns[0].name]].strip():
+                    yield named(row.values, self.task, columns, row.where)
 
     def explained(self) -> AbstractContextManager[None]:
         """Turns failures while a stream is read into UserErrors, which those of files are already."""
@@ -87,24 +109,36 @@ class FileSource:
 class SampleSource(FileSource):
     """The bundled rows of a task; of a task made from other samples, their texts one by one."""
 
-    def _rows(self, split: str) -> Iterator[Row]:
+    def _rows(self, path: str, counts: Counter[str]) -> Iterator[Row]:
         if not self.task.sample_texts:
-            yield from super()._rows(split)
-        for path, columns in zip(self.files[split], self.task.sample_texts.values()):
-            for row in read_files([path]):
-                for column in columns:
-                    yield Row({"text": row.values[column]}, f"{row.where} {column}")
+            yield from super()._rows(path, counts)
+            return
+        for row in read_files([path]):
+            for column in self.task.sample_texts[Path(path).parent.name]:
+                yield Row({"text": row.values[column]}, f"{row.where} {column}")
 
     def describe(self) -> dict[str, Any]:
         """The sample's name."""
         return {"source": "sample", "name": f"{self.task.name} sample"}
 
 
+@dataclass
+class FolderSource(FileSource):
+    """A folder of data files, given as --dataset: its files are shared out by their names and read as any file is."""
+
+    folder: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        """The folder's last name."""
+        return {"source": "folder", "name": Path(self.folder).resolve().name}
+
+
 DataSource = FileSource | HubSource
 
 
 def find_source(task: Task, data_args: Any, splits: tuple[str, ...], *, streaming: bool = False) -> DataSource:
-    """The one source that the arguments name. Files are not opened; a Hub dataset is downloaded, but not for ``streaming``.
+    """The one source that the arguments name. Of the files only those of .txt are looked into, which may hold a table; a Hub
+    dataset is downloaded, but not for ``streaming``.
 
     Raises UserError where there are two sources, or the one cannot be found or lacks what ``splits`` need.
     """
@@ -119,18 +153,36 @@ def find_source(task: Task, data_args: Any, splits: tuple[str, ...], *, streamin
             raise UserError(f"the task {task.name} has no bundled sample; give --train_file or --dataset instead")
         paths = {split: [str(folder / f"{split}.jsonl") for folder in folders] for split in ("train", "validation")}
         # The sample has our own names: a map meant for the user's files would only break it.
-        return SampleSource(task, paths, {split: f"the sample's {split} rows" for split in paths}, {})
+        return SampleSource(task, paths, {})
+    skip = data_args.skip_bad_rows
     if not files:
-        return HubSource(task, data_args, column_map, splits, streaming)
+        found = {} if streaming else _files_of_folder(data_args, splits)
+        if not found:
+            return HubSource(task, data_args, column_map, splits, streaming)
+        units = units_of(task, found, data_args.txt_unit, column_map)
+        return FolderSource(task, found, column_map, units, skip, folder=data_args.dataset)
     patterns = {split: pattern for split in SPLITS if (pattern := getattr(data_args, f"{split}_file"))}
     paths = {split: find_files(pattern) for split, pattern in patterns.items()}
-    columns = ", ".join(column.name for column in columns_of(task))
-    for split, pattern in patterns.items():
-        if len(columns_of(task)) > 1 and any(suffix_of(path) == ".txt" for path in paths[split]):
-            needs = f"the task {task.name} needs {columns}; use csv, tsv, json, jsonl or parquet"
-            raise UserError(f"{pattern}: a txt file has one column, and {needs}")
     if "train" in splits and "train" not in paths:
         raise UserError(f"there are no rows to train on; give --train_file beside {' and '.join(files)}")
     if "validation" in splits and not {"train", "validation"} & paths.keys():
         raise UserError("there are no rows to measure on; give --validation_file beside --test_file")
-    return FileSource(task, paths, patterns, column_map)
+    return FileSource(task, paths, column_map, units_of(task, paths, data_args.txt_unit, column_map), skip)
+
+
+def _files_of_folder(data_args: Any, splits: tuple[str, ...]) -> dict[str, list[str]]:
+    """{split: files} of a --dataset that is a folder of data files and no more, as the datasets library shares them out."""
+    from datasets.data_files import DataFilesDict, EmptyDatasetError, get_data_patterns
+
+    folder = Path(data_args.dataset or "")
+    aside = [*folder.glob("*.py"), *folder.glob("README.md"), *folder.glob("*.arrow"), *folder.glob("dataset_dict.json")]
+    if not data_args.dataset or not folder.is_dir() or aside or data_args.dataset_config or data_args.dataset_revision:
+        return {}
+    try:
+        found = DataFilesDict.from_patterns(get_data_patterns(str(folder)), base_path=str(folder))
+    except (EmptyDatasetError, FileNotFoundError):
+        return {}
+    files = {split: [os.path.relpath(path) for path in sorted(found[split])] for split in SPLITS[:2] if split in found}
+    needs_train = "train" in splits or "validation" not in files
+    known = all(suffix_of(path) in READERS for paths in files.values() for path in paths)
+    return files if known and ("train" in files or not needs_train) else {}

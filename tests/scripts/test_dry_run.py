@@ -11,7 +11,17 @@ from tests.helpers.task_rows import TRAINED
 @pytest.mark.parametrize("task", TRAINED)
 def test_it_shows_the_rows_of_every_task_and_writes_nothing(task, run_script, kogpt2_folder, files, tmp_path):
     train, validation = files[task]
-    words = ("--train_file", train, "--validation_file", validation, "--output_dir", tmp_path / "out", "--dry_run", "--max_new_tokens", 12)
+    words = (
+        "--train_file",
+        train,
+        "--validation_file",
+        validation,
+        "--output_dir",
+        tmp_path / "out",
+        "--dry_run",
+        "--max_new_tokens",
+        12,
+    )
     done = run_script(f"run_{task}", "--model", kogpt2_folder, *words)
     assert done.code == 0, done.stderr
     assert not list(tmp_path.iterdir())

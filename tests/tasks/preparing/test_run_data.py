@@ -155,7 +155,7 @@ def test_rows_that_stand_in_training_too_are_counted_and_printed(prepare, tmp_pa
         counts = prepare(**flags)[2]
         assert [counts[split].get("shared_with_train") for split in ("train", "validation", "test")] == [None, 4, 1]
         assert capsys.readouterr().out == "rows to measure on that training reads too: 4 of 7 validation, 1 of 3 test\n"
-    assert prepare(**flags, max_train_samples=10)[2]["validation"]["shared_with_train"] == 1  # what is read counts
+    assert prepare(**flags, max_train_samples=30)[2]["validation"]["shared_with_train"] == 3  # what is read counts
     assert "shared_with_train" not in prepare(**flags, splits=("validation", "test"))[2]["validation"]
     assert capsys.readouterr().out == "rows to measure on that training reads too: 1 of 7 validation, 0 of 3 test\n"
 

@@ -106,7 +106,7 @@ def test_csv_errors(content, expected):
 
 
 def test_csv_cell_over_the_limit(monkeypatch):
-    monkeypatch.setattr("tasks.reading.files.CELL_LIMIT", 100)
+    monkeypatch.setattr("tasks.reading.delimited.CELL_LIMIT", 100)
     write("train.csv", f'text\n하나\n"{"가" * 101}\n')
     assert message("train.csv").startswith("train.csv line 3: field larger than field limit (100)")
 
@@ -223,7 +223,7 @@ def test_nested_json_becomes_one_row_a_question():
         (nested([{"id": 1}]), "qa.json article 1 paragraph 2 question 1: 'question' is missing"),
         (nested(["?"]), "qa.json article 1 paragraph 2 question 1: 'question' is missing"),
         (nested([{"question": "?", "answers": ["a"]}]), "qa.json article 1 paragraph 2 question 1: 'answers' must be"),
-        (nested([{"question": "?", "answers": [{"text": 3}]}]), "qa.json article 1 paragraph 2 question 1: 'answers'"),
+        (nested([{"question": "?", "answers": [{"text": [3]}]}]), "qa.json article 1 paragraph 2 question 1: 'answers'"),
         (nested(None), "qa.json article 1 paragraph 2: an object with a list 'qas' is expected here"),
         ('{"data": [{"paragraphs": 3}]}', "qa.json article 1: an object with a list 'paragraphs' is expected here"),
         ('{"data": [{"paragraphs": []}, 3]}', "qa.json article 2: an object with a list 'paragraphs' is expected here"),
@@ -285,19 +285,21 @@ def test_missing_file_suggests_a_neighbour():
 
 def test_paths_that_are_no_data_files():
     Path("data").mkdir()
-    write("data.xlsx", "x")
+    write("data.xls", "x")
     write("empty.csv", "")
-    assert message("data") == "data is a folder; name the files in it, such as 'data/*.jsonl'"
+    assert message("data") == (
+        "data is a folder without a file that is read; those that are: .csv, .tsv, .xlsx, .json, .jsonl, .txt, .parquet"
+    )
     assert message("data/*.csv").startswith("no file matches data/*.csv; ")
     assert message("empty.csv") == "empty.csv is empty; give a file that has rows"
-    assert message("data.xlsx") == (
-        "data.xlsx: the file type is not known; those that are read: .csv, .tsv, .json, .jsonl, .txt, .parquet"
+    assert message("data.xls") == (
+        "data.xls: the file type is not known; those that are read: .csv, .tsv, .xlsx, .json, .jsonl, .txt, .parquet"
     )
     Path("broken.csv").symlink_to("gone.csv")
     assert message("broken.csv") == "broken.csv is not a regular file; save the data to one first"
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.json", "a.jsonl", "a.txt", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.json", "a.jsonl", "a.txt", "a.parquet", "a.xlsx"])
 def test_file_without_permission(name, monkeypatch):
     write(name, KOREAN)
     original = builtins.open
@@ -326,9 +328,7 @@ def test_glob_reads_files_of_several_types_in_order():
 def test_glob_of_files_with_different_columns():
     write("a.csv", "text,label\n하나,0\n")
     write("b.csv", "text,score\n하나,0\n")
-    assert message("*.csv") == (
-        "b.csv has the columns score, text, but a.csv has label, text; give files that have the same columns"
-    )
+    assert [row.values for row in rows("*.csv")] == [{"text": "하나", "label": "0"}, {"text": "하나", "score": "0"}]
 
 
 def test_name_with_brackets_is_no_glob():

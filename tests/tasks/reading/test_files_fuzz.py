@@ -9,6 +9,7 @@ import math
 import re
 from pathlib import Path
 
+import openpyxl
 import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -88,6 +89,9 @@ def test_tables_come_back(examples, name, delimiter):
         rows, error = read(write(name, out.getvalue()))
         if quoting == csv.QUOTE_MINIMAL and any(set(cell) & set("\r\n") - set(end) for cells in table for cell in cells):
             return  # this writer leaves the other line break without quotes: the file says something else
+        while table and not any(table[-1]):  # empty rows at the end are left out
+            table.pop()
+        starts = starts[: len(table) + 1]
         if rows is not None:
             assert values(rows) == [dict(zip(header, cells, strict=True)) for cells in table]
             assert [row.where for row in rows] == [f"{name} line {start}" for start in starts[1:]]
@@ -97,7 +101,8 @@ def test_tables_come_back(examples, name, delimiter):
             assert error.startswith(f"{name} line {guilty[0]}: ")
         elif not guilty:  # what a file can say in two ways
             joined = "quotation marks hold lines together" in error and any("\n" in c or "\r" in c for r in table for c in r)
-            assert joined or ("header stands here once more" in error and header in table)
+            none_left = not table and "holds no rows" in error
+            assert joined or none_left or ("header stands here once more" in error and header in table)
 
 
 @EXAMPLES
@@ -250,6 +255,10 @@ def sound_files() -> dict[str, bytes]:
     nested = {"data": [{"title": "제목", "paragraphs": [{"context": "서울은 수도이다.", "qas": qas}]}]}
     buffer = io.BytesIO()
     pq.write_table(pa.table({"text": SENTENCES * 2, "n": [*range(10)]}), buffer)
+    book, sheet = io.BytesIO(), openpyxl.Workbook()
+    for cells in (["text", "n"], *([text, n] for n, text in enumerate(SENTENCES))):
+        sheet.active.append(cells)
+    sheet.save(book)
     return {
         "a.csv": ('text,label\n"그는 ""네""라고, 했다",1\n' + "\n".join(f"{text},0" for text in SENTENCES[:2])).encode(),
         "a.tsv": ('text\tlabel\n"탭\t안"\t1\n' + "\n".join(f"{text}\t0" for text in SENTENCES)).encode("cp949"),
@@ -258,6 +267,7 @@ def sound_files() -> dict[str, bytes]:
         "a.jsonl": "\n".join(json.dumps({"text": text}, ensure_ascii=False) for text in SENTENCES).encode("utf-8-sig"),
         "a.txt": "\n".join(SENTENCES).encode("utf-16"),
         "a.parquet": buffer.getvalue(),
+        "a.xlsx": book.getvalue(),
     }
 
 

@@ -77,7 +77,7 @@ def test_a_hundred_thousand_columns():
     with pytest.raises(UserError, match=r"no column 'document' .*; the columns there are c0, c1, .*, c19, \.\.\.; if one"):
         load_rows(read_rows("a.csv"), get_task("summarize"), {"summary": "text"}, "a.csv")
     write("b.csv", f"{','.join(names[1:])}\n{','.join(values[1:])}\n")
-    assert "has the columns c1, c10, c100, " in message("?.csv")
+    assert len(list(read_rows("?.csv"))) == 2
     write("c.csv", f"{','.join(names)},c7\n")
     assert message("c.csv") == "c.csv line 1: two columns of the header are called 'c7'; rename one"
 
@@ -231,7 +231,7 @@ def test_what_is_no_file_is_never_opened():
     for name in ("a.jsonl", "b.txt", "c.csv"):
         assert message(name) == f"{name} is not a regular file; save the data to one first"
         assert message(f"{name[0]}.*") == f"{name} is not a regular file; save the data to one first"
-    assert message("d.csv").startswith("d.csv is a folder; name the files in it")
+    assert message("d.csv").startswith("d.csv is a folder without a file that is read; those that are: .csv, ")
     assert message("/dev/zero").startswith("/dev/zero: the file type is not known")
     assert message("x\0/a.csv").startswith("there is no file x\0/a.csv; there is no folder")
 
