@@ -39,7 +39,7 @@ def say_counts(
     examples: Mapping[str, Sequence[Example]],
     encoder: Encoder,
 ) -> None:
-    """As ``say_notices``, and of each split what training read too, what is truncated, too long to be predicted whole, or has no token."""
+    """As ``say_notices``, and what of each split training read too, is truncated, too long to predict, or has no token."""
     say_notices(task, counts)
     shared = [
         f"{row[SHARED]:,} of {row['rows']:,} {split}" if SHARED in row else f"{split} not counted"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -45,7 +46,7 @@ def load_raw_datasets(
 
     Where the source has no validation split, a random share of train becomes it. The share depends on ``seed`` and the rows
     alone; rows with the same first column (a premise or context with several hypotheses or questions) stay together, in NFC
-    or not. The caps draw from what is left, by ``seed`` too. ``counts`` gets what was counted of each split while it was read.
+    or not. The caps draw from what is left, by ``seed`` too. ``counts`` gets what was counted while each split was read.
 
     Raises:
         UserError: two sources at once, a source that cannot be read, too few rows, or data that does not fit the task.
