@@ -187,7 +187,7 @@ def refused(run_script, arguments, monkeypatch, tmp_path):
     def never(*args, **kwargs):
         raise AssertionError("this comes after the preflight")
 
-    for name in ("preparing.run_data.RunData", "model.opening.open_encoder", "model.opening.open_model"):
+    for name in ("preparing.run_data.RunData", "model.loading.open_encoder", "model.loading.open_model"):
         monkeypatch.setattr(f"tasks.{name}", never)
 
     def call(*more: str, script: str = "run_nli") -> str:
