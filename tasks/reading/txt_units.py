@@ -53,7 +53,8 @@ def _unit(task: Task, path: str, unit: str | None, column_map: dict[str, str], t
             problem = error
     if column and (several or column_map):
         return TABLE
-    even = (column or (delimiter == "\t" and all(map(str.strip, header)))) and _is_even(path, delimiter, len(header))
+    may_be = column or (delimiter == "\t" and len(header) > 1 and all(map(str.strip, header)))
+    even = may_be and _is_even(path, delimiter, len(header))
     if several:
         needs = f"the task {task.name} needs {', '.join(columns)}; use csv, tsv, xlsx, json, jsonl or parquet"
         raise problem if even and problem else UserError(f"{path}: a txt file has one column, and {needs}")
