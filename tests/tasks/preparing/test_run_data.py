@@ -157,7 +157,7 @@ def test_rows_that_stand_in_training_too_are_counted_and_printed(prepare, tmp_pa
         assert capsys.readouterr().out == "rows to measure on that training reads too: 4 of 7 validation, 1 of 3 test\n"
     assert prepare(**flags, max_train_samples=30)[2]["validation"]["shared_with_train"] == 3  # what is read counts
     assert "shared_with_train" not in prepare(**flags, splits=("validation", "test"))[2]["validation"]
-    assert capsys.readouterr().out == "rows to measure on that training reads too: 1 of 7 validation, 0 of 3 test\n"
+    assert capsys.readouterr().out == "rows to measure on that training reads too: 3 of 7 validation, 1 of 3 test\n"
 
 
 def test_a_bad_row_is_neither_measured_nor_trained_on(prepare, tmp_path):
