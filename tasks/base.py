@@ -156,6 +156,7 @@ class Task:
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
     do_sample: ClassVar[bool] = False
     from_scratch: ClassVar[bool] = False  # whether a run makes its model instead of loading one
+    grouped_by: ClassVar[str | None] = None  # the column of the prompt's Source, where rows that share it are alike
     learned_baseline: ClassVar[bool] = False  # whether baseline_answers reads the training examples
     extractive: ClassVar[bool] = False  # whether --extractive may ask for completions that stand in the prompt's Source
     streaming: ClassVar[bool] = False  # whether --streaming may read the training rows as they are needed
@@ -200,9 +201,15 @@ class Task:
         """The task's figures over predictions that carry references."""
         return self.metric().compute(**self.metric_inputs(predictions))
 
-    def intervals(self, predictions: Sequence[Prediction], seed: int) -> dict[str, list[float]]:
-        """The 95 % interval [low, high] over the rows of each figure that is a function of sums over them."""
-        return self.metric().intervals(seed, **self.metric_inputs(predictions))
+    def row_scores(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
+        """The figures of each row by itself, for its line of predictions.jsonl."""
+        return self.metric().each(**self.metric_inputs(predictions))
+
+    def intervals(
+        self, predictions: Sequence[Prediction], seed: int, groups: Sequence[str] | None = None
+    ) -> dict[str, list[float]]:
+        """The 95 % interval [low, high] over the rows, or ``groups`` of them, of each figure that follows from sums."""
+        return self.metric().intervals(seed, groups, **self.metric_inputs(predictions))
 
     def baseline_answers(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
         """The name and the answers of the simplest thing one could do instead of a model, for ``baseline``."""

@@ -147,4 +147,4 @@ def plot(path: Path, runs: Sequence[dict[str, Any]], comparison: dict[str, Any],
     axes.set(xlabel="seconds of training (evaluations not counted)", title=title)
     axes.set(ylabel="validation loss of the completions, nats a token")
     axes.legend()
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, metadata={"Software": None})

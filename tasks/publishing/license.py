@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,22 +73,42 @@ def _look_up(table: dict, name: str | None):
     return rows.get(wanted) or next((row for key, row in rows.items() if fnmatch.fnmatchcase(wanted, key)), None)
 
 
+def binding(base: Base, known: Mapping[str | None, str | None]) -> dict[str, str]:
+    """Those of ``known`` (model: licence) that ask for more than the licence that ``base`` is said to be under."""
+    said = LICENSES.get((base.license or "").lower())
+    licenses = {str(model): (id or "").lower() for model, id in known.items()}
+    return {
+        model: id
+        for model, id in licenses.items()
+        if _forbids_adaptations(id) or (id in LICENSES and LICENSES[id].kind != "unclear")
+        if id != (base.license or "").lower() and not (said and id in LICENSES and _allows(LICENSES[id], said))
+    }
+
+
 def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
     """The licence id to publish a fine-tune under: that of ``--license``, or else the base's.
 
     It may ask for more than base and data do, never for less. A share-alike base allows what it names, and terms of its own
     (Llama, Gemma, OpenRAIL, ``other``) stay as they are. ``other`` is not compared with the data's licence: its terms are
     unknown. The data sets no rule if its licence is ``other``, ``unknown``, or no-derivatives with ``--allow_nd_dataset``.
+    ``--dataset_license`` may say more than ``data_license``, which is known, and never less.
 
     Raises:
-        UserError: the base forbids it; the licence is missing, no id of the Hub, or drops what base or data ask for; or the
+        UserError: a base forbids it; the licence is missing, no id of the Hub, or drops what a base or data ask for; or the
             base is a local folder whose licence asks for credit and whose maker is unknown.
     """
     model = None if base.from_scratch else base.hub_id or base.name
     of_base, from_scratch = model or "the base model", not base.license and model is None
     of_data = publish_args.dataset_license or data_license
     source_id, given, dataset = ((text or "").strip().lower() for text in (base.license, publish_args.license, of_data))
-    _refuse_no_derivatives(of_base, source_id, dataset, publish_args.allow_nd_dataset)
+    known, named = LICENSES.get((data_license or "").lower()), LICENSES.get(dataset)
+    if known and named and known != named:
+        if named.kind in ("unclear", "other") or named.frees_results or not known.asks <= named.asks:
+            raise UserError(
+                f"the data set is under {known.id}, and --dataset_license {named.id} asks for less; leave the flag out"
+            )
+    for model, id in {of_base: source_id, **base.also}.items():
+        _refuse_no_derivatives(model, id, dataset, publish_args.allow_nd_dataset)
     chosen = _known(given, f"--license {given}")
     source = LICENSES.get(source_id)
     if not given:
@@ -118,6 +139,12 @@ def license_for(base: Base, data_license: str | None, publish_args: PublishArgum
     if source and not _allows(source, license):
         reason = f"{of_base} is under {source.id}, {_why_not(source, license)}"
         raise UserError(f"--license {license.id}: {reason}; leave --license out to publish under {source.id}")
+    for model, id in base.also.items():
+        if not _allows(LICENSES[id], license):
+            raise UserError(
+                f"--license {license.id}: the model comes of {model} too, which is under {id}, "
+                f"{_why_not(LICENSES[id], license)}; name a --license that both allow, or start from another --model"
+            )
     if data and license.kind != "other" and not _covers(license, data):
         advice = "name a --license that covers both; if there is none, train on other data or start from another --model"
         if source is None or _allows(source, data):

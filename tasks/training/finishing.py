@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,18 @@ if TYPE_CHECKING:
     from tasks.training.trainer import CompletionTrainer
 
 
-def plot_loss(log_history: list[dict[str, Any]], path: str | Path) -> None:
-    """Draw training and validation loss against the step into a PNG. Writes nothing where nothing was logged."""
+#: The words of the plot: training, validation, the axes.
+WORDS = {
+    "en": ("training", "validation", "step", "loss (nats per labelled token)"),
+    "ko": ("학습", "검증", "스텝", "손실 (레이블 토큰당 nat)"),
+}
+
+
+def plot_loss(log_history: list[dict[str, Any]], path: str | Path, language: str = "en") -> None:
+    """Draw training and validation loss against the step into a PNG. Writes nothing where nothing was logged.
+
+    In Korean where a font with Hangul is installed, and else in English.
+    """
     import matplotlib
 
     matplotlib.use("Agg")  # no screen needed
@@ -23,18 +34,37 @@ def plot_loss(log_history: list[dict[str, Any]], path: str | Path) -> None:
 
     training = [(entry["step"], entry["loss"]) for entry in log_history if "loss" in entry]
     validation = [(entry["step"], entry["eval_loss"]) for entry in log_history if "eval_loss" in entry]
+    # A run that is shorter than --logging_steps has its mean alone.
+    training = training or [(entry["step"], entry["train_loss"]) for entry in log_history if "train_loss" in entry]
     if not training and not validation:
         return
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    if training:
-        axes.plot(*zip(*training), label="training", linewidth=1)
-    if validation:
-        axes.plot(*zip(*validation), label="validation", marker="o")
-    axes.set(xlabel="step", ylabel="loss (nats per labelled token)")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
+    font = hangul_font() if language == "ko" else None
+    names = WORDS[language if font else "en"]
+    with plt.rc_context({"font.family": [font, "DejaVu Sans"]} if font else {}):
+        figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+        if training:
+            few = len(training) <= 20  # one point makes no line
+            axes.plot(*zip(*training), label=names[0], linewidth=1, marker="." if few else None)
+        if validation:
+            axes.plot(*zip(*validation), label=names[1], marker="o")
+        axes.set(xlabel=names[2], ylabel=names[3])
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+        figure.savefig(path, dpi=120, metadata={"Software": None})
     plt.close(figure)
+
+
+def hangul_font() -> str | None:
+    """The name of an installed font that has Hangul."""
+    from matplotlib.font_manager import fontManager
+    from matplotlib.ft2font import FT2Font
+
+    for font in fontManager.ttflist:
+        with contextlib.suppress(OSError, RuntimeError):  # moved, or none that can be read
+            if FT2Font(font.fname).get_char_index(ord("손")):
+                return font.name
+    return None
 
 
 def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
