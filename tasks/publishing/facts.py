@@ -186,14 +186,9 @@ def git_commit() -> str | None:
 
 def command(argv: Sequence[str], processes: int = 1) -> str:
     """The command line of the run, without what is private."""
-    script, *words = argv
+    script, *arguments = argv
     program = f"torchrun --nproc_per_node {processes}" if processes > 1 else "python"
-    arguments: list[str] = []
-    left_out = False
-    for word in words:
-        left_out = word.startswith(NOT_REPEATED) or (left_out and not word.startswith("--"))
-        arguments += [] if left_out else [public(word)]
-    return f"{program} scripts/{Path(script).name} {shlex.join(arguments)}".rstrip()
+    return f"{program} scripts/{Path(script).name} {shlex.join(map(public, arguments))}".rstrip()
 
 
 def repeatable(command: str, base: Base) -> str:
@@ -209,19 +204,22 @@ def repeatable(command: str, base: Base) -> str:
     return shlex.join(words)
 
 
-def without_names(command: str, data: Data) -> str:
-    """``command`` without the names of data files, which may name people: ``--train_file TRAIN.csv``."""
-    private = {f"--{split}_file": split.upper() for split in ("train", "validation", "test")} | {"--config": "CONFIG"}
-    private |= {"--dataset": "DATASET"} if data.source == "folder" else {}
+def without_names(command: str, data: Data, file_names: bool = False) -> str:
+    """``command`` without names that people chose and that may be theirs: ``--train_file TRAIN.csv``, no ``--output_dir``."""
+    hidden = {f"--{split}_file": split.upper() for split in ("train", "validation", "test")} | {"--config": "CONFIG"}
+    hidden |= {"--dataset": "DATASET"} if data.source == "folder" else {}
     words: list[str] = []
+    left_out = False
     for word in shlex.split(command):
+        left_out = word.startswith(NOT_REPEATED) or (left_out and not word.startswith("--"))
         flag, equals, value = word.partition("=")
-        if words and words[-1] in private:
-            words.append(private[words[-1]] + PurePosixPath(word).suffix)
-        elif flag in private and equals:
-            words.append(f"{flag}={private[flag]}{PurePosixPath(value).suffix}")
-        else:
-            words.append(word)
+        if left_out:
+            continue
+        if words and words[-1] in hidden and not file_names:
+            word = hidden[words[-1]] + PurePosixPath(word).suffix
+        elif flag in hidden and equals and not file_names:
+            word = f"{flag}={hidden[flag]}{PurePosixPath(value).suffix}"
+        words.append(word)
     return shlex.join(words)
 
 

@@ -471,4 +471,4 @@ def test_a_whole_card_of_private_inputs(tmp_path):
         assert find_secrets(text) == find_private(text) == []
         for private in ("minsu", "home", "gpu-box", HF, str(tmp_path), "비밀"):
             assert private not in text
-        assert "--train_file rows.jsonl --run_name '***' --model qa-run" in text
+        assert "--train_file TRAIN.jsonl --model qa-run" in text
