@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import random
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -440,3 +441,9 @@ def test_damaged_utf_8_that_is_valid_cp949():
 def test_other_encodings_are_refused(content):
     write("a.txt", content)
     assert "a.txt line 1: the file is neither UTF-8 nor Korean CP949" in message("a.txt").replace("line 2", "line 1")
+
+
+@pytest.mark.parametrize(("typed", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_is_found_however_its_hangul_is_written(typed, stored):
+    Path(unicodedata.normalize(stored, "학습데이터.txt")).write_text("비가 온다.\n", "utf-8")
+    assert find_files(unicodedata.normalize(typed, "학습데이터.txt")) == [unicodedata.normalize(stored, "학습데이터.txt")]
