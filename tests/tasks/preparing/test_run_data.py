@@ -160,6 +160,22 @@ def test_rows_that_stand_in_training_too_are_counted_and_printed(prepare, tmp_pa
     assert capsys.readouterr().out == "rows to measure on that training reads too: 3 of 7 validation, 1 of 3 test\n"
 
 
+def test_counts_and_choices_of_reading_are_those_of_a_second_start_too(kogpt2_folder, tmp_path):
+    rows = [{"전제": "비가 온다.", "hypothesis": "비가 내린다.", "label": number} for number in (0, 1, 7)]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    task = get_task("nli")
+    arguments = model_args(kogpt2_folder)
+    encoder = Encoder(add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)[0], 64, 8)
+    flags = DataArguments(train_file=path, validation_file=path, skip_bad_rows=True)
+    for _ in range(2):
+        data = RunData(task, flags, SimpleNamespace(seed=42), ("train", "validation"))
+        data.encode(encoder)
+        for counts in data.counts.values():
+            found = {name: counts[name] for name in ("rows", "skipped", "numbers_read_as_text", "label neutral")}
+            assert found == {"rows": 2, "skipped": 1, "numbers_read_as_text": 3, "label neutral": 1}
+        assert data.source.choices == ["rows.jsonl: premise = 전제"]
+
+
 def test_a_bad_row_is_neither_measured_nor_trained_on(prepare, tmp_path):
     rows = rows_of(4)
     train = write_rows(tmp_path / "train.jsonl", [rows[0] | {"label": "?"}, *rows[1:]])

@@ -367,6 +367,17 @@ def test_cp949_with_hanja_and_symbols():
     assert rows(write("a.txt", text.encode("cp949")))[0].values["text"] == text.strip()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ㅋㅋㅋ ㅎㅎ ㅠㅠ", "오늘 뭐해 ㅋㅋㅋㅋ ㅇㅋ", "朝鮮 王朝 實錄에 이르기를", "大韓民國 憲法", "① ㈜ ※ ½ ㎏ →",
+        "ひらがな カタカナ", "привет αβγ", "헐", "쌀ㆍ보리ㆍ콩",
+    ],
+)  # fmt: skip
+def test_valid_cp949_may_hold_anything(text):
+    assert rows(write("a.txt", f"{text}\n".encode("cp949")))[0].values["text"] == text
+
+
 def test_broken_utf_8_names_line_and_byte():
     write("a.csv", "text\n안녕\n하세".encode() + b"\xff" + "요\n".encode())
     assert message("a.csv") == (
