@@ -17,7 +17,7 @@ import datasets
 import pyarrow as pa
 import pytest
 
-from tasks import TASKS, get_task
+from tasks import get_task
 from tasks.arguments.data import DataArguments
 from tasks.errors import UserError
 from tasks.model.loading import load_config
@@ -29,6 +29,7 @@ from tasks.preparing.run_data import RunData, cached
 from tasks.preparing.splits import load_examples
 from tasks.preparing.tables import ordered_map
 from tests.conftest import model_args, write_rows
+from tests.helpers.task_rows import SAMPLED, WITH_SAMPLE
 
 PLACES = ["도서관", "공원", "시청", "서울", "부산"]
 LABELS = ["참", "중립", "모순"]
@@ -194,7 +195,7 @@ def test_no_row_of_a_share_is_trained_on(prepare, tmp_path):
     assert len({unicodedata.normalize("NFC", e.source_text).strip() for e in examples["validation"]}) == 8
 
 
-@pytest.mark.parametrize("task", [name for name in TASKS if not get_task(name).sample_texts])
+@pytest.mark.parametrize("task", SAMPLED)
 def test_the_samples_share_no_row(prepare, task):
     counts = prepare(task=task, train_file=None, validation_file=None, sample_data=True, length=128)[2]
     assert counts["validation"]["shared_with_train"] == 0
@@ -224,7 +225,7 @@ def test_a_baseline_that_learns_gets_the_training_examples(prepare, tmp_path):
     assert "train" not in prepare(task=Learned(), splits=("validation", "test"))[1]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", WITH_SAMPLE)
 def test_rows_to_measure_on_are_kept_with_their_prompts(prepare, kogpt2_folder, monkeypatch, task):
     kept = prepare(task=task, train_file=None, validation_file=None, sample_data=True, length=48)[1]["validation"]
     formatted = load_examples(get_task(task), DataArguments(sample_data=True), seed=42, splits=("validation",))[0][
