@@ -142,7 +142,7 @@ def _floor(model: Any, job: dict[str, Any]) -> dict[str, Any]:
     """Seconds that the matrix products of a training step take: those of the layers a token, those of the head a label.
 
     Each weight matrix is multiplied three times, forward and twice backward (Kaplan et al. 2020, section 2.1). The head is
-    needed where there is a label and nowhere else; an embedding is looked up. Attention, norms and the optimizer are left out.
+    needed where there is a label and nowhere else; an embedding is looked up. Attention and the optimizer are left out.
     """
     tokens = 2048  # with more, the logits of a large vocabulary no longer fit into small memories
     options = {"dtype": torch.bfloat16 if job["bf16"] else torch.float32, "device": processes().device}
@@ -150,7 +150,9 @@ def _floor(model: Any, job: dict[str, Any]) -> dict[str, Any]:
     layers, head = Counter(linear_shapes(model)), tuple(model.get_output_embeddings().weight.shape[::-1])
     layers[head] -= 1
     for inputs, outputs in layers:
-        x, weight, gradient = (torch.randn(*shape, **options) for shape in ((tokens, inputs), (inputs, outputs), (tokens, outputs)))
+        x, weight, gradient = (
+            torch.randn(*shape, **options) for shape in ((tokens, inputs), (inputs, outputs), (tokens, outputs))
+        )
         seconds[inputs, outputs] = 0.0
         for left, right in ((x, weight), (gradient, weight.T), (x.T, gradient)):
             timer = Timer(

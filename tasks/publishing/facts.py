@@ -152,7 +152,9 @@ def _card_facts(card: Path | None) -> dict[str, Any]:
     values = read_front(card.read_text("utf-8", errors="replace"))
     facts = {key: values[key] for key in ("license", "license_name", "license_link") if isinstance(values.get(key), str)}
     bases = [name for name in listed(values.get("base_model")) if isinstance(name, str)]
-    also = binding(Base(license=facts.get("license")), {name: known.license for name in bases if (known := base_license(name))})
+    also = binding(
+        Base(license=facts.get("license")), {name: known.license for name in bases if (known := base_license(name))}
+    )
     return facts | ({"hub_id": bases[0]} if bases else {}) | ({"also": also} if also else {})
 
 
@@ -205,7 +207,7 @@ def repeatable(command: str, base: Base) -> str:
 
 
 def without_names(command: str, data: Data, file_names: bool = False) -> str:
-    """``command`` without names that people chose and that may be theirs: ``--train_file TRAIN.csv``, no ``--output_dir``."""
+    """``command`` without names that people chose and may be theirs: ``--train_file TRAIN.csv``, no ``--output_dir``."""
     hidden = {f"--{split}_file": split.upper() for split in ("train", "validation", "test")} | {"--config": "CONFIG"}
     hidden |= {"--dataset": "DATASET"} if data.source == "folder" else {}
     words: list[str] = []
@@ -216,10 +218,11 @@ def without_names(command: str, data: Data, file_names: bool = False) -> str:
         if left_out:
             continue
         if words and words[-1] in hidden and not file_names:
-            word = hidden[words[-1]] + PurePosixPath(word).suffix
+            words.append(hidden[words[-1]] + PurePosixPath(word).suffix)
         elif flag in hidden and equals and not file_names:
-            word = f"{flag}={hidden[flag]}{PurePosixPath(value).suffix}"
-        words.append(word)
+            words.append(f"{flag}={hidden[flag]}{PurePosixPath(value).suffix}")
+        else:
+            words.append(word)
     return shlex.join(words)
 
 

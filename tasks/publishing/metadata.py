@@ -53,7 +53,8 @@ def metrics_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]
 def card_metadata(report: RunReport, *, license: str | None, name: str, file_names: bool = False) -> ModelCardData:
     """The metadata of a run; what is unknown is left out, and so are the figures of single labels.
 
-    Without ``file_names`` files of the user's are told by their hash alone. Values are plain Python ones: ``ModelCardData`` would write numpy's as ``!!python/object``.
+    Without ``file_names`` files of the user's are told by their hash alone. Values are plain Python ones: ``ModelCardData``
+    would write numpy's as ``!!python/object``.
     """
     task = task_of(report.config)
     base, data = report.base, report.data

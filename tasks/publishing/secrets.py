@@ -29,7 +29,8 @@ OWN = "access token of yours"
 #: A name and what it is set to. ``pad_token``, ``tokens_per_second`` and so on match too: the value decides.
 _ASSIGNMENT = re.compile(
     rf"(?:(?P<password>{_TABLES['assigned']['password']})|(?<![a-z]){_TABLES['assigned']['other']})"
-    r"(?![a-z])[\w-]{0,20}?(?:[\"'`\])}*]{0,3}[ \t]{0,3}(?::=|=>|[:=>|：＝])[ \t]{0,3}|(?:는|은|가|이)?[ \t]{1,3}(?:is[ \t])?(?!is))[\"'`*]{0,3}"
+    r"(?![a-z])[\w-]{0,20}?"
+    r"(?:[\"'`\])}*]{0,3}[ \t]{0,3}(?::=|=>|[:=>|：＝])[ \t]{0,3}|(?:는|은|가|이)?[ \t]{1,3}(?:is[ \t])?(?!is))[\"'`*]{0,3}"
     r"(?P<value>[A-Za-z0-9_+/=.~!@#$%^&*?-]{8,200})(?!\()"
     r"|bearer[ \t]{1,3}(?P<bearer>[A-Za-z0-9_+/=.~-]{16,200})",
     re.IGNORECASE,
@@ -65,10 +66,11 @@ def find_secrets(text: str) -> list[str]:
     found, assigned = [], False
     for reading in readings(text):
         kinds = [kind for kind, pattern in _PATTERNS.items() if pattern.search(reading)]
+        rest = reading
         for kind in kinds:
-            reading = _PATTERNS[kind].sub("\n", reading)  # what has a name of its own is not told twice
+            rest = _PATTERNS[kind].sub("\n", rest)  # what has a name of its own is not told twice
         found += kinds
-        assigned |= any(map(_is_assigned, _ASSIGNMENT.finditer(reading)))
+        assigned |= any(map(_is_assigned, _ASSIGNMENT.finditer(rest)))
     return [*dict.fromkeys(found), *[ASSIGNED] * assigned]
 
 
@@ -78,7 +80,7 @@ def _is_assigned(match: re.Match[str]) -> bool:
 
 
 def _looks_random(value: str) -> bool:
-    """Whether letters, digits and cases alternate as in random text. In ``kogpt2-base-v2``, a date or a class name they do not."""
+    """Whether letters, digits and cases alternate as in random text. In names (``kogpt2-base-v2``) and dates they do not."""
     parts = re.findall(r"[A-Za-z0-9]+", value)
     kinds = [["0" if char.isdigit() else "A" if char.isupper() else "a" for char in part] for part in parts]
     length = sum(map(len, parts))

@@ -183,8 +183,8 @@ def test_names_of_files_and_people_are_shown_where_that_is_asked_for_alone(langu
     hidden = card(report, tmp_path, card_language=language)
     assert "김민수" not in hidden
     assert (
-        "python scripts/run_nli.py --train_file TRAIN.jsonl --validation_file=VALIDATION.csv --config CONFIG.yaml --bf16 --seed 1\n"
-        in hidden
+        "python scripts/run_nli.py --train_file TRAIN.jsonl --validation_file=VALIDATION.csv --config CONFIG.yaml "
+        "--bf16 --seed 1\n" in hidden
     )
     assert hidden.count("premise = 문장1") == 1
     assert f"| 100,000 | `{'a' * 64}` |" in hidden
@@ -202,13 +202,14 @@ def test_a_korean_card_has_korean_columns_and_metrics(tmp_path):
     assert "contradiction.recall" not in text
 
 
-@pytest.mark.parametrize(("language", "words"), [("en", "groups of rows that share their `context`"), ("ko", "`context`가 같은 행들을")])
+@pytest.mark.parametrize(("language", "words"), [("en", "that share their `context`"), ("ko", "`context`가 같은 행들을")])
 def test_a_card_says_what_its_intervals_draw(language, words, tmp_path):
     report = full_report("qa")
     assert words not in card(report, tmp_path, card_language=language)  # measured before groups were drawn
     report.results["interval_groups"] = 7
-    assert words in card(report, tmp_path, card_language=language)
-        assert_tidy(text)
+    text = card(report, tmp_path, card_language=language)
+    assert words in text
+    assert_tidy(text)
 
 
 BASES = [

@@ -223,7 +223,9 @@ class TestBase:
             assert "base_model:\n- gpt2\n- skt/kogpt2-base-v2\n" in text
             assert "Based on [KoGPT2]" in text
         (tmp_path / "README.md").write_text("---\nlicense: mit\nbase_model: [gpt2, kakaobrain/kogpt]\n---\n", "utf-8")
-        with pytest.raises(UserError, match="kakaobrain/kogpt is under cc-by-nc-nd-4.0, which forbids sharing adaptations"):
+        with pytest.raises(
+            UserError, match=r"kakaobrain/kogpt is under cc-by-nc-nd-4\.0, which forbids sharing adaptations"
+        ):
             license_for(facts.base_facts(str(tmp_path)), None, PublishArguments())
 
     def test_without_a_report_the_base_is_that_of_task_json_or_publishing_stops(self, copy, gpt2_folder, tmp_path):

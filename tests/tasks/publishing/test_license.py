@@ -235,7 +235,9 @@ def test_metadata_of_a_card(id, base, metadata):
 @pytest.mark.parametrize("named", ["apache-2.0", "cc0-1.0", "other", "unknown", "cdla-permissive-2.0", "cc-by-4.0"])
 @pytest.mark.parametrize("known", ["cc-by-sa-4.0", "cc-by-nd-4.0"])
 def test_a_known_data_set_is_not_freed_by_a_laxer_flag(known, named):
-    with pytest.raises(UserError, match=f"the data set is under {known}, and --dataset_license {named} asks for less; leave"):
+    with pytest.raises(
+        UserError, match=f"the data set is under {known}, and --dataset_license {named} asks for less; leave"
+    ):
         resolve("apache-2.0", "cc-by-sa-4.0", known, dataset_license=named)
 
 
