@@ -198,6 +198,7 @@ def test_measure_writes_predictions_and_returns_metrics_beside_the_baseline(tmp_
     assert [key for key in metrics if "interval" in key or key.endswith("f1")] == [
         "macro_f1",
         "intervals",
+        "interval_groups",
         "baseline_macro_f1",
     ]
     assert metrics["predict_runtime"] > 0 and metrics["predict_rows_per_second"] > 0
