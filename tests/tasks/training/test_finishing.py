@@ -204,8 +204,8 @@ def test_measure_writes_predictions_and_returns_metrics_beside_the_baseline(tmp_
     assert metrics["predict_runtime"] > 0 and metrics["predict_rows_per_second"] > 0
     rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text("utf-8").splitlines()]
     assert rows[1] == {
-        "id": "1", "prompt": "비가 온다.<sep>맑다.<nli>", "prediction": "entailment", "references": ["neutral"],
-        "scores": {"entailment": -0.5},
+        "id": "1", "prompt": "비가 1번 온다.<sep>맑다.<nli>", "prediction": "entailment", "references": ["neutral"],
+        "scores": {"entailment": -0.5, "accuracy": 0.0},
     }  # fmt: skip
 
 
