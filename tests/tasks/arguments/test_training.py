@@ -12,7 +12,7 @@ from tasks import get_task
 from tasks.arguments.command_line import parse_arguments, parse_dataclasses
 from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ScratchArguments
-from tasks.arguments.training import ScratchTrainingArguments, TrainingArguments
+from tasks.arguments.training import TrainingArguments
 from tasks.errors import UserError
 
 TASK = get_task("summarize")
@@ -67,9 +67,7 @@ def test_notices_have_the_log_level_of_the_command_line():
 
 def test_from_scratch_has_defaults_of_its_own():
     argv = ["--model_size", "mini", "--vocab_size", "8000"]
-    args = parse_arguments(
-        get_task("scratch"), "d", argv, model_type=ScratchArguments, training_type=ScratchTrainingArguments
-    )
+    args = parse_arguments(get_task("scratch"), "d", argv)
     model, training = args.model, args.training
     assert (model.vocab_size, model.model_size, model.n_positions) == (8000, "mini", 1024)
     assert (training.learning_rate, training.weight_decay, training.adam_beta2) == (6e-4, 0.1, 0.95)
