@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import re
@@ -10,8 +9,6 @@ import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-logger = logging.getLogger(__name__)
 
 #: Packages that results depend on.
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "accelerate", "evaluate", "rouge-score", "kiwipiepy", "peft")
@@ -46,7 +43,7 @@ def hardware(device: Any, processes: int) -> dict[str, Any]:
 
 
 def slow_half(flag: str, kind: str, device: Any) -> str | None:
-    """The message, also logged, that ``device`` multiplies matrices of ``kind`` slower than of float32; None if it does not.
+    """The message that ``device`` multiplies matrices of ``kind`` slower than of float32; None where it does not.
 
     Processors without instructions for bfloat16 or float16 emulate them, up to a hundred times slower. What counts is not
     what a processor claims but the time of a product (the fastest of four, some milliseconds).
@@ -68,6 +65,4 @@ def slow_half(flag: str, kind: str, device: Any) -> str | None:
     factor = seconds(getattr(torch, kind)) / seconds(torch.float32)
     if factor < 1.3:  # a busy machine measures a few percent more or less
         return None
-    message = f"{flag}: this machine computes {kind} {factor:.1f} times slower than float32; leave it out"
-    logger.warning(message)
-    return message
+    return f"{flag}: this machine computes {kind} {factor:.1f} times slower than float32; leave it out"

@@ -9,7 +9,7 @@ from tasks.errors import UserError
 
 
 def at_least(arguments: Any, low: int, *names: str, or_else: str = "") -> None:
-    """Raises UserError where a flag of ``arguments`` is given and below ``low``, NaN or infinite; ``or_else`` adds another way out."""
+    """Raises UserError where a flag of ``arguments`` is below ``low`` or infinite; ``or_else``: another way out."""
     for name in names:
         value = getattr(arguments, name)
         if value is not None and not low <= value < math.inf:

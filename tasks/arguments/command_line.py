@@ -63,9 +63,8 @@ def parse_dataclasses(
         parser.add_argument(positional, **({} if required else {"nargs": "?"}))
     argv = list(sys.argv[1:] if argv is None else argv)
     if _help_wanted(argv):
-        own = [
-            flag.name for kind in types if not kind.__module__.startswith(__package__) for flag in dataclasses.fields(kind)
-        ]
+        scripts = [kind for kind in types if not kind.__module__.startswith(__package__)]
+        own = [flag.name for kind in scripts for flag in dataclasses.fields(kind)]
         print(show(parser, parser._actions, own, "--help_all" in argv), end="")
         raise SystemExit(0)
     try:
@@ -81,8 +80,9 @@ def parse_dataclasses(
     if unknown:
         known = [flag for action in parser._actions for flag in action.option_strings]
         flag = unknown[0].split("=")[0]  # its value may be a token
-        columns = {"input": task.input_columns[0].name, "target": task.target_columns[-1].name} if task else {}
-        names = {"input": "OURS", "target": "OURS"} | columns
+        names = {"input": "OURS", "target": "OURS"}
+        if task:
+            names = {"input": task.input_columns[0].name, "target": [*task.input_columns, *task.target_columns][-1].name}
         raise UserError(f"unknown argument {flag}{suggestion(flag, known, names)}")
     return (*parsed, getattr(rest, positional)) if positional else tuple(parsed)
 
@@ -119,7 +119,7 @@ def _arguments_of(path: Path, text: str) -> list[str]:
         if path.suffix == ".json":
             arguments = _flags(json.loads(text, object_pairs_hook=_once))
         elif path.suffix in (".yaml", ".yml"):
-            arguments = _flags(_load_yaml(text))
+            arguments = _flags(load_yaml(text))
         else:
             arguments = shlex.split(text, comments=True)
     except RecursionError:
@@ -140,8 +140,11 @@ def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
-def _load_yaml(text: str) -> Any:
-    """Parse YAML, refusing aliases: a few lines of them can expand to gigabytes."""
+def load_yaml(text: str, once: bool = True) -> Any:
+    """Parse YAML, refusing aliases: a few lines of them can expand to gigabytes. ``once``: and names that stand there twice.
+
+    Raises ValueError.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -153,7 +156,8 @@ def _load_yaml(text: str) -> Any:
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            _once((key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            if once:
+                _once((key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
             return super().construct_mapping(node, deep)
 
     try:
@@ -222,10 +226,11 @@ def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = N
     model_args, data_args, generation_args, training_args, publish_args = parsed
     passive = training_args.log_level == "passive"
     logging.getLogger("tasks").setLevel(logging.INFO if passive else training_args.get_process_log_level())
-    for flag, kind in (("--bf16", "bfloat16"), ("--fp16", "float16")):
-        if getattr(training_args, flag[2:]) or getattr(training_args, f"{flag[2:]}_full_eval"):
-            slow_half(flag, kind, training_args.device)
-    slow_half("--dtype", getattr(model_args, "dtype", "float32"), training_args.device)
+    kinds = {"bf16": "bfloat16", "bf16_full_eval": "bfloat16", "fp16": "float16", "fp16_full_eval": "float16"}
+    halves = [(f"--{flag}", kind) for flag, kind in kinds.items() if getattr(training_args, flag)]
+    for flag, kind in (*halves, ("--dtype", getattr(model_args, "dtype", "float32"))):
+        if slow := slow_half(flag, kind, training_args.device):
+            logger.warning(slow)
     wanted = (training_args.metric_for_best_model or "loss").removeprefix("eval_")
     if wanted != "loss":
         higher = {name: metric.higher for name, metric in task.metrics.items() if metric.higher is not None}

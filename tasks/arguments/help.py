@@ -37,15 +37,15 @@ MEANT = {
     "--validation_split": "val_set_size validation_split_percentage test_size val_size",
     "--column_map {input}=NAME": "text_column dataset_text_field context_column sentence1_key premise_column column_names",
     "--column_map {target}=NAME": "summary_column label_column label_column_name answer_column",
-    "--max_length": "max_source_length max_seq_length max_seq_len seq_length sequence_len block_size model_max_length cutoff_len "
-    "max_prompt_length n_ctx",
+    "--max_length": "max_source_length max_seq_length max_seq_len seq_length sequence_len block_size model_max_length "
+    "cutoff_len max_prompt_length n_ctx",
     "--max_new_tokens": "max_target_length val_max_target_length generation_max_length max_answer_length max_gen_toks "
     "max_completion_length",
     "--num_beams": "generation_num_beams",
     "--max_eval_samples": "max_val_samples max_predict_samples max_test_samples limit",
     "--learning_rate": "lr peak_lr",
     "--warmup_steps (below 1 a share)": "warmup_ratio warmup_proportion",
-    "--per_device_train_batch_size | --batch_size": "batch_size train_batch_size micro_batch_size per_gpu_train_batch_size bs",
+    "--per_device_train_batch_size | --batch_size": "batch_size train_batch_size micro_batch_size per_gpu_train_batch_size",
     "--per_device_eval_batch_size | --batch_size": "eval_batch_size per_gpu_eval_batch_size per_device_eval_batch_size",
     "--num_train_epochs": "epochs num_epochs n_epochs",
     "--gradient_accumulation_steps": "grad_accum accumulation_steps",
@@ -70,7 +70,7 @@ MEANT = {
 #: The same for names without any counterpart.
 NEEDLESS = {
     "logging_dir tensorboard_dir": "leave it out: a tracker of --report_to has its own folder",
-    "doc_stride stride version_2_with_negative n_best_size": "leave it out: windows over a long context are set by the model",
+    "doc_stride stride version_2_with_negative n_best_size": "leave it out: the model sets the windows over a long context",
     "pad_to_max_length fp16_backend fp16_opt_level sharded_ddp ignore_pad_token_for_loss": "leave it out: nothing needs it",
     "source_prefix prompt_template": "leave it out: the task's prompt has its own separators",
     "token use_auth_token hf_token api_key": "set HF_TOKEN in the environment, or log in once with `hf auth login`",

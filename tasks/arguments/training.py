@@ -30,7 +30,8 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
             )
         at_least(
             self, 1, "generation_batch_size", "per_device_train_batch_size", "per_device_eval_batch_size", "ddp_timeout",
-            "gradient_accumulation_steps", "eval_accumulation_steps", "early_stopping_patience", "dataloader_prefetch_factor",
+            "gradient_accumulation_steps", "eval_accumulation_steps", "dataloader_prefetch_factor",
+            "early_stopping_patience",
         )  # fmt: skip
         at_least(self, 0, "tokens_per_batch", or_else=" (0: batches of rows)")
         at_least(
@@ -78,9 +79,7 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
 
         for name in self.report_to:
             if name not in INTEGRATION_TO_CALLBACK:
-                raise UserError(
-                    f"--report_to {name}: no tracker of that name; known are {', '.join(INTEGRATION_TO_CALLBACK)}"
-                )
+                raise UserError(f"--report_to {name}: no such tracker; known are {', '.join(INTEGRATION_TO_CALLBACK)}")
             if name not in (*get_available_reporting_integrations(), "flyte"):
                 raise UserError(f"--report_to {name}: pip install {name.replace('_', '-')} first, or leave the flag out")
         extras = {"use_liger_kernel": "liger_kernel", "enable_jit_checkpoint": "kubeflow"}
@@ -93,7 +92,7 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
         from transformers import Trainer, get_scheduler
 
         try:
-            kind, options = Trainer.get_optimizer_cls_and_kwargs(self)
+            Trainer.get_optimizer_cls_and_kwargs(self)
             optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=self.learning_rate)
             get_scheduler(self.lr_scheduler_type, optimizer, 1, 2, self.lr_scheduler_kwargs)
         except (ImportError, TypeError, ValueError, ArithmeticError) as error:

@@ -1,4 +1,4 @@
-"""The flags of training that have a default or a meaning of their own here. Without torch, so that --help answers at once."""
+"""The flags of training that have a default or a meaning of their own here. No torch: --help answers at once."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_a_wrong_value_is_a_line_or_is_taken(flag):
         ("--report_to wandb", "--report_to wandb: pip install wandb first, or leave the flag out"),
         ("--report_to tensorboard", "--report_to tensorboard: pip install tensorboard first, or leave the flag out"),
         ("--report_to comet_ml", "--report_to comet_ml: pip install comet-ml first, or leave the flag out"),
-        ("--report_to wandbb", "--report_to wandbb: no tracker of that name; known are azure_ml"),
+        ("--report_to wandbb", "--report_to wandbb: no such tracker; known are azure_ml"),
         ("--use_liger_kernel", "--use_liger_kernel: pip install liger-kernel first, or leave the flag out"),
         ("--optim lomo", "pip install lomo-optim"),
         ("--optim adamw_bnb_8bit", "pip install -U bitsandbytes"),
@@ -64,6 +64,6 @@ def test_what_cannot_train_is_told_with_its_flag(argv, message, monkeypatch):
 
 @pytest.mark.parametrize("argv", ["--optim adafactor", "--optim sgd --optim_args momentum=0.9", "--max_grad_norm 0",
                                   "--lr_scheduler_type cosine_with_min_lr --lr_scheduler_kwargs {\"min_lr\":1e-6}",
-                                  "--max_steps 1", "--save_total_limit 0", "--warmup_steps 0", "--logging_steps 0.5"])  # fmt: skip
+                                  "--max_steps 1", "--save_total_limit 0", "--warmup_steps 0"])  # fmt: skip
 def test_what_can_train_is_taken(argv):
     assert parse_arguments(get_task("nli"), "", argv.split()).training.do_train
