@@ -150,7 +150,7 @@ def as_json(task: Task, row: dict[str, Any], predictions: Sequence[Prediction]) 
 
 
 def as_lines(task: Task, rows: Sequence[dict[str, Any]], answers: Sequence[Sequence[Prediction]], form: str) -> list[str]:
-    """Rows and their predictions as jsonl, csv or tsv (a column for the probability of each label), or text: the predictions.
+    """Rows and their predictions as jsonl, csv or tsv (a column for each label's probability), or text: predictions alone.
 
     All but jsonl have one line a prediction, whatever line breaks it holds in text.
     """

@@ -30,7 +30,7 @@ def typed(task: str, *lines: str, monkeypatch) -> tuple[dict | None, list[str]]:
 
     monkeypatch.setattr("builtins.input", answer)
     row = inputs.typed_row(get_task(task))
-    return row and dict(row), [prompt for prompt in asked if prompt]
+    return row and row.values, [prompt for prompt in asked if prompt]
 
 
 @pytest.mark.parametrize("end", [("",), (".",), ()])
