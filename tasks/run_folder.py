@@ -66,13 +66,13 @@ class RunConfig:
         if not path.is_file():
             return None
         try:
-            run = typed(cls, json.loads(path.read_text("utf-8")))
+            run = typed(cls, **json.loads(path.read_text("utf-8")))
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: not a task.json of this project ({error}); name the task with --task") from None
         return run
 
 
-def typed(cls: type, values: dict[str, Any]) -> Any:
+def typed(cls: type, /, **values: Any) -> Any:
     """``cls(**values)`` for a dataclass. Raises TypeError where a value has another type than its field says."""
     made = cls(**values)
     for name, kind in get_type_hints(cls).items():

@@ -119,7 +119,7 @@ def _arguments_of(path: Path, text: str) -> list[str]:
         if path.suffix == ".json":
             arguments = _flags(json.loads(text, object_pairs_hook=_once))
         elif path.suffix in (".yaml", ".yml"):
-            arguments = _flags(load_yaml(text))
+            arguments = _flags(_load_yaml(text))
         else:
             arguments = shlex.split(text, comments=True)
     except RecursionError:
@@ -140,11 +140,8 @@ def _once(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
-def load_yaml(text: str, once: bool = True) -> Any:
-    """Parse YAML, refusing aliases: a few lines of them can expand to gigabytes. ``once``: and names that stand there twice.
-
-    Raises ValueError.
-    """
+def _load_yaml(text: str) -> Any:
+    """Parse YAML, refusing aliases: a few lines of them can expand to gigabytes."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -156,8 +153,7 @@ def load_yaml(text: str, once: bool = True) -> Any:
             return super().compose_node(parent, index)
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            if once:
-                _once((key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            _once((key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode))
             return super().construct_mapping(node, deep)
 
     try:

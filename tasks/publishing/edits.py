@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import yaml
 from huggingface_hub.repocard_data import yaml_dump
 
-from tasks.arguments.command_line import load_yaml
 from tasks.publishing.metadata import is_of_a_run
 
 #: Opening mark, body, closing mark. No mark stands in a body: one that was never closed must not take the owner's text up
@@ -37,8 +37,19 @@ def split_front(card: str) -> tuple[str, str]:
 
 def read_front(card: str) -> dict[str, Any]:
     """The metadata of a card, empty if it cannot be read: the Hub could not read it either."""
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        """Nodes with every alias written out: a few lines of merges can stand for billions."""
+        if id(node) not in sizes:
+            sizes[id(node)] = 0
+            inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+            sizes[id(node)] = 1 + (0 if isinstance(node, yaml.ScalarNode) else sum(map(size, inner)))
+        return sizes[id(node)]
+
     try:
-        values = load_yaml(split_front(card)[0], once=False)
+        front = split_front(card)[0]
+        values = yaml.safe_load(front) if size(yaml.compose(front)) < 100_000 else None
     except Exception:  # not YAML, or a value that its reader chokes on, such as the date 2024-13-45
         values = None
     return values if isinstance(values, dict) else {}

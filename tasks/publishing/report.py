@@ -110,9 +110,9 @@ class RunReport:
         from_scratch = {"from_scratch": True} if task and task.from_scratch else {"name": config.base_model}
         known = _read(folder / REPORT_FILE) or {"base": from_scratch}
         try:
-            known |= {"base": typed(Base, known.get("base", {})), "data": typed(Data, known.get("data", {}))}
+            known |= {"base": typed(Base, **known.get("base", {})), "data": typed(Data, **known.get("data", {}))}
             results, log = _read(folder / RESULTS_FILE), _read(folder / STATE_FILE).get("log_history") or []
-            report = typed(cls, known | {"config": config, "results": results, "log": log})
+            report = typed(cls, config=config, results=results, log=log, **known)
         except TypeError as error:
             raise UserError(
                 f"{folder / REPORT_FILE}: not of this release ({error}); delete that file or run again"
