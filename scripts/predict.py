@@ -60,6 +60,17 @@ class PredictArguments:
         return suited if self.output_format == "auto" else self.output_format == "text"
 
 
+def keep_inputs(args: PredictArguments) -> None:
+    """Raises UserError where the output would replace what is read."""
+    from tasks.reading.files import find_files
+
+    if not args.output_file or not Path(args.output_file).is_file():
+        return
+    inputs = find_files(args.input_file) if args.input_file else ["/dev/stdin"] * (args.prompt is None)
+    if any(Path(name).exists() and Path(name).samefile(args.output_file) for name in inputs):
+        raise UserError(f"--output_file {args.output_file} is read from, too; name another file, or the rows are lost")
+
+
 def main() -> None:
     """Load the model, read the rows, answer them, write the answers."""
     types = (PredictArguments, GenerationArguments, ModelArguments)
@@ -71,6 +82,7 @@ def main() -> None:
     from tasks.reading.files import read_rows
     from tasks.run_folder import write_lines
 
+    keep_inputs(args)
     predictor = load_predictor(
         replace(model_args, model=folder),
         generation_args,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,6 +24,10 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 
 #: Messages of CUDA, cuBLAS, torch's allocators and accelerate's search for a batch size.
 OUT_OF_MEMORY = r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|No executable batch size found"
+
+
+#: What a SIGTERM is told with, the innermost last, and the command that resumes (``when_ended``).
+_ended: list[tuple[str, str | None]] = [("nothing more was written, and what was there before is as it was", None)]
 
 
 class UserError(Exception):
@@ -74,6 +80,17 @@ def handle_errors(module: str) -> None:
     if module != "__main__":
         return
     distributed.speak_once()
+    if distributed.world_size() == 1:
+        process = os.getpid()
+
+        def ended(*_: Any) -> None:
+            try:
+                if os.getpid() == process:  # and no worker of it
+                    stop(f"ended by SIGTERM; {_ended[-1][0]}", 143, _ended[-1][1])
+            finally:
+                os._exit(143)  # at once: threads that send gigabytes are not waited for
+
+        signal.signal(signal.SIGTERM, ended)
 
     def handle(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
         distributed.hold_sigterm()
@@ -88,6 +105,16 @@ def handle_errors(module: str) -> None:
             sys.__excepthook__(kind, error, traceback)
 
     sys.excepthook = handle
+
+
+@contextlib.contextmanager
+def when_ended(kept: str, resume: str | None = None) -> Iterator[None]:
+    """What a SIGTERM says in this block of what is ``kept``, and the command ``resume`` that goes on."""
+    _ended.append((kept, resume))
+    try:
+        yield
+    finally:
+        _ended.pop()
 
 
 @contextlib.contextmanager

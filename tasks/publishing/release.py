@@ -19,7 +19,7 @@ from huggingface_hub import get_token
 
 from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
-from tasks.errors import Interrupted, UserError
+from tasks.errors import Interrupted, UserError, when_ended
 from tasks.publishing.card import render_card
 from tasks.publishing.edits import keep_edits, owner_results, owner_text
 from tasks.publishing.facts import adapter_base
@@ -28,7 +28,7 @@ from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
 from tasks.publishing.metadata import metrics_of
 from tasks.publishing.refusals import Conflict
-from tasks.publishing.report import RunReport, json_object
+from tasks.publishing.report import RunReport, check_measured, json_object
 from tasks.publishing.staging import CARD_FILE, check_loads, check_secrets, stage
 from tasks.run_folder import make_writable, write_json, write_lines
 
@@ -101,6 +101,7 @@ class Release:
 
 def dry_run(release: Release, repo_id: str) -> None:
     """Do everything but send: print the files with their sizes, and the card."""
+    check_measured(release.folder, release.report.results)
     license_for(release.report.base, release.report.data.license, release.publish_args)
     with release.staged(repo_id, None) as (place, names):
         check_loads(release.folder, place)
@@ -117,22 +118,23 @@ def publish(release: Release, destination: Destination, hub: Hub | None = None) 
         UserError: nobody is logged in, the Hub refuses, or what arrived is not what was sent. Its ``resume`` is the command
             that resumes: the run's folder is unchanged, and nothing is sent twice.
     """
+    check_measured(release.folder, release.report.results)
+    kept = "the run's folder is as it was, and the last line goes on"
     try:
-        license_for(release.report.base, release.report.data.license, release.publish_args)
-        hub = hub or Hub()
-        for _ in range(ROUNDS):
-            destination, remote = hub.preflight(destination, release.report.config.task)
-            try:
-                return _send(release, destination, hub, remote)
-            except Conflict:
-                logger.warning("%s has changed in the meantime; reading it again", destination.repo_id)
-        raise UserError(f"{destination.repo_id} is changed by others all the time; try again later")
+        with when_ended(kept, resume_command(release, destination)):
+            license_for(release.report.base, release.report.data.license, release.publish_args)
+            hub = hub or Hub()
+            for _ in range(ROUNDS):
+                destination, remote = hub.preflight(destination, release.report.config.task)
+                try:
+                    return _send(release, destination, hub, remote)
+                except Conflict:
+                    logger.warning("%s has changed in the meantime; reading it again", destination.repo_id)
+            raise UserError(f"{destination.repo_id} is changed by others all the time; try again later")
     except UserError as error:
         raise UserError(str(error), resume=resume_command(release, destination)) from None
     except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted; the run's folder is as it was, and the last line goes on", resume_command(release, destination)
-        ) from None
+        raise Interrupted(f"interrupted; {kept}", resume_command(release, destination)) from None
 
 
 def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) -> str:

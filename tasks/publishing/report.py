@@ -11,7 +11,7 @@ from typing import Any
 from tasks import TASKS
 from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG
-from tasks.run_folder import RESULTS_FILE, RunConfig, write_json
+from tasks.run_folder import RESULTS_FILE, RUN_FILE, RunConfig, weight_hashes, write_json
 
 #: Beside the model; what task.json, all_results.json and trainer_state.json do not hold already.
 REPORT_FILE = "run_report.json"
@@ -120,6 +120,19 @@ class RunReport:
         report.results = _read(folder / RESULTS_FILE)
         report.log = _read(folder / STATE_FILE).get("log_history") or []
         return report
+
+
+def check_measured(folder: Path, results: dict[str, Any]) -> None:
+    """Raises UserError unless the run in ``folder`` is finished and its weights are those that gave ``results``."""
+    again = "run its command with --resume_from_checkpoint last, which measures it, or anew with --overwrite_output_dir"
+    if _read(folder / RUN_FILE).get("finished") is False:
+        raise UserError(f"{folder}: the run is not finished; start its command again, which goes on where it ended")
+    if "rows" not in results:
+        raise UserError(f"{folder}: no results there ({RESULTS_FILE}), so nothing says how good the model is; {again}")
+    named = results.get("weights_sha256")
+    for name, digest in weight_hashes(folder).items():
+        if not isinstance(named, dict) or named.get(name) != digest:
+            raise UserError(f"{folder}: the results were not measured with this {name} (its SHA-256 differs); {again}")
 
 
 def _read(path: Path) -> dict[str, Any]:

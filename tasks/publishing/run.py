@@ -18,10 +18,10 @@ from tasks.model.model_files import ADAPTER_CONFIG
 from tasks.publishing import facts
 from tasks.publishing.hub import Destination, Hub
 from tasks.publishing.license import license_for
-from tasks.publishing.release import Release, headline, publish, write_card
+from tasks.publishing.release import Release, headline, publish, resume_command, write_card
 from tasks.publishing.report import RunReport
 from tasks.run_folder import RunConfig
-from tasks.training.output_folder import end_run
+from tasks.training.output_folder import end_run, read_run
 
 if TYPE_CHECKING:
     from tasks.arguments.command_line import RunArguments
@@ -55,6 +55,13 @@ def preflight(task: Task, args: RunArguments) -> None:
         raise UserError(
             "--push_to_hub publishes a model that was trained and measured: leave --no_do_train, --no_do_eval out"
         )
+    folder, again = Path(args.training.output_dir), args.training.resume_from_checkpoint  # measures and publishes anew
+    run = {} if again else read_run(folder)
+    unsent = run.get("publishing") or not args.training.overwrite_output_dir
+    if run.get("finished") and unsent and run["settings"] == args.settings:
+        release = Release(folder, RunReport.load(folder), args.publishing)
+        command = resume_command(release, _destination(args, headline(release.report)))
+        raise UserError(f"the run in {folder} is finished, and what is left is to publish it; the last line does", command)
     base = facts.base_of(args.model, args.publishing)
     license_for(base, facts.data_license(task, args.data), args.publishing)
     if getattr(args.model, "lora_r", None) is not None and not args.model.merge_adapter:
@@ -134,9 +141,10 @@ def publish_run(trainer: CompletionTrainer, report: RunReport, results: dict[str
     report.adapter = (folder / ADAPTER_CONFIG).is_file()
     report.save(folder)
     write_card(folder, report, args.publishing)
-    end_run(folder)
+    end_run(folder, publishing=args.training.publish)
     if args.training.publish:
         publish(Release(folder, report, args.publishing), _destination(args, headline(report)))
+        end_run(folder)
 
 
 def _destination(args: RunArguments, message: str) -> Destination:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.distributed import is_first
 from tasks.inference.measuring import format_results, measure
-from tasks.run_folder import RESULTS_FILE, write_json
+from tasks.run_folder import RESULTS_FILE, weight_hashes, write_json
 
 if TYPE_CHECKING:
     from tasks.training.trainer import CompletionTrainer
@@ -50,6 +50,8 @@ def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) 
     if args.do_train:
         trainer.save_state()
     folder, examples = Path(args.output_dir), evaluator.examples
+    if args.do_train and is_first():  # what has just been saved gives the figures
+        results["weights_sha256"] = weight_hashes(folder)
     with trainer.whole_model():
         for split, prefix in (("validation", ""), ("test", "test_")):
             if split in examples and (args.do_eval or args.do_predict):
