@@ -65,7 +65,8 @@ def main() -> None:
 
     folder = Path(run_folder)
     report = RunReport.load(folder)
-    publish_args = PublishArguments(**(report.choices | publish_args.choices()), hub_public=publish_args.hub_public)
+    now = {"card_template": publish_args.card_template, "hub_public": publish_args.hub_public}  # of this command alone
+    publish_args = PublishArguments(**(report.choices | publish_args.choices() | now))
     if publish_args.base_model:
         report.base = base_facts(report.base.name or publish_args.base_model, hub_id=publish_args.base_model)
     release = Release(folder, report, publish_args, args.predictions, args.keep_card)

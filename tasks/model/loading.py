@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import os
 import pickle
 from collections.abc import Sequence
@@ -111,6 +112,7 @@ def load_config(model_args: ModelArguments) -> PretrainedConfig:
                 "adapter_config.json may be changed)"
             ) from None
     try:
+        _refuse_kernels(model_args, PretrainedConfig.get_config_dict(name, revision=model_args.model_revision)[0])
         config = AutoConfig.from_pretrained(name, **hub_options(model_args))
     except (OSError, ValueError, KeyError) as error:
         raise model_error(name, error) from None
@@ -120,6 +122,20 @@ def load_config(model_args: ModelArguments) -> PretrainedConfig:
     if type(config) in AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", False):
         raise UserError(f"{name}: {config.model_type} reads in both directions; take a GPT, Llama, Qwen or the like")
     return config
+
+
+def _refuse_kernels(model_args: ModelArguments, config: dict[str, Any]) -> None:
+    """Raises UserError where the attention is code of the Hub, which transformers would download and run."""
+    given, parts = [model_args.attn_implementation], [config] if isinstance(config, dict) else []
+    while parts:
+        for name, value in parts.pop().items():
+            parts += [value] if isinstance(value, dict) else []
+            given += [json.dumps(value)] if name.endswith("attn_implementation") else []
+    if not model_args.trust_remote_code and (code := next((value for value in given if value and "/" in value), None)):
+        raise UserError(
+            f"{model_args.model}: its attention ({code}) is code of the Hub, which would run here; read it, then add "
+            "--trust_remote_code"
+        )
 
 
 def at_commit(model_args: ModelArguments) -> ModelArguments:

@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import StrictUndefined
+from jinja2.sandbox import SandboxedEnvironment
 
 from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
@@ -23,7 +24,9 @@ from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, spli
 from tasks.publishing.report import RunReport
 from tasks.run_folder import PREDICTIONS_FILE
 
-_TEMPLATES = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
+_TEMPLATES = SandboxedEnvironment(
+    trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True
+)
 
 
 def render_card(report: RunReport, folder: Path, publish_args: PublishArguments, model_id: str | None = None) -> str:

@@ -30,7 +30,7 @@ from tasks.publishing.metadata import metrics_of
 from tasks.publishing.refusals import Conflict
 from tasks.publishing.report import RunReport, check_measured, json_object
 from tasks.publishing.staging import CARD_FILE, check_loads, check_secrets, stage
-from tasks.run_folder import make_writable, write_json, write_lines
+from tasks.run_folder import make_writable, refuse_links, write_json, write_lines
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +181,7 @@ def resume_command(release: Release, destination: Destination) -> str:
         "keep_card": release.keep_card,
         "predictions": release.predictions,
         "hub_public": destination.public,
+        "card_template": release.publish_args.card_template,
         **release.publish_args.choices(),
     }
     words: list[str] = []
@@ -224,6 +225,7 @@ def _read(path: Path) -> str | None:
 def _remember(folder: Path, repo_id: str, card: str) -> None:
     """Keep the published card as the run's own, and a digest of what its owner added."""
     try:
+        refuse_links(folder)
         make_writable(folder)
     except UserError:  # published all the same
         logger.warning("%s cannot be written to: the published card was not kept there", folder)

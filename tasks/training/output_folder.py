@@ -6,7 +6,6 @@ import errno
 import json
 import logging
 import os
-import shutil
 import socket
 from io import TextIOWrapper
 from pathlib import Path
@@ -170,9 +169,10 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
     folder = Path(args.training.output_dir)
     lock(folder)
     if args.training.overwrite_output_dir and checkpoint is None:
-        results = (RESULTS_FILE, RUN_FILE, PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}", "loss.png")
-        for path in [*folder.glob("checkpoint-*"), *(folder / name for name in results)]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for path in find_checkpoints(folder):
+            discard(path)
+        for name in (RESULTS_FILE, RUN_FILE, PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}", "loss.png"):
+            (folder / name).unlink(missing_ok=True)
     for path in find_checkpoints(folder):
         if read_manifest(path) is not None or str(path) == checkpoint:
             continue

@@ -50,16 +50,8 @@ def write_run(folder: Path, base: str, accuracy: float = 0.75) -> Path:
         generation={"num_beams": 1, "do_sample": False, "max_new_tokens": 12},
     )
     config.save(folder)
-    results = {
-        "task": "nli",
-        "weights_sha256": weight_hashes(folder),
-        "seed": 42,
-        "rows": 8,
-        "eval_loss": 1.5,
-        "accuracy": accuracy,
-        "train_runtime": 3.0,
-    }
-    write_json(folder / "all_results.json", results)
+    results = {"task": "nli", "seed": 42, "rows": 8, "eval_loss": 1.5, "accuracy": accuracy, "train_runtime": 3.0}
+    write_json(folder / "all_results.json", results | {"weights_sha256": weight_hashes(folder)})
     write_json(folder / "trainer_state.json", {"log_history": [{"step": 1, "epoch": 1.0, "eval_loss": 1.5}]})
     (folder / "loss.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1000))
     report = RunReport(

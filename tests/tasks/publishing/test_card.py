@@ -443,7 +443,13 @@ class TestTemplates:
         text = card(bare_report("nli"), tmp_path, "me/x", card_template=str(template))
         assert text.endswith("---\n# x: nli\n")
 
-    @pytest.mark.parametrize("source", ["{{ nmae }}", "{% if %}", "{{ report.nothing }}", "{{ 1/0 }}"])
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "{{ nmae }}", "{% if %}", "{{ report.nothing }}", "{{ 1/0 }}",
+            "{{ name.__class__.__mro__ }}", "{{ cycler.__init__.__globals__.os.getcwd() }}",
+        ],
+    )  # fmt: skip
     def test_a_broken_one_is_named(self, source, tmp_path):
         template = tmp_path / "own.md"
         template.write_text(source, "utf-8")
