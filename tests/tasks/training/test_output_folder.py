@@ -285,7 +285,7 @@ def test_the_unfinished_run_of_another_task_is_refused(killed):
 
 
 def test_measuring_alone_does_not_go_on(killed):
-    with pytest.raises(UserError, match="--no_do_train: --output_dir .* holds a trained run"):
+    with pytest.raises(UserError, match=r"--no_do_train: --output_dir .* holds a trained run"):
         check(killed, do_train=False)
 
 
