@@ -8,7 +8,7 @@ import torch
 from transformers import TrainingArguments as HfTrainingArguments
 from transformers.hf_argparser import HfArg
 
-from tasks.arguments.checks import at_least
+from tasks.arguments.checks import at_least, trains
 from tasks.arguments.sharding import check_engine, load_whole_models
 from tasks.distributed import processes, world_size
 from tasks.errors import UserError
@@ -78,6 +78,7 @@ class TrainingArguments(HfTrainingArguments):
                 "--load_best_model_at_end as they are"
             )
         at_least(self, 1, "generation_batch_size")
+        trains(self)
         if self.tokens_per_batch is not None and self.tokens_per_batch < 0:
             raise UserError(f"--tokens_per_batch is {self.tokens_per_batch}; it must be 0 (batches of rows) or more")
         if self.train_sampling_strategy != "random":

@@ -173,6 +173,11 @@ def load_model(
         )
     model = _load_whole(base or model_args)
     old_rows = model.get_input_embeddings().weight.shape[0]
+    if not base and len(tokenizer) - len(appended_ids) > old_rows:
+        raise UserError(
+            f"{model_args.model}: its tokenizer has {len(tokenizer) - len(appended_ids):,} tokens and its weights know "
+            f"{old_rows:,}, so it is another model's; put the model's own tokenizer.json there"
+        )
     first_new = min([old_rows, *appended_ids])
     if base or new_adapter:
         rows_to_set, multiple = [*appended_ids, *range(old_rows, len(tokenizer))], None

@@ -224,3 +224,18 @@ def test_attention_of_the_command_line_is_asked_for_the_same(kogpt2_folder):
     with pytest.raises(UserError, match=r"its attention \(a/b\) is code of the Hub"):
         load_config(model_args(kogpt2_folder, attn_implementation="a/b"))
     assert load_config(model_args(kogpt2_folder, attn_implementation="sdpa")).model_type == "gpt2"
+
+
+def test_the_tokenizer_of_another_model_is_refused(kogpt2_folder, neox_folder, tmp_path):
+    folder = copy(kogpt2_folder, tmp_path)
+    state = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    rows = len(state["model"]["vocab"])
+    state["model"]["vocab"] |= {f"foreign{number}": rows + number for number in range(3)}
+    (folder / "tokenizer.json").write_text(json.dumps(state), "utf-8")
+    with pytest.raises(UserError) as caught:
+        prepare(folder)
+    assert str(caught.value) == (
+        f"{folder}: its tokenizer has {rows + 3:,} tokens and its weights know {rows:,}, so it is another model's; put the "
+        "model's own tokenizer.json there"
+    )
+    prepare(neox_folder)  # more rows than tokens, as many models have
