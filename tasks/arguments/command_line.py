@@ -21,6 +21,7 @@ from tasks.arguments.data import DataArguments
 from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import FineTuningArguments, ScratchArguments
 from tasks.arguments.publishing import PublishArguments
+from tasks.arguments.sharding import check_adapter
 from tasks.arguments.training import TrainingArguments
 from tasks.base import Task, unusable_character
 from tasks.errors import UserError
@@ -197,6 +198,7 @@ def parse_arguments(
     model_args, data_args, generation_args, training_args, publish_args = parse_dataclasses(types, description, argv)
     passive = training_args.log_level == "passive"
     logging.getLogger("tasks").setLevel(logging.INFO if passive else training_args.get_process_log_level())
+    check_adapter(training_args, getattr(model_args, "lora_r", None))
     wanted = (training_args.metric_for_best_model or "loss").removeprefix("eval_")
     if wanted != "loss":
         higher = {name: metric.higher for name, metric in task.metrics.items() if metric.higher is not None}

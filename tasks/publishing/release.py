@@ -139,6 +139,7 @@ def publish(release: Release, destination: Destination, hub: Hub | None = None) 
 
 def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) -> str:
     repo_id, url = destination.repo_id, f"{hub.api.endpoint}/{destination.repo_id}"
+    url += f"/discussions/{remote.pull}" if remote.pull else ""
     with release.staged(repo_id, remote.card) as (place, names):
         changed = hub.differs(destination, remote.head, place) if remote.head else names
         stale = stale_files(remote.files, names)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.distributed import is_first
+from tasks.errors import when_ended
 from tasks.inference.measuring import format_results, measure
 from tasks.run_folder import RESULTS_FILE, weight_hashes, write_json
 
@@ -37,6 +38,7 @@ def plot_loss(log_history: list[dict[str, Any]], path: str | Path) -> None:
     plt.close(figure)
 
 
+@when_ended("the weights are saved, and the same command measures them")
 def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     """Measure the rows of validation and test; write predictions, all_results.json and loss.png, print and return figures.
 
