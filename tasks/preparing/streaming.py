@@ -77,6 +77,9 @@ class Stream:
         with self.source.explained():
             yield from rows
 
+    def _origin(self) -> str:
+        return json.dumps([self.source.identity("train"), self.source.describe()])
+
     @cached_property
     def _measured(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of validation and test."""
@@ -145,8 +148,8 @@ class Stream:
                 rows.set_epoch(epoch)
                 return self._read(rows)
 
-            origin = json.dumps([self.source.identity("train"), self.source.describe()])
-            datasets["train"] = TextStream(self.task, read, encoder, self.data_args.skip_bad_rows, counts["train"], origin)
+            skip, origin = self.data_args.skip_bad_rows, self._origin
+            datasets["train"] = TextStream(self.task, read, encoder, skip, counts["train"], origin)
         return datasets, examples, counts
 
 
@@ -156,8 +159,8 @@ class TextStream(torch.utils.data.IterableDataset):
 
     Processes do not have the same number of rows, and one that came to an end would leave the others waiting; so
     ``--max_steps`` ends training. A resumed run reads again what was read before and skips it. ``read(epoch)`` gives the
-    rows of a pass; ``counts`` are those of ``all_results.json``. ``origin`` tells the files or the commit that they are read
-    from, and ``recent`` are the last sequences, each with its ``id``.
+    rows of a pass; ``counts`` are those of ``all_results.json``. ``origin()`` tells the files or the commit that they are
+    read from, and ``recent`` are the last sequences, each with its ``id``.
     """
 
     task: Task
@@ -165,7 +168,7 @@ class TextStream(torch.utils.data.IterableDataset):
     encoder: Encoder
     skip_bad_rows: bool
     counts: dict[str, int]
-    origin: str = ""
+    origin: Callable[[], str] = str
     seen: Counter[str] = field(default_factory=Counter)
     recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1024))
 

@@ -162,7 +162,7 @@ def fingerprint(*datasets: Any) -> str | None:
         if rows is None:
             continue
         if isinstance(rows, TextStream):
-            digest.update(rows.origin.encode())
+            digest.update(rows.origin().encode())
             continue
         if not isinstance(rows, Dataset):
             return None

@@ -135,6 +135,16 @@ class HubApi:
         branches, tags = listed(repo.branches, "refs/heads/"), listed(repo.tags, "refs/tags/")
         return Response({"branches": branches, "tags": tags, "converts": []})
 
+    def _discussions(self, request: Request) -> Response:
+        """The open pull requests of an author; the tests close none."""
+        repo = self._read(request)
+        found = [
+            {"title": pull.title, "num": pull.number, "author": {"name": pull.author}, "status": "open",
+             "isPullRequest": True, "createdAt": "2026-01-01T00:00:00.000Z", "repo": {"name": repo.id, "type": "model"}}
+            for pull in repo.pulls.values() if pull.author in request.query["author"]
+        ]  # fmt: skip
+        return Response({"count": len(found), "start": 0, "discussions": found})
+
     def _tree(self, request: Request) -> Response:
         commit, folder = self._read(request).resolve(request.args["revision"]), request.args.get("path", "")
         if folder and folder not in commit.folders():

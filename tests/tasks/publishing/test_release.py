@@ -273,6 +273,22 @@ def test_a_pull_request(run, hub, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == f"{hub.url}/you/x/discussions/1"
 
 
+def test_a_second_pull_request_updates_the_one_that_is_open(run, hub, capsys):
+    repo = hub.add_repo("you/x", {"README.md": b"theirs"})
+    repo.open_pull("fix a typo", "me")
+    to = Destination("you/x", create_pr=True, message=headline(RunReport.load(run)))
+    assert send(run, to) == f"{hub.url}/you/x/discussions/2"
+    edit_json(run / "all_results.json", accuracy=0.875)
+    write_card(run, RunReport.load(run), PublishArguments())
+    again = replace(to, message=headline(RunReport.load(run)))
+    for _ in range(2):  # the second time nothing has changed
+        assert send(run, again) == f"{hub.url}/you/x/discussions/2"
+        assert capsys.readouterr().out.splitlines()[-1] == f"{hub.url}/you/x/discussions/2"
+    assert (sorted(repo.pulls), hub.count("commit")) == ([1, 2], 2)
+    assert json.loads(sent(repo, "refs/pr/2")["all_results.json"])["accuracy"] == 0.875
+    assert list(sent(repo, "refs/pr/1")) == list(sent(repo)) == ["README.md"]
+
+
 def test_what_a_pull_request_holds_is_not_published_yet(run, hub):
     """Main's own text is no newer for it: both were edited, and the user has to decide."""
     send(run)
