@@ -29,7 +29,7 @@ from tasks.publishing import release as release_module
 from tasks.publishing.edits import owner_text, split_front
 from tasks.publishing.hub import Destination, Hub
 from tasks.publishing.refusals import PAUSES
-from tasks.publishing.release import Release, dry_run, headline, publish, resume_command
+from tasks.publishing.release import Release, dry_run, headline, publish, resume_command, write_card
 from tasks.publishing.report import Base, RunReport
 from tasks.publishing.run import preflight, publish_run
 from tests.conftest import ROOT, model_args
