@@ -12,6 +12,7 @@ from tasks.errors import handle_errors
 
 handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 
+import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,7 +114,8 @@ def main() -> None:
     if not is_first():
         return
     if args.wants_text():  # one line a prediction, whatever line breaks it holds
-        lines = [" ".join(prediction.text.split()) + "\n" for predictions in answers for prediction in predictions]
+        texts = (prediction.text for predictions in answers for prediction in predictions)
+        lines = [re.sub(r"\s+", " ", text) + "\n" for text in texts]  # a space in front joins a text to its prompt
     else:
         lines = [as_json(task, row, predictions) + "\n" for row, predictions in zip(rows, answers)]
     if args.output_file:

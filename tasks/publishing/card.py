@@ -16,6 +16,7 @@ from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
 from tasks.base import BOS, Part, Separator, Source, Task
 from tasks.errors import UserError
+from tasks.labels import LABEL
 from tasks.preparing.encoding import SHARED
 from tasks.publishing.edits import note_sections
 from tasks.publishing.facts import repeatable
@@ -184,7 +185,8 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
             changed.append(arguments[-1])
     results = report.results
     timed = {} if report.resumed else results
-    columns = list(dict.fromkeys(name for row in results.get("counts", {}).values() for name in row))
+    found = (name for row in results.get("counts", {}).values() for name in row)
+    columns = list(dict.fromkeys(name for name in found if not name.startswith(LABEL)))  # there may be a thousand labels
     # A count that is missing is 0, but for rows shared with train: those nobody has counted.
     counts = {
         split: ["-" if name == SHARED and name not in row else f"{row.get(name, 0):,}" for name in columns]
