@@ -136,7 +136,6 @@ class StopOnSignal(TrainerCallback):
         self._signal: signal.Signals | None = None
         self._received_at = 0.0
         self._stopping = False  # what all processes have agreed on
-        self._folder = Path()
         self.evaluating = False
         self._previous: dict[signal.Signals, Any] = {}
 

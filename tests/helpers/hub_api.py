@@ -168,8 +168,9 @@ class HubApi:
     # writing
 
     def _preupload(self, request: Request) -> Response:
-        repo = self._write(request, as_pull="create_pr" in request.query)
-        commit = repo.resolve(request.args["revision"])
+        place = request.args["revision"]
+        repo = self._write(request, as_pull="create_pr" in request.query or place.startswith("refs/pr/"))
+        commit = repo.resolve(place)
         files = [
             {"path": file["path"], "uploadMode": "lfs" if is_lfs(file["path"], file["size"]) else "regular",
              "shouldIgnore": False} | ({"oid": commit.oid(file["path"])} if file["path"] in commit.files else {})
@@ -179,7 +180,8 @@ class HubApi:
 
     def _batch(self, request: Request) -> Response:
         wanted = request.json()
-        repo = self._write(request, as_pull="ref" not in wanted)
+        place = wanted.get("ref", {}).get("name", "refs/pr/new")
+        repo = self._write(request, as_pull=place.startswith("refs/pr/"))
         here = repo.stored(item["oid"] for item in wanted["objects"])
         if self.quota_bytes is not None:
             used = sum(len(content) for other in self.repos.values() for content in other.objects.values())
@@ -213,8 +215,8 @@ class HubApi:
 
     def _commit(self, request: Request) -> Response:
         create = "create_pr" in request.query
-        repo = self._write(request, as_pull=create)
         place = request.args["revision"]
+        repo = self._write(request, as_pull=create or place.startswith("refs/pr/"))
         items = [json.loads(line) for line in request.body.splitlines()]
         header = items[0]["value"]
         changes, large = self._changes(repo, repo.resolve(place), items[1:])
