@@ -55,10 +55,9 @@ def preflight(task: Task, args: RunArguments) -> None:
         raise UserError(
             "--push_to_hub publishes a model that was trained and measured: leave --no_do_train, --no_do_eval out"
         )
-    folder, again = Path(args.training.output_dir), args.training.resume_from_checkpoint  # measures and publishes anew
-    run = {} if again else read_run(folder)
-    unsent = run.get("publishing") or not args.training.overwrite_output_dir
-    if run.get("finished") and unsent and run["settings"] == args.settings:
+    folder = Path(args.training.output_dir)
+    run = read_run(folder)
+    if run.get("finished") and run["settings"] == args.settings and _is_unsent(run, args.training):
         release = Release(folder, RunReport.load(folder), args.publishing)
         command = resume_command(release, _destination(args, headline(release.report)))
         raise UserError(f"the run in {folder} is finished, and what is left is to publish it; the last line does", command)
@@ -71,6 +70,11 @@ def preflight(task: Task, args: RunArguments) -> None:
         Hub(pauses=(1.0, 2.0)).preflight(_destination(args, task.name), task.name)
     except UserError as error:
         raise UserError(str(error).replace("--repo_id", "--hub_model_id")) from None
+
+
+def _is_unsent(run: dict[str, Any], args: TrainingArguments) -> bool:
+    """Whether the upload alone is left of a finished run; a resumed one is measured and published anew."""
+    return not args.resume_from_checkpoint and (run.get("publishing", False) or not args.overwrite_output_dir)
 
 
 class RunRecorder(TrainerCallback):

@@ -13,15 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.run_folder import (
-    PREDICTIONS_FILE,
-    RESULTS_FILE,
-    RUN_FILE,
-    RunConfig,
-    make_writable,
-    refuse_links,
-    write_json,
-)
+from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, RUN_FILE, RunConfig, make_writable, refuse_links, write_json
 from tasks.training.checkpoints import (
     MANIFEST,
     STATE,
