@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from tasks.base import Task
 from tasks.errors import UserError
@@ -68,14 +69,31 @@ class RunConfig:
         if not path.is_file():
             return None
         try:
-            run = cls(**json.loads(path.read_text("utf-8")))
-            for name, kind in get_type_hints(cls).items():
-                value = getattr(run, name)
-                if isinstance(value, bool) or not isinstance(value, get_origin(kind) if get_origin(kind) is dict else kind):
-                    raise TypeError(f"{name} is {value!r:.40}")
+            run = typed(cls, json.loads(path.read_text("utf-8")))
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: not a task.json of this project ({error}); name the task with --task") from None
         return run
+
+
+def typed(cls: type, values: dict[str, Any]) -> Any:
+    """``cls(**values)`` for a dataclass. Raises TypeError where a value has another type than its field says."""
+    made = cls(**values)
+    for name, kind in get_type_hints(cls).items():
+        if not _is(getattr(made, name), kind):
+            raise TypeError(f"{name} is {getattr(made, name)!r:.40}")
+    return made
+
+
+def _is(value: Any, kind: Any) -> bool:
+    origin, inner = get_origin(kind) or kind, get_args(kind)
+    if origin is Any:
+        return True
+    if origin is UnionType:
+        return any(_is(value, each) for each in inner)
+    if isinstance(value, bool) or not isinstance(value, origin):
+        return isinstance(value, bool) and origin is bool
+    parts = value.items() if origin is dict else ((each,) for each in value) if origin is list else ()
+    return all(_is(each, of) for part in parts for each, of in zip(part, inner))
 
 
 def without_folders(argument: str) -> str:

@@ -60,7 +60,7 @@ def unreadable(path: Path) -> str | None:
             with zipfile.ZipFile(path) as archive:
                 if name := archive.testzip():
                     return f"{path.name} is damaged (at {name})"
-    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError, zipfile.BadZipFile) as error:
         return f"{path.name} is damaged or cut off ({' '.join(str(error).split())[:100]})"
     return None
 

@@ -11,7 +11,7 @@ from typing import Any
 from tasks import TASKS
 from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG
-from tasks.run_folder import RESULTS_FILE, RUN_FILE, RunConfig, weight_hashes, write_json
+from tasks.run_folder import RESULTS_FILE, RUN_FILE, RunConfig, typed, weight_hashes, write_json
 
 #: Beside the model; what task.json, all_results.json and trainer_state.json do not hold already.
 REPORT_FILE = "run_report.json"
@@ -110,15 +110,14 @@ class RunReport:
         from_scratch = {"from_scratch": True} if task and task.from_scratch else {"name": config.base_model}
         known = _read(folder / REPORT_FILE) or {"base": from_scratch}
         try:
-            known |= {"base": Base(**known.get("base", {})), "data": Data(**known.get("data", {}))}
-            report = cls(config=config, **known)
+            known |= {"base": typed(Base, known.get("base", {})), "data": typed(Data, known.get("data", {}))}
+            results, log = _read(folder / RESULTS_FILE), _read(folder / STATE_FILE).get("log_history") or []
+            report = typed(cls, known | {"config": config, "results": results, "log": log})
         except TypeError as error:
             raise UserError(
                 f"{folder / REPORT_FILE}: not of this release ({error}); delete that file or run again"
             ) from None
         report.adapter = (folder / ADAPTER_CONFIG).is_file()
-        report.results = _read(folder / RESULTS_FILE)
-        report.log = _read(folder / STATE_FILE).get("log_history") or []
         return report
 
 
@@ -141,7 +140,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}); run again, or delete that file") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds no object; run again, or delete that file")

@@ -56,9 +56,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a checkpoint; None where it has none, or none that can be read."""
     try:
         found = json.loads((folder / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
+        seals = [isinstance(seal["bytes"], int) and isinstance(seal["sha256"], str) for seal in found["files"].values()]
+        return found if all(seals) and found.get("seconds", 0.0) >= 0 else None
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("files"), dict) else None
 
 
 def find_checkpoints(folder: Path) -> list[Path]:

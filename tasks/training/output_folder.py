@@ -143,9 +143,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     """What run.json says, {} where it is missing or none of ours."""
     try:
         run = json.loads((folder / RUN_FILE).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return run if isinstance(run, dict) and {"task", "settings"} <= run.keys() else {}
+    ours = isinstance(run, dict) and isinstance(run.get("task"), str) and isinstance(run.get("settings"), dict)
+    return run if ours else {}
 
 
 def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:

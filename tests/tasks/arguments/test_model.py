@@ -10,9 +10,8 @@ import torch
 from tasks import get_task
 from tasks.arguments import model as adapter_arguments
 from tasks.arguments.command_line import parse_arguments
-from tasks.arguments.model import FineTuningArguments, ModelArguments, ScratchArguments
+from tasks.arguments.model import FineTuningArguments, ModelArguments
 from tasks.arguments.sharding import check_adapter
-from tasks.arguments.training import ScratchTrainingArguments
 from tasks.errors import UserError
 from tasks.model.adapters import four_bit_config
 
@@ -102,9 +101,7 @@ def test_four_bits_are_computed_in_what_the_device_has(monkeypatch, cuda, bfloat
 
 def test_a_model_from_nothing_has_no_adapter():
     with pytest.raises(UserError, match="unknown argument --lora_r"):
-        parse_arguments(
-            get_task("scratch"), "", ["--lora_r", "8"], model_type=ScratchArguments, training_type=ScratchTrainingArguments
-        )
+        parse_arguments(get_task("scratch"), "", ["--lora_r", "8"])
 
 
 @pytest.mark.parametrize("how", ["flag", "launcher"])
