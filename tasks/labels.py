@@ -37,7 +37,7 @@ class Labels(Task):
     def format(self, row: dict[str, Any]) -> Example:
         """The completion is the label's word, the reference the label's canonical name. Raises RowError as ``label_of``."""
         label = self.label_of(row)
-        return Example(row["id"], self.prompt(row), self.label_words[label], (label,), notes=(f"{LABEL}{label}",))
+        return Example(row["id"], self.prompt(row), self.label_words.get(label, label), (label,), notes=(f"{LABEL}{label}",))
 
     def notices(self, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
         """Labels that no training row has, and what numbers are read as where one is missing."""

@@ -139,7 +139,7 @@ class Predictor:
     def _choose(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
         """The label whose word has the highest summed log-probability, as lm-evaluation-harness's ``acc``."""
         labels = list(self.task.label_words)
-        words = self.encoder.tokenize(list(self.task.label_words.values()))[0]
+        words = self.encoder.label_ids(self.task)
         prompts = [windows[0] for windows in self.encoder.prompts(examples)]
         logprobs = choice_logprobs(self.model, prompts, words, self.encoder.tokenizer.pad_token_id, self.batch_size)
         predictions = []

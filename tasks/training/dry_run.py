@@ -98,8 +98,8 @@ def data_lines(
             if share:
                 yield f"  {100 * share / counts['rows']:.1f} % {name}"
         if task.label_words:
-            words = {tuple(encoder.tokenize([word])[0][0]): label for label, word in task.label_words.items()}
-            found = Counter(words[tuple(completion_of(row)[:-1])] for row in rows)
+            words = dict(zip(map(tuple, encoder.completions(list(task.label_words.values()))), task.label_words))
+            found = Counter(words.get(tuple(completion_of(row)[:-1]), "(others)") for row in rows)
             yield "  labels: " + ", ".join(f"{count:,} {label}" for label, count in found.most_common())
         whole, learnt = zip(*((len(row["input_ids"]), len(completion_of(row))) for row in rows))
         for name, lengths in (("sequence", whole), ("learnt part", learnt)):
