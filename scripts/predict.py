@@ -39,6 +39,7 @@ class PredictArguments:
     )
     column_map: str | None = HfArg(default=None, help="Our column names to yours: document=body.")
     task: str | None = HfArg(default=None, help="The task, for a model without a task.json.")
+    top_labels: int | None = HfArg(default=None, help="Labels: show the N most probable with their probabilities.")
     num_return_sequences: int = HfArg(default=1, help="Several texts for each input; use --do_sample.")
     max_length: int | None = HfArg(default=None, help="Tokens of a whole sequence; the run's by default.")
     batch_size: int | None = HfArg(default=None, help="Rows at a time; as many as memory allows by default.")
@@ -48,7 +49,7 @@ class PredictArguments:
         """Raises UserError on flags that do not go together, and where several processes would read one standard input."""
         if self.prompt is None and self.input_file is None and world_size() > 1:
             raise UserError("several processes cannot share standard input; give --input_file")
-        at_least(self, 1, "num_return_sequences", "batch_size")
+        at_least(self, 1, "num_return_sequences", "batch_size", "top_labels")
         if self.prompt is not None and self.input_file:
             raise UserError("--prompt and --input_file cannot go together; leave one out")
         if self.output_file and (Path(self.output_file).is_dir() or not Path(self.output_file).parent.is_dir()):
@@ -66,7 +67,7 @@ def main() -> None:
     args, generation_args, model_args, folder = parse_dataclasses(types, __doc__, positional="model_folder")
 
     # Slow to import, so --help and mistakes in the flags are answered first.
-    from tasks.inference.inputs import as_json, input_examples, read_inputs, rows_of_lines, typed_rows
+    from tasks.inference.inputs import as_json, as_text, input_examples, read_inputs, rows_of_lines, typed_rows
     from tasks.inference.predicting import load_predictor
     from tasks.reading.files import read_rows
     from tasks.run_folder import write_lines
@@ -81,11 +82,13 @@ def main() -> None:
         num_return_sequences=args.num_return_sequences,
     )
     task = predictor.task
+    if args.top_labels and not task.label_words:
+        raise UserError(f"--top_labels: {task.name} writes text, not labels; leave it out")
     if args.prompt is None and not args.input_file and sys.stdin.isatty():
         for row in typed_rows(task):
             try:
                 for prediction in predictor.answer(input_examples(task, [row]))[0]:
-                    print(prediction.text)
+                    print(as_text(task, prediction, args.top_labels or 1) if task.label_words else prediction.text)
             except UserError as error:  # one line that does not fit is no reason to load the model again
                 print(f"error: {error}", file=sys.stderr)
         return
@@ -101,9 +104,9 @@ def main() -> None:
     if not is_first():
         return
     if args.wants_text():  # one line a prediction, whatever line breaks it holds
-        lines = [" ".join(prediction.text.split()) + "\n" for predictions in answers for prediction in predictions]
+        lines = [as_text(task, prediction, args.top_labels or 0) + "\n" for group in answers for prediction in group]
     else:
-        lines = [as_json(task, row, predictions) + "\n" for row, predictions in zip(rows, answers)]
+        lines = [as_json(task, row, predictions, args.top_labels) + "\n" for row, predictions in zip(rows, answers)]
     if args.output_file:
         write_lines(args.output_file, lines)
     else:

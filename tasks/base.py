@@ -160,6 +160,7 @@ class Task:
     label_words: dict[str, str] = {}  # canonical label -> the word, or the separator, that the model reads and writes
     learns_labels: ClassVar[bool] = False  # whether label_words come from the training rows, by learn_labels
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
+    temperature: float | None = None  # by which a trained model's scores of labels are divided, once it was fitted
     do_sample: ClassVar[bool] = False
     from_scratch: ClassVar[bool] = False  # whether a run makes its model instead of loading one
     learned_baseline: ClassVar[bool] = False  # whether baseline_answers reads the training examples
@@ -218,6 +219,14 @@ class Task:
     def intervals(self, predictions: Sequence[Prediction], seed: int) -> dict[str, list[float]]:
         """The 95 % interval [low, high] over the rows of each figure that is a function of sums over them."""
         return self.metric().intervals(seed, **self.metric_inputs(predictions))
+
+    def calibration(self, predictions: Sequence[Prediction], seed: int) -> dict[str, Any] | None:
+        """A temperature for the scores of labels, and how well it calibrates; None for a task without labels, or few rows."""
+        return None
+
+    def probabilities(self, scores: Mapping[str, Any]) -> dict[str, float]:
+        """The probability of each label from a prediction's ``scores``, the highest first; {} for a task without labels."""
+        return {}
 
     def baseline_answers(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
         """The name and the answers of the simplest thing one could do instead of a model, for ``baseline``."""

@@ -24,7 +24,8 @@ PREDICTIONS_FILE = "predictions.jsonl"
 class RunConfig:
     """``task.json``: what inference needs beside weights and tokenizer.
 
-    ``generation`` are the decoding settings of the results, ``column_map`` the run's argument.
+    ``generation`` are the decoding settings of the results, ``column_map`` the run's argument; scores of labels are divided
+    by ``temperature``, which was fitted on validation rows.
     """
 
     task: str
@@ -37,6 +38,7 @@ class RunConfig:
     max_new_tokens: int
     generation: dict[str, Any] = field(default_factory=dict)
     column_map: str | None = None
+    temperature: float | None = None
 
     @classmethod
     def of(cls, task: Task, base_model: str, column_map: str | None, encoder: Any) -> RunConfig:

@@ -92,12 +92,25 @@ def typed_rows(task: Task) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def as_json(task: Task, row: dict[str, Any], predictions: Sequence[Prediction]) -> str:
-    """A row's id, its columns, the prediction (all of them where there are several), and its scores, as a JSON object."""
+def as_text(task: Task, prediction: Prediction, top_labels: int = 0) -> str:
+    """The text on one line; with ``top_labels`` the most probable labels with their probabilities."""
+    probable = [f"{label} {p:.3f}" for label, p in list(task.probabilities(prediction.scores).items())[:top_labels]]
+    return ", ".join(probable) or " ".join(prediction.text.split())
+
+
+def as_json(task: Task, row: dict[str, Any], predictions: Sequence[Prediction], top_labels: int | None = None) -> str:
+    """A row's id, its columns, the prediction (all of them where there are several), and its scores, as a JSON object.
+
+    For labels also the probability of the predicted one, those of the ``top_labels`` most probable (all by default), and
+    whether a temperature calibrates them.
+    """
     shown = {"id": row["id"], **{column.name: row[column.name] for column in task.input_columns}}
     shown["prediction"] = predictions[0].text
     if len(predictions) > 1:
         shown["predictions"] = [prediction.text for prediction in predictions]
+    if probable := task.probabilities(predictions[0].scores):
+        shown |= {"probability": probable[predictions[0].text], "calibrated": task.temperature is not None}
+        shown["probabilities"] = dict(list(probable.items())[:top_labels])
     if predictions[0].scores:
         shown["scores"] = predictions[0].scores
     return json.dumps(shown, ensure_ascii=False)

@@ -72,7 +72,7 @@ def measure(
     """Predict, write ``<prefix>predictions.jsonl`` into ``folder``, and return the metrics beside their baseline.
 
     With ``extractive`` the rows are predicted without it too, for ``<prefix>free_<metric>``. ``<prefix>intervals`` are the
-    95 % intervals {metric: [low, high]} over the rows. The baseline may use the training rows ``train``. Only the first
+    95 % intervals {metric: [low, high]} over the rows, and ``calibration`` that of labels' scores. The baseline may use the training rows ``train``. Only the first
     process writes and scores; the others return {}.
     """
     task = predictor.task
@@ -91,6 +91,8 @@ def measure(
         metrics |= {f"free_{name}": value for name, value in task.score(free).items()}
     metrics["intervals"] = task.intervals(predictions, predictor.seed)
     metrics |= task.baseline(examples, train)
+    if calibration := task.calibration(predictions, predictor.seed):
+        metrics["calibration"] = calibration
     unfinished = sum(UNFINISHED in prediction.scores for prediction in predictions)
     if unfinished:
         room = predictor.settings["max_new_tokens"]

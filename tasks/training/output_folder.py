@@ -159,7 +159,7 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
     folder = Path(args.training.output_dir)
     lock(folder)
     if args.training.overwrite_output_dir and checkpoint is None:
-        results = (RESULTS_FILE, RUN_FILE, PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}", "loss.png")
+        results = (RESULTS_FILE, RUN_FILE, PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}", "loss.png", "confusion.png")
         for path in [*folder.glob("checkpoint-*"), *(folder / name for name in results)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     for path in find_checkpoints(folder):
