@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from tasks.errors import UserError
+from tasks.text import nfc
 
 
 class Separator(str):
@@ -225,7 +226,7 @@ class Task:
         return None
 
     def probabilities(self, scores: Mapping[str, Any]) -> dict[str, float]:
-        """The probability of each label from a prediction's ``scores``, the highest first; {} for a task without labels."""
+        """The probability of each label from a prediction's ``scores``, the highest first; {} without labels."""
         return {}
 
     def baseline_answers(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
@@ -264,7 +265,7 @@ def unusable_character(text: str) -> str | None:
 
 
 def text_of(row: dict[str, Any], column: str) -> str:
-    """The text in ``row[column]``.
+    """The text in ``row[column]``, in NFC: a Mac writes a syllable as two or three characters, which tokenizers spell out.
 
     Raises:
         RowError: the value is missing, empty, not text, or cannot be written again. Numbers are not converted: a column
@@ -278,4 +279,4 @@ def text_of(row: dict[str, Any], column: str) -> str:
         raise RowError(f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; {way_out}")
     if found := unusable_character(value):
         raise RowError(f"column {column!r} holds {found}; remove it")
-    return value
+    return nfc(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -25,8 +26,8 @@ class Classify(Labels):
     """Which of the labels of the training data fits a text, or a pair of texts?
 
     Measured by accuracy and macro-F1, beside a classifier that counts pieces of words and learnt from the same rows.
-    ``label_words`` has the labels of the training rows, in the order of their names (numbers by size). Each stands for itself
-    until they are known.
+    ``label_words`` has the labels of the training rows, in the order of their names (numbers by size). Until they are
+    known, each stands for itself.
     """
 
     name = "classify"
@@ -50,8 +51,8 @@ class Classify(Labels):
     card = {
         "en": CardText(
             "gives a Korean text one of the labels that it was trained with",
-            "Texts like those it was trained on. The label is chosen by comparing the probabilities of all labels, so there is "
-            "always one.",
+            "Texts like those it was trained on. The label is chosen by comparing the probabilities of all labels, so "
+            "there is always one.",
             (
                 "It has no answer for a text that none of its labels fits: it gives one of them nevertheless.",
                 "A label with few training rows is rarely given; see the figures of each label.",
@@ -90,10 +91,14 @@ class Classify(Labels):
             what = f"all {rows:,} training rows have the label {labels[0]!r}" if labels else "no training row has a label"
             raise UserError(f"{what}, and there is nothing to learn; look at the data, or {way_out}")
         if len(labels) > MOST or (len(labels) == rows and rows > 2):
-            raise UserError(f"the {rows:,} training rows have {len(labels):,} different labels, such as {labels[0]!r:.60}; {way_out}")
+            raise UserError(
+                f"the {rows:,} training rows have {len(labels):,} different labels, such as {labels[0]!r:.60}; {way_out}"
+            )
         words = {label: label for label in labels} | _parse_words(label_words, labels)
         if label_words and label_form == "tokens":
-            raise UserError("--label_words says what stands for a label, and --label_form tokens that a token does; leave one out")
+            raise UserError(
+                "--label_words says what stands for a label, and --label_form tokens that a token does; leave one out"
+            )
         if len(set(words.values())) < len(words):
             word = Counter(words.values()).most_common(1)[0][0]
             raise UserError(f"--label_words {label_words}: {word!r} stands for two labels; give each its own")
@@ -133,14 +138,18 @@ class Classify(Labels):
                 )
             if unknown:
                 rows = sum(row[label] for label in unknown)
-                said.append(f"{rows:,} rows of {split} have a label that no training row has, and count as wrong: {_listed(unknown)}")
+                said.append(
+                    f"{rows:,} rows of {split} have a label that no training row has, and count as wrong: {_listed(unknown)}"
+                )
         if once := [label for label, rows in found.get("train", {}).items() if rows == 1]:
             said.append(f"labels with a single training row, which will hardly be learnt: {_listed(once)}")
         alike: dict[str, list[str]] = {}
         for label in self.label_words:
             alike.setdefault("".join(label.split()).casefold(), []).append(label)
         if same := [" and ".join(map(repr, labels)) for labels in alike.values() if len(labels) > 1]:
-            said.append(f"labels that differ only in case or spaces: {'; '.join(same[:SHOWN])}; if one is meant, write it alike")
+            said.append(
+                f"labels that differ only in case or spaces: {'; '.join(same[:SHOWN])}; if one is meant, write it alike"
+            )
         return said
 
     def baseline_answers(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
@@ -158,16 +167,20 @@ class Classify(Labels):
         if train is None:
             return found
         majority = super().baseline(examples)
-        return found | {key.replace("baseline_", "baseline_majority_"): v for key, v in majority.items() if key != "baseline"}
+        return found | {
+            key.replace("baseline_", "baseline_majority_"): v for key, v in majority.items() if key != "baseline"
+        }
 
 
 def name_of(value: Any) -> str | None:
     """A label as text in NFC, white space collapsed: "" for a missing one, None for what is no label (a list, an object)."""
     if isinstance(value, (list, dict)):
         return None
+    if isinstance(value, float) and math.isnan(value):
+        return ""
     if isinstance(value, float) and value.is_integer():  # pandas writes 2.0 where another row has no label
         value = int(value)
-    return "" if value is None or value != value else unicodedata.normalize("NFC", " ".join(str(value).split()))
+    return "" if value is None else unicodedata.normalize("NFC", " ".join(str(value).split()))
 
 
 def _order(label: str) -> tuple[bool, float, str]:
@@ -184,7 +197,9 @@ def _parse_words(text: str | None, labels: Sequence[str]) -> dict[str, str]:
         if not (label and equals and word):
             raise UserError(f"--label_words {text}: {piece!r} is not of the form LABEL=WORD")
         if label not in labels:
-            raise UserError(f"--label_words {text}: no training row has the label {label!r}; the labels are {_listed(labels)}")
+            raise UserError(
+                f"--label_words {text}: no training row has the label {label!r}; the labels are {_listed(labels)}"
+            )
         if label in words:
             raise UserError(f"--label_words {text}: {label!r} stands there twice; name each label once")
         words[label] = word

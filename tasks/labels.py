@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.base import Example, Metric, Prediction, RowError, Separator, Task
+from tasks.text import nfc
 
 #: Between the two texts of a pair.
 SEP = Separator("<sep>")
@@ -62,7 +63,7 @@ class Labels(Task):
         value = given = row.get(self.target_columns[-1].name)
         if isinstance(value, float) and value.is_integer():  # pandas writes 2.0 where another row has no label
             value = int(value)
-        name = str(value).strip()
+        name = nfc(str(value)).strip()
         names = {label.lower(): label for label in self.label_words} | self.label_aliases
         label = name if name in self.label_words else names.get(name.lower())
         if label not in self.label_words:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.base import CardText, Column, Example, HubDataset, Metric, Part, RowError, Separator, Source, Task, text_of
+from tasks.text import nfc
 
 QUESTION = Separator("<question>")
 ANSWER = Separator("<answer>")
@@ -126,8 +127,12 @@ class QA(Task):
         Raises:
             RowError: there is no answer, or the first one does not stand in the context.
         """
-        texts, starts = _answers_of(row)
         context = text_of(row, "context")
+        texts, starts = _answers_of(row)
+        if context != row["context"]:  # decomposed Hangul; offsets may have been counted before it was decomposed
+            composed = [start if start is None else len(nfc(row["context"][: max(start, 0)])) for start in starts]
+            pairs = zip(texts, starts, composed)
+            starts = [other if start is None or context.startswith(text, other) else start for text, start, other in pairs]
         keep = _span(context, texts[0], starts[0])
         wrong = any(start is not None and not context.startswith(text, max(start, 0)) for text, start in zip(texts, starts))
         references = tuple(dict.fromkeys(texts))
@@ -166,7 +171,7 @@ def _answers_of(row: dict[str, Any]) -> tuple[list[str], list[int | None]]:
         start if start is None else start + len(text) - len(text.lstrip())
         for text, start in zip(texts, map(_offset, starts))
     ]
-    return [text.strip() for text in texts], offsets
+    return [nfc(text).strip() for text in texts], offsets
 
 
 def _offset(start: Any) -> int | None:

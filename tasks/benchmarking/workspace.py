@@ -43,7 +43,9 @@ def make_workspace(
         raise UserError("--load_in_4bit: the benchmark trains and runs whole weights; leave it out")
     task = get_task(args.task)
     if task.learns_labels:
-        raise UserError(f"--task {task.name}: its labels come from its data; measure a task whose labels are known, such as nli")
+        raise UserError(
+            f"--task {task.name}: its labels come from its data; measure a task whose labels are known, such as nli"
+        )
     if args.random_model:
         model_args.model = args.tokenizer
     opened = open_encoder(task, model_args, GenerationArguments(max_new_tokens=1), data_args.max_length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -95,7 +96,7 @@ def typed_rows(task: Task) -> Iterator[dict[str, Any]]:
 def as_text(task: Task, prediction: Prediction, top_labels: int = 0) -> str:
     """The text on one line; with ``top_labels`` the most probable labels with their probabilities."""
     probable = [f"{label} {p:.3f}" for label, p in list(task.probabilities(prediction.scores).items())[:top_labels]]
-    return ", ".join(probable) or " ".join(prediction.text.split())
+    return ", ".join(probable) or re.sub(r"\s+", " ", prediction.text)  # a space in front joins a text to its prompt
 
 
 def as_json(task: Task, row: dict[str, Any], predictions: Sequence[Prediction], top_labels: int | None = None) -> str:

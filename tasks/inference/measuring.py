@@ -72,8 +72,8 @@ def measure(
     """Predict, write ``<prefix>predictions.jsonl`` into ``folder``, and return the metrics beside their baseline.
 
     With ``extractive`` the rows are predicted without it too, for ``<prefix>free_<metric>``. ``<prefix>intervals`` are the
-    95 % intervals {metric: [low, high]} over the rows, and ``calibration`` that of labels' scores. The baseline may use the training rows ``train``. Only the first
-    process writes and scores; the others return {}.
+    95 % intervals {metric: [low, high]} over the rows, and ``calibration`` that of labels' scores. The baseline may
+    use the training rows ``train``. Only the first process writes and scores; the others return {}.
     """
     task = predictor.task
     started = time.perf_counter()

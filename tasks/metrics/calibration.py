@@ -16,13 +16,13 @@ FEWEST = 20
 
 
 def calibrate(scores: Sequence[Mapping[str, float]], references: Sequence[str], seed: int) -> dict[str, Any] | None:
-    """A temperature fitted on a random half of the rows, and the expected calibration error of the other half with it.
+    """A temperature fitted on a random half of the rows, and the expected calibration error of the other half.
 
     ``scores`` are each row's log-probabilities {label: nats}, all of the same labels. The half is drawn by ``seed``.
 
     Returns:
         ``temperature``, by which scores are divided before the softmax; ``rows_fitted``, ``rows_measured``;
-        ``expected_calibration_error`` and ``expected_calibration_error_before`` it, each 0 to 1. None for fewer than 20 rows.
+        ``expected_calibration_error`` and ``expected_calibration_error_before`` it, 0 to 1. None for fewer than 20 rows.
     """
     labels = list(scores[0]) if scores else []
     if len(scores) < FEWEST or len(labels) < 2:
@@ -66,7 +66,7 @@ def fit_temperature(values: np.ndarray, right: np.ndarray) -> float:
 
 
 def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
-    """The expected calibration error: the mean distance of confidence and accuracy over bins of equal width, by their rows."""
+    """The expected calibration error: the mean distance of confidence and accuracy over equal bins, by their rows."""
     confidence, hits = probabilities.max(axis=1), probabilities.argmax(axis=1) == right
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     gaps = [abs((hits[bins == each] - confidence[bins == each]).sum()) for each in range(BINS)]

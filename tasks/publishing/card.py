@@ -121,7 +121,9 @@ def _words(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         "does": text.does if text else task.name,
         "use": text.use if text else None,
         "limits": text.limits if text else (),
-        "label_words": ", ".join(f"{_verbatim(label)} `{word}`" for label, word in list(report.config.label_words.items())[:MOST_LABELS]),
+        "label_words": ", ".join(
+            f"{_verbatim(label)} `{word}`" for label, word in list(report.config.label_words.items())[:MOST_LABELS]
+        ),
         "label_tokens": any(isinstance(word, Separator) for word in task.label_words.values()),
         "more_labels": len(report.config.label_words) - MOST_LABELS,
         "separators": ", ".join(f"`{name}`" for name in report.config.separators if name not in words),
@@ -205,9 +207,8 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
             changed.append(arguments[-1])
     results = report.results
     timed = {} if report.resumed else results
-    columns = list(dict.fromkeys(name for row in results.get("counts", {}).values() for name in row))
-    if len(labels := [name for name in columns if name.startswith(LABEL)]) > MOST_LABELS:
-        columns = [name for name in columns if name not in labels]
+    found = (name for row in results.get("counts", {}).values() for name in row)
+    columns = list(dict.fromkeys(name for name in found if not name.startswith(LABEL)))  # there may be a thousand labels
     # A count that is missing is 0, but for rows shared with train: those nobody has counted.
     counts = {
         split: ["-" if name == SHARED and name not in row else f"{row.get(name, 0):,}" for name in columns]

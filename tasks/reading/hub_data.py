@@ -16,7 +16,7 @@ from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.network import causes, is_named, is_network
-from tasks.reading.columns import Loaded, beside_of, choice_of, columns_of, id_column, named, resolve_columns
+from tasks.reading.columns import Loaded, beside_of, choice_of, columns_of, id_column, named, resolve_columns, say
 from tasks.reading.values import array_of, label_names, read_values, row_id
 from tasks.run_folder import file_sha256
 
@@ -122,7 +122,7 @@ def load_split(task: Task, data: datasets.Dataset, column_map: dict[str, str], o
     loaded = Loaded(data, [None] * len(data) if own is None else [row_id(value) for value in data[own][:]])
     if choice := choice_of(task, names, data.column_names):
         loaded.choices.append((origin, choice))
-        loaded.say()
+        say(loaded.choices)
     besides = {column.name: beside_of(column, data.column_names) for column in columns_of(task)}
     besides = {ours: data[theirs][:] for ours, theirs in besides.items() if theirs}
     data = data.select_columns(list(names.values()))

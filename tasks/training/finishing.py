@@ -44,7 +44,7 @@ def plot_loss(log_history: list[dict[str, Any]], path: str | Path) -> None:
 
 
 def plot_confusion(matrix: Mapping[str, Mapping[str, int]], path: str | Path) -> None:
-    """Draw {label of the reference: {label of the prediction: rows}} into a PNG: the shade is the share of a reference's rows.
+    """Draw {label of the reference: {label of the prediction: rows}} into a PNG, shaded by the share of a line's rows.
 
     Numbers stand where at most ``NUMBERED`` labels do. Labels are numbered where the font has no Hangul.
     """

@@ -15,8 +15,9 @@ PLACES = ["도서관", "공원", "시청", "서울", "부산", "바다", "도시
 #: The tasks that a model is trained on, in the order of ``TASKS``.
 TRAINED = [name for name, task in TASKS.items() if not task.from_scratch]
 
-#: Those of them that have a bundled sample.
+#: Those of them that have a bundled sample, and those with one of their own or of other tasks.
 SAMPLED = [name for name in TRAINED if (SAMPLES / name).is_dir()]
+WITH_SAMPLE = [name for name, task in TASKS.items() if task.sample_texts or name in SAMPLED]
 
 
 def rows_of(task: Task) -> list[dict[str, Any]]:

@@ -53,7 +53,14 @@ def test_a_second_text_is_read_where_it_is_mapped():
 
 def test_numbers_come_by_size_and_names_by_their_letters():
     assert list(learnt(10, 9, "1", 2.0, -1, 1).label_words) == ["-1", "1", "2", "9", "10"]
-    assert list(learnt("정치", "IT과학", "경제", "10", "2", "nan", "정치").label_words) == ["2", "10", "IT과학", "nan", "경제", "정치"]
+    assert list(learnt("정치", "IT과학", "경제", "10", "2", "nan", "정치").label_words) == [
+        "2",
+        "10",
+        "IT과학",
+        "nan",
+        "경제",
+        "정치",
+    ]
 
 
 def test_one_label_however_it_is_composed_and_spaced():
@@ -68,7 +75,7 @@ def test_one_label_however_it_is_composed_and_spaced():
     [
         (("a", "a"), {}, "all 2 training rows have the label 'a', and there is nothing to learn; look at the data"),
         ((None, ""), {}, "no training row has a label"),
-        (("a", "b", "c"), {}, "the 3 training rows have 3 different labels, such as 'a'; name the column of the labels with"),
+        (("a", "b", "c"), {}, "the 3 training rows have 3 different labels, such as 'a'; name the column of the"),
         ([*range(1001), 1], {}, "the 1,002 training rows have 1,001 different labels"),
         (("a", "b"), {"words": "a"}, "--label_words a: 'a' is not of the form LABEL=WORD"),
         (("a", "b"), {"words": "a=,b=나"}, "'a=' is not of the form LABEL=WORD"),
@@ -126,7 +133,11 @@ def test_the_baseline_counts_pieces_of_the_training_rows_words():
     train = [task.format(row(*each)) for each in (("좋다", "정말 좋아요"), ("싫다", "너무 지루해"), ("싫다", "지루해요"))]
     examples = [task.format(row(*each)) for each in (("좋다", "참 좋아요"), ("싫다", "지루한데"))]
     found = task.baseline(examples, train)
-    assert (found["baseline"], found["baseline_accuracy"], found["baseline_majority_accuracy"]) == ("word counting", 1.0, 0.5)
+    assert (found["baseline"], found["baseline_accuracy"], found["baseline_majority_accuracy"]) == (
+        "word counting",
+        1.0,
+        0.5,
+    )
     without = task.baseline(examples)
     assert (without["baseline"], without["baseline_accuracy"]) == ("majority label", 0.5)
 
@@ -176,10 +187,10 @@ def test_without_training_there_are_no_labels_to_learn(tmp_path):
     class Measured(Arguments):
         do_train = False
 
-    with pytest.raises(UserError, match="takes its labels from the training rows.*evaluate_model.py"):
+    with pytest.raises(UserError, match=r"takes its labels from the training rows.*evaluate_model\.py"):
         run_data(tmp_path, Measured())
 
 
 def test_other_tasks_have_labels_of_their_own(tmp_path):
-    with pytest.raises(UserError, match="^--label_words: nli learns no labels from its rows; leave it out$"):
+    with pytest.raises(UserError, match=r"^--label_words: nli learns no labels from its rows; leave it out$"):
         run_data(tmp_path, Arguments(), task="nli", label_words="a=b", column_map="premise=text,hypothesis=id")

@@ -155,6 +155,11 @@ def test_a_hub_base_and_a_hub_dataset(tmp_path):
     "data, english, korean",
     [
         (Data("sample", "nli sample", license="cc0-1.0"), "synthetic, CC0", "합성, CC0"),
+        (
+            Data("folder", "my-rows", choices=["a.csv: summary = 제목", "b.csv: summary = 요약"]),
+            "How the columns were read: `a.csv: summary = 제목`; `b.csv: summary = 요약`.",
+            "열은 다음과 같이 읽었습니다: `a.csv: summary = 제목`; `b.csv: summary = 요약`.",
+        ),
         (Data("folder", "my-rows"), "A data set of the maker's own, `my-rows`.", "제작자가 준비한 데이터셋 `my-rows`."),
     ],
 )

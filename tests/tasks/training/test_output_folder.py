@@ -30,7 +30,8 @@ def arguments(folder: Path, **overrides) -> SimpleNamespace:
         "resume_from_checkpoint": None, "do_train": True, "overwrite_output_dir": False, "should_save": True,
         "process_index": 0, "world_size": 1,
     }  # fmt: skip
-    return SimpleNamespace(training=SimpleNamespace(output_dir=str(folder), **(defaults | overrides)), settings=settings)
+    training = SimpleNamespace(output_dir=str(folder), **(defaults | overrides))
+    return SimpleNamespace(training=training, data=SimpleNamespace(dry_run=None), settings=settings)
 
 
 def check(folder: Path, task: str = "summarize", **overrides) -> str | None:
