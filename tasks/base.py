@@ -222,7 +222,7 @@ class Task:
         return self.metric().intervals(seed, **self.metric_inputs(predictions))
 
     def calibration(self, predictions: Sequence[Prediction], seed: int) -> dict[str, Any] | None:
-        """A temperature for the scores of labels, and how well it calibrates; None for a task without labels, or few rows."""
+        """A temperature for the scores of labels, and how well it calibrates; None without labels, or for few rows."""
         return None
 
     def probabilities(self, scores: Mapping[str, Any]) -> dict[str, float]:

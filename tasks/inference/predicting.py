@@ -204,6 +204,11 @@ def load_predictor(
     if run and task_name not in (None, run.task):
         run = None  # its lengths and settings belong to the other task
     task = task_of(run) if run else get_task(task_name)
+    if task.learns_labels and not task.label_words:
+        raise UserError(
+            f"{model_args.model}: no labels are known, since {task.name} takes them from the training rows; name the folder of "
+            f"a finished scripts/run_{task.name}.py"
+        )
     if run and run.task_version != task.version:
         raise UserError(
             f"{model_args.model}: made for version {run.task_version} of the {task.name} prompt, and this is version "

@@ -35,7 +35,9 @@ def calibrate(scores: Sequence[Mapping[str, float]], references: Sequence[str], 
     right = np.array([places.get(reference, -1) for reference in references])  # -1: a label that the model does not know
     fitted = [row for row in order[:half] if right[row] >= 0]
     measured = order[half:]
-    temperature = fit_temperature(values[fitted], right[fitted]) if fitted else 1.0
+    # Where every row is right, the sharpest scores would fit best; nothing is known of how often they fail.
+    wrong = (values[fitted].argmax(axis=1) != right[fitted]).any()
+    temperature = fit_temperature(values[fitted], right[fitted]) if wrong else 1.0
     after, before = (calibration_error(softmax(values[measured] / t), right[measured]) for t in (temperature, 1.0))
     return {
         "temperature": temperature,
