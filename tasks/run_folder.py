@@ -28,7 +28,8 @@ RUN_FILE = "run.json"
 class RunConfig:
     """``task.json``: what inference needs beside weights and tokenizer.
 
-    ``generation`` are the decoding settings of the results, ``column_map`` the run's argument.
+    ``generation`` are the decoding settings of the results, ``column_map`` the run's argument; scores of labels are divided
+    by ``temperature``, which was fitted on validation rows.
     """
 
     task: str
@@ -41,6 +42,7 @@ class RunConfig:
     max_new_tokens: int
     generation: dict[str, Any] = field(default_factory=dict)
     column_map: str | None = None
+    temperature: float | None = None
 
     @classmethod
     def of(cls, task: Task, base_model: str, column_map: str | None, encoder: Any) -> RunConfig:

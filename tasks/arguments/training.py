@@ -36,7 +36,8 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
         at_least(self, 0, "tokens_per_batch", or_else=" (0: batches of rows)")
         at_least(
             self, 0, "learning_rate", "warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm", "neftune_noise_alpha",
-            "logging_steps", "eval_steps", "save_steps", "eval_delay", "save_total_limit", "dataloader_num_workers", "seed", "data_seed",
+            "logging_steps", "eval_steps", "save_steps", "eval_delay", "save_total_limit", "dataloader_num_workers", "seed",
+            "data_seed",
         )  # fmt: skip
         above_zero(self, "num_train_epochs")
         share(self, "adam_beta1", "adam_beta2", "label_smoothing_factor")

@@ -72,6 +72,8 @@ def open_encoder(
     length = sequence_length(max_length, tokenizer)
     encoder = Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings, new_ids=new_ids)
     encoder.revision = model_args.model_revision
+    if task.learns_labels:
+        encoder.keep_room_for_labels(task)
     return encoder
 
 

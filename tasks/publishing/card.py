@@ -25,6 +25,9 @@ from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, spli
 from tasks.publishing.report import RunReport
 from tasks.run_folder import PREDICTIONS_FILE
 
+#: Labels that a card lists and has a confusion matrix and figures of.
+MOST_LABELS = 20
+
 _TEMPLATES = SandboxedEnvironment(
     trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True
 )
@@ -53,6 +56,7 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         "base": report.base,
         "data": report.data,
         "has_curve": (folder / "loss.png").is_file(),
+        "has_confusion": (folder / "confusion.png").is_file(),
         "examples": examples(folder, publish_args.card_examples or 0),
         **_words(task, report, language),
         **_results(task, report, language),
@@ -90,11 +94,16 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         lines.append(f"prompt = {' + '.join([*first, *code[:cut], source])} + rest")
     template = _TEMPLATES.from_string(files("model_cards").joinpath("usage.jinja").read_text("utf-8"))
     labels = config.label_words if task.output_type == "multiple_choice" else None
+    has_tokens = any(isinstance(word, Separator) for word in task.label_words.values())
+    label_ids = "[tokenizer.convert_tokens_to_ids(word)]" if has_tokens else "encode(word)"
+    label_ids += " + [tokenizer.eos_token_id]" if task.learns_labels and not has_tokens else ""
     return template.render(
         adapter=report.adapter,
         model_id=json.dumps(model_id, ensure_ascii=False),
         prompt=lines,
         words=labels and json.dumps(labels, ensure_ascii=False),
+        label_ids=label_ids,
+        temperature=config.temperature,
         changes_letters=report.changes_letters,
         continues=parts[0] == BOS,
     ).rstrip("\n")
@@ -110,13 +119,17 @@ def _expression(part: Part, names: dict[str, str]) -> str:
 
 
 def _words(task: Task, report: RunReport, language: str) -> dict[str, Any]:
-    text = task.card.get(language)
+    text, words = task.card.get(language), report.config.label_words.values()
     return {
         "does": text.does if text else task.name,
         "use": text.use if text else None,
         "limits": text.limits if text else (),
-        "separators": ", ".join(f"`{name}`" for name in report.config.separators),
-        "label_words": ", ".join(f"{label} `{word}`" for label, word in report.config.label_words.items()),
+        "label_words": ", ".join(
+            f"{_verbatim(label)} `{word}`" for label, word in list(report.config.label_words.items())[:MOST_LABELS]
+        ),
+        "label_tokens": any(isinstance(word, Separator) for word in task.label_words.values()),
+        "more_labels": len(report.config.label_words) - MOST_LABELS,
+        "separators": ", ".join(f"`{name}`" for name in report.config.separators if name not in words),
     }
 
 
@@ -127,6 +140,8 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     results, tables = report.results, []
     for split, prefix in (("validation", ""), ("test", "test_")):
         metrics = metrics_of(results, prefix)
+        if len(results.get(f"{prefix}per_label", ())) > MOST_LABELS:
+            metrics = {name: value for name, value in metrics.items() if not name.startswith("per_label.")}
         if f"{prefix}rows" not in results or not metrics:
             continue
         rows = []
@@ -136,7 +151,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
             rows.append(
                 {
                     "name": name,
-                    "label": getattr(metric, language),
+                    "label": _verbatim(getattr(metric, language)) if "." in name else getattr(metric, language),
                     "value": number(value),
                     "interval": "" if low is None or high is None else f"{number(low)} - {number(high)}",
                     "baseline": "" if baseline is None else number(baseline),
@@ -144,6 +159,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                     "below_baseline": baseline is not None and (value <= baseline if metric.higher else value >= baseline),
                 }
             )
+        majority = results.get(f"{prefix}baseline_majority_{task.main_metric}")
         confusion, baseline_name = results.get(f"{prefix}confusion_matrix"), results.get(f"{prefix}baseline", "")
         tables.append(
             {
@@ -156,7 +172,8 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "unfinished": results.get(f"{prefix}unfinished_predictions"),
                 "baseline_name": task.baselines.get(baseline_name, baseline_name) if language == "ko" else baseline_name,
                 "metrics": rows,
-                "confusion": confusion if isinstance(confusion, Mapping) else None,
+                "majority": number(majority) if majority is not None else None,
+                "confusion": _shown(confusion) if isinstance(confusion, Mapping) else None,
             }
         )
     main = next((row for table in tables[-1:] for row in table["metrics"] if row["main"]), None)
@@ -165,7 +182,15 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         "headline": main and {**tables[-1], **main},
         "resamples": f"{RESAMPLES:,}" if any(row["interval"] for table in tables for row in table["metrics"]) else None,
         "seed": results.get("seed"),
+        "calibration": results.get("calibration") if report.config.temperature else None,
     }
+
+
+def _shown(matrix: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]] | None:
+    """The confusion matrix with labels that are safe in a table; None where it would be too wide for a page."""
+    if len(matrix) > MOST_LABELS:
+        return None
+    return {_verbatim(right): {_verbatim(given): n for given, n in row.items()} for right, row in matrix.items()}
 
 
 def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def publish_run(trainer: CompletionTrainer, report: RunReport, results: dict[str
     if not args.training.do_train or not trainer.is_world_process_zero():
         return
     folder = Path(args.training.output_dir)
-    report.results, report.log = results, trainer.state.log_history
+    report.config, report.results, report.log = trainer.run_config, results, trainer.state.log_history
     report.adapter = (folder / ADAPTER_CONFIG).is_file()
     report.save(folder)
     write_card(folder, report, args.publishing)

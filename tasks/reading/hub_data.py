@@ -43,7 +43,7 @@ class HubSource:
         self.name = own.id if data_args.dataset is None else data_args.dataset
         known = own if own and own.id == self.name else None
         self.config = data_args.dataset_config or (known and known.config)
-        self.revision = data_args.dataset_revision
+        self.revision = data_args.dataset_revision or (known and known.revision)
         if Path(self.name).is_file():
             raise UserError(f"--dataset {self.name} is a file; give it as --train_file")
         with self.explained():

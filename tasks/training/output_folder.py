@@ -164,7 +164,7 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
     if args.training.overwrite_output_dir and checkpoint is None:
         for path in find_checkpoints(folder):
             discard(path)
-        for name in (RESULTS_FILE, RUN_FILE, PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}", "loss.png"):
+        for name in (RESULTS_FILE, RUN_FILE, PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}", "loss.png", "confusion.png"):
             (folder / name).unlink(missing_ok=True)
     for path in find_checkpoints(folder):
         if read_manifest(path) is not None or str(path) == checkpoint:
