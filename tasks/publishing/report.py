@@ -24,7 +24,8 @@ class Base:
 
     ``name`` is what the run was given: a Hub id, or the name of a folder. ``hub_id`` is the Hub model that it derives from,
     if one is known. ``copy`` is the name of a folder that was recognised as a copy of ``name`` by its files. ``license`` is
-    from licenses.yaml, or the base's card or config.json.
+    from licenses.yaml, or the base's card or config.json. ``also`` are other models that it comes of, with licences that ask
+    for what ``license`` drops: {Hub id or name: licence id}.
     """
 
     name: str | None = None
@@ -35,6 +36,7 @@ class Base:
     license_name: str | None = None
     license_link: str | None = None
     copy: str | None = None
+    also: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -111,8 +111,8 @@ def test_a_copy_that_is_recognised_keeps_its_credit_and_is_named_once(
     assert len(attempts) > 1
     assert result.stderr.count("is taken for a copy") == 1
     assert (
-        "my-copy is taken for a copy of skt/kogpt2-base-v2 by its config or vocabulary; if it is another model, name it "
-        "by --base_model\n"
+        "my-copy is taken for a copy of skt/kogpt2-base-v2 by its config or vocabulary; if it is another model, say "
+        "what it comes of by base_model in its README.md\n"
     ) in result.stderr
     card = hub.repo("me/x").files["README.md"].decode()
     assert "license: cc-by-nc-sa-4.0\n" in card and "base_model: skt/kogpt2-base-v2\n" in card
