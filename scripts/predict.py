@@ -39,6 +39,7 @@ class PredictArguments:
     )
     column_map: str | None = HfArg(default=None, help="Our column names to yours: document=body.")
     task: str | None = HfArg(default=None, help="The task, for a model without a task.json.")
+    top_labels: int | None = HfArg(default=None, help="Labels: show the N most probable with their probabilities.")
     num_return_sequences: int = HfArg(default=1, help="Several texts for each input; use --do_sample.")
     max_length: int | None = HfArg(default=None, help="Tokens of a whole sequence; the run's by default.")
     batch_size: int | None = HfArg(default=None, help="Rows at a time; as many as memory allows by default.")
@@ -48,7 +49,7 @@ class PredictArguments:
         """Raises UserError on flags that do not go together, and where several processes would read one standard input."""
         if self.prompt is None and self.input_file is None and world_size() > 1:
             raise UserError("several processes cannot share standard input; give --input_file")
-        at_least(self, 1, "num_return_sequences", "batch_size")
+        at_least(self, 1, "num_return_sequences", "batch_size", "top_labels")
         if self.prompt is not None and self.input_file:
             raise UserError("--prompt and --input_file cannot go together; leave one out")
         if self.output_file and (Path(self.output_file).is_dir() or not Path(self.output_file).parent.is_dir()):
@@ -62,6 +63,17 @@ class PredictArguments:
             self.output_format = "text" if on_terminal else formats.get(suffix, "jsonl")
 
 
+def keep_inputs(args: PredictArguments) -> None:
+    """Raises UserError where the output would replace what is read."""
+    from tasks.reading.files import find_files
+
+    if not args.output_file or not Path(args.output_file).is_file():
+        return
+    inputs = find_files(args.input_file) if args.input_file else ["/dev/stdin"] * (args.prompt is None)
+    if any(Path(name).exists() and Path(name).samefile(args.output_file) for name in inputs):
+        raise UserError(f"--output_file {args.output_file} is read from, too; name another file, or the rows are lost")
+
+
 def main() -> None:
     """Load the model, read the rows, answer them, write the answers."""
     types = (PredictArguments, GenerationArguments, ModelArguments)
@@ -73,8 +85,11 @@ def main() -> None:
     from tasks.reading.files import read_rows
     from tasks.run_folder import write_lines
 
+    keep_inputs(args)
     model_args = replace(model_args, model=folder)
     task, _ = trained_task(model_args, args.task)
+    if args.top_labels and task.output_type != "multiple_choice":
+        raise UserError(f"--top_labels: {task.name} writes text, not labels; leave it out")
     typed = args.prompt is None and not args.input_file and sys.stdin.isatty()
     if not typed:  # read whole before the model is loaded, so that a bad row costs nothing
         if args.input_file:
@@ -102,14 +117,15 @@ def main() -> None:
                     return
                 rows = inputs.read_inputs(task, [row], inputs.TYPED, args.column_map)
                 for prediction in predictor.answer(inputs.input_examples(task, rows))[0]:
-                    print(inputs.as_line(task, prediction) if sys.stdout.isatty() else prediction.text)
+                    on_screen = sys.stdout.isatty()
+                    print(inputs.as_line(task, prediction, args.top_labels or 3) if on_screen else prediction.text)
             except UserError as error:  # one line that does not fit is no reason to load the model again
                 print(f"error: {error}", file=sys.stderr)
 
     answers = predictor.answer(examples)
     if not is_first():
         return
-    lines = inputs.as_lines(task, rows, answers, args.output_format)
+    lines = inputs.as_lines(task, rows, answers, args.output_format, args.top_labels)
     if args.output_file:
         write_lines(args.output_file, lines)
     else:

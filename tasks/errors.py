@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import re
+import signal
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +27,8 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 OUT_OF_MEMORY = r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|No executable batch size found"
 
 
+#: What a SIGTERM is told with, the innermost last, and the command that resumes (``when_ended``).
+_ended: list[tuple[str, str | None]] = [("nothing more was written, and what was there before is as it was", None)]
 #: Moves the cursor, changes colours or the title of a terminal, or reverses text. tqdm's own movement is let through.
 CONTROL = re.compile("(?!\x1b\\[A)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -108,6 +111,17 @@ def handle_errors(module: str) -> None:
         return
     sys.stdout, sys.stderr = Shown(sys.stdout), Shown(sys.stderr)
     distributed.speak_once()
+    if distributed.world_size() == 1:
+        process = os.getpid()
+
+        def ended(*_: Any) -> None:
+            try:
+                if os.getpid() == process:  # and no worker of it
+                    stop(f"ended by SIGTERM; {_ended[-1][0]}", 143, _ended[-1][1])
+            finally:
+                os._exit(143)  # at once: threads that send gigabytes are not waited for
+
+        signal.signal(signal.SIGTERM, ended)
 
     def handle(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
         distributed.hold_sigterm()
@@ -122,6 +136,16 @@ def handle_errors(module: str) -> None:
             sys.__excepthook__(kind, error, traceback)
 
     sys.excepthook = handle
+
+
+@contextlib.contextmanager
+def when_ended(kept: str, resume: str | None = None) -> Iterator[None]:
+    """What a SIGTERM says in this block of what is ``kept``, and the command ``resume`` that goes on."""
+    _ended.append((kept, resume))
+    try:
+        yield
+    finally:
+        _ended.pop()
 
 
 @contextlib.contextmanager

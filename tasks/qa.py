@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.base import CardText, Column, Example, HubDataset, Metric, Part, RowError, Separator, Source, Task, text_of
+from tasks.text import nfc
 
 QUESTION = Separator("<question>")
 ANSWER = Separator("<answer>")
@@ -86,6 +87,7 @@ class QA(Task):
         "free_exact_match": Metric("exact_match", "exact match of free answers (0-100)", "자유 생성의 완전 일치 (0-100)"),
     }
     baselines = {"word matching": "단어 맞추기"}
+    grouped_by = "context"
     corpus_columns = ("context", "question")
     extractive = True
     max_new_tokens = 48  # the longest answers of KorQuAD 1.0 and TyDi QA are about 40 KoGPT2 tokens
@@ -126,8 +128,12 @@ class QA(Task):
         Raises:
             RowError: there is no answer, or the first one does not stand in the context.
         """
-        texts, starts = _answers_of(row)
         context = text_of(row, "context")
+        texts, starts = _answers_of(row)
+        if context != row["context"]:  # decomposed Hangul; offsets may have been counted before it was decomposed
+            composed = [start if start is None else len(nfc(row["context"][: max(start, 0)])) for start in starts]
+            pairs = zip(texts, starts, composed)
+            starts = [other if start is None or context.startswith(text, other) else start for text, start, other in pairs]
         keep = _span(context, texts[0], starts[0])
         wrong = any(start is not None and not context.startswith(text, max(start, 0)) for text, start in zip(texts, starts))
         references = tuple(dict.fromkeys(texts))
@@ -166,7 +172,7 @@ def _answers_of(row: dict[str, Any]) -> tuple[list[str], list[int | None]]:
         start if start is None else start + len(text) - len(text.lstrip())
         for text, start in zip(texts, map(_offset, starts))
     ]
-    return [text.strip() for text in texts], offsets
+    return [nfc(text).strip() for text in texts], offsets
 
 
 def _offset(start: Any) -> int | None:

@@ -21,6 +21,7 @@ from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.help import show, suggestion
 from tasks.arguments.model import FineTuningArguments, ScratchArguments
 from tasks.arguments.publishing import PublishArguments
+from tasks.arguments.sharding import check_adapter
 from tasks.arguments.training_flags import ScratchFlags, TrainingFlags
 from tasks.base import Task, unusable_character
 from tasks.errors import UserError
@@ -222,6 +223,7 @@ def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = N
     model_args, data_args, generation_args, training_args, publish_args = parsed
     passive = training_args.log_level == "passive"
     logging.getLogger("tasks").setLevel(logging.INFO if passive else training_args.get_process_log_level())
+    check_adapter(training_args, getattr(model_args, "lora_r", None))
     kinds = {"bf16": "bfloat16", "bf16_full_eval": "bfloat16", "fp16": "float16", "fp16_full_eval": "float16"}
     halves = [(f"--{flag}", kind) for flag, kind in kinds.items() if getattr(training_args, flag)]
     for flag, kind in (*halves, ("--dtype", getattr(model_args, "dtype", "float32"))):

@@ -35,10 +35,11 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
         )  # fmt: skip
         at_least(self, 0, "tokens_per_batch", or_else=" (0: batches of rows)")
         at_least(
-            self, 0, "warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm", "neftune_noise_alpha", "logging_steps",
-            "eval_steps", "save_steps", "eval_delay", "save_total_limit", "dataloader_num_workers", "seed", "data_seed",
+            self, 0, "learning_rate", "warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm", "neftune_noise_alpha",
+            "logging_steps", "eval_steps", "save_steps", "eval_delay", "save_total_limit", "dataloader_num_workers", "seed",
+            "data_seed",
         )  # fmt: skip
-        above_zero(self, "learning_rate", "num_train_epochs")
+        above_zero(self, "num_train_epochs")
         share(self, "adam_beta1", "adam_beta2", "label_smoothing_factor")
         if self.max_steps < 1 and self.max_steps != -1:
             raise UserError(f"--max_steps is {self.max_steps}; it must be 1 or more, or left out for --num_train_epochs")

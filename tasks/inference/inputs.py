@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import logging
-import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -90,7 +90,7 @@ def greet(task: Task) -> None:
     long = [column.name for column in task.input_columns if column.sentences]
     ends = f"{' and '.join(long)}: a line with only . or Ctrl-D ends it; " if long else ""
     logger.info("%s: %san empty line or Ctrl-D ends", task.name, ends)
-    if task.output_type == "multiple_choice":
+    if task.output_type == "multiple_choice" and task.temperature is None:
         logger.info("probabilities are not calibrated: they say what the model prefers, not how often it is right")
 
 
@@ -121,43 +121,51 @@ def typed_row(task: Task) -> Row | None:
     return checked(Row(values, TYPED))
 
 
-def probabilities(task: Task, prediction: Prediction) -> dict[str, float]:
-    """The softmax over the scores of the labels, the most probable first; {} for other tasks. Not calibrated."""
-    if task.output_type != "multiple_choice":
-        return {}
-    labels = sorted(prediction.scores.items(), key=lambda item: -item[1])
-    weights = [math.exp(score - labels[0][1]) for _, score in labels]
-    return {label: round(weight / sum(weights), 6) for (label, _), weight in zip(labels, weights)}
-
-
-def as_line(task: Task, prediction: Prediction) -> str:
-    """A prediction for a terminal, as it was written, a label with the probabilities of the first three."""
-    chances = list(probabilities(task, prediction).items())[:3]
+def as_line(task: Task, prediction: Prediction, top_labels: int = 3) -> str:
+    """A prediction for a terminal, as it was written; a label with the probabilities of the first ``top_labels``."""
+    chances = list(task.probabilities(prediction.scores).items())[:top_labels]
     return f"{prediction.text}" + (f" ({', '.join(f'{label} {share:.2f}' for label, share in chances)})" if chances else "")
 
 
-def as_json(task: Task, row: dict[str, Any], predictions: Sequence[Prediction]) -> str:
-    """A row's id, columns, prediction (all of them where there are several), scores and probabilities as a JSON object."""
+def as_text(task: Task, prediction: Prediction, top_labels: int = 0) -> str:
+    """The text on one line; with ``top_labels`` the most probable labels with their probabilities."""
+    probable = [f"{label} {p:.3f}" for label, p in list(task.probabilities(prediction.scores).items())[:top_labels]]
+    return ", ".join(probable) or re.sub(r"\s+", " ", prediction.text)  # a space in front joins a text to its prompt
+
+
+def as_json(task: Task, row: dict[str, Any], predictions: Sequence[Prediction], top_labels: int | None = None) -> str:
+    """A row's id, its columns, the prediction (all of them where there are several), and its scores, as a JSON object.
+
+    For labels also the probability of the predicted one, those of the ``top_labels`` most probable (all by default), and
+    whether a temperature calibrates them.
+    """
     shown = {"id": row["id"], **{column.name: row[column.name] for column in task.input_columns}}
     shown["prediction"] = predictions[0].text
     if len(predictions) > 1:
         shown["predictions"] = [prediction.text for prediction in predictions]
+    if probable := task.probabilities(predictions[0].scores):
+        shown |= {"probability": probable[predictions[0].text], "calibrated": task.temperature is not None}
+        shown["probabilities"] = dict(list(probable.items())[:top_labels])
     if predictions[0].scores:
         shown["scores"] = predictions[0].scores
-    if chances := probabilities(task, predictions[0]):
-        shown["probabilities"] = chances
     return json.dumps(shown, ensure_ascii=False)
 
 
-def as_lines(task: Task, rows: Sequence[dict[str, Any]], answers: Sequence[Sequence[Prediction]], form: str) -> list[str]:
+def as_lines(
+    task: Task,
+    rows: Sequence[dict[str, Any]],
+    answers: Sequence[Sequence[Prediction]],
+    form: str,
+    top_labels: int | None = None,
+) -> list[str]:
     """Rows and their predictions as jsonl, csv or tsv (a column for each label's probability), or text: predictions alone.
 
     All but jsonl have one line a prediction, whatever line breaks it holds in text.
     """
     if form == "jsonl":
-        return [as_json(task, row, predictions) + "\n" for row, predictions in zip(rows, answers)]
+        return [as_json(task, row, predictions, top_labels) + "\n" for row, predictions in zip(rows, answers)]
     if form == "text":
-        return [" ".join(prediction.text.split()) + "\n" for predictions in answers for prediction in predictions]
+        return [as_text(task, prediction, top_labels or 0) + "\n" for predictions in answers for prediction in predictions]
     columns = [column.name for column in task.input_columns]
     labels = list(task.label_words) if task.output_type == "multiple_choice" else []
     table = io.StringIO()
@@ -165,7 +173,7 @@ def as_lines(task: Task, rows: Sequence[dict[str, Any]], answers: Sequence[Seque
     writer.writerow(["id", *columns, "prediction", *(f"probability_{label}" for label in labels)])
     for row, predictions in zip(rows, answers):
         for prediction in predictions:
-            chances = probabilities(task, prediction)
+            chances = task.probabilities(prediction.scores)
             values = (row["id"], *(row[name] for name in columns), prediction.text)
             writer.writerow([*values, *(chances[label] for label in labels)])
     return [table.getvalue()]

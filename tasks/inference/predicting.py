@@ -143,7 +143,7 @@ class Predictor:
     def _choose(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
         """The label whose word has the highest summed log-probability, as lm-evaluation-harness's ``acc``."""
         labels = list(self.task.label_words)
-        words = self.encoder.tokenize(list(self.task.label_words.values()))[0]
+        words = self.encoder.label_ids(self.task)
         prompts = [windows[0] for windows in self.encoder.prompts(examples)]
         logprobs = choice_logprobs(self.model, prompts, words, self.encoder.tokenizer.pad_token_id, self.batch_size)
         predictions = []
@@ -194,6 +194,11 @@ def trained_task(model_args: ModelArguments, task_name: str | None = None) -> tu
     if run and task_name not in (None, run.task):
         run = None  # its lengths and settings belong to the other task
     task = task_of(run) if run else get_task(task_name)
+    if task.learns_labels and not task.label_words:
+        raise UserError(
+            f"{model_args.model}: no labels are known, since {task.name} takes them from the training rows; name the folder "
+            f"of a finished scripts/run_{task.name}.py"
+        )
     if run and run.task_version != task.version:
         raise UserError(
             f"{model_args.model}: made for version {run.task_version} of the {task.name} prompt, and this is version "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import os
 import pickle
 from collections.abc import Sequence
@@ -71,6 +72,8 @@ def open_encoder(
     length = sequence_length(max_length, tokenizer)
     encoder = Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings, new_ids=new_ids)
     encoder.revision = model_args.model_revision
+    if task.learns_labels:
+        encoder.keep_room_for_labels(task)
     return encoder
 
 
@@ -114,6 +117,7 @@ def load_config(model_args: ModelArguments) -> PretrainedConfig:
                 "adapter_config.json may be changed)"
             ) from None
     try:
+        _refuse_kernels(model_args, PretrainedConfig.get_config_dict(name, revision=model_args.model_revision)[0])
         config = AutoConfig.from_pretrained(name, **hub_options(model_args))
     except MemoryError:
         raise
@@ -129,6 +133,20 @@ def load_config(model_args: ModelArguments) -> PretrainedConfig:
         if not isinstance(value, int) or not 0 < value <= most:
             raise UserError(f"{name}: config.json says that {size} is {value!r:.40}, which no model has; look at the file")
     return config
+
+
+def _refuse_kernels(model_args: ModelArguments, config: dict[str, Any]) -> None:
+    """Raises UserError where the attention is code of the Hub, which transformers would download and run."""
+    given, parts = [model_args.attn_implementation], [config] if isinstance(config, dict) else []
+    while parts:
+        for name, value in parts.pop().items():
+            parts += [value] if isinstance(value, dict) else []
+            given += [json.dumps(value)] if name.endswith("attn_implementation") else []
+    if not model_args.trust_remote_code and (code := next((value for value in given if value and "/" in value), None)):
+        raise UserError(
+            f"{model_args.model}: its attention ({code}) is code of the Hub, which would run here; read it, then add "
+            "--trust_remote_code"
+        )
 
 
 def at_commit(model_args: ModelArguments) -> ModelArguments:
@@ -166,6 +184,11 @@ def load_model(
         )
     model = _load_whole(base or model_args)
     old_rows = model.get_input_embeddings().weight.shape[0]
+    if not base and len(tokenizer) - len(appended_ids) > old_rows:
+        raise UserError(
+            f"{model_args.model}: its tokenizer has {len(tokenizer) - len(appended_ids):,} tokens and its weights know "
+            f"{old_rows:,}, so it is another model's; put the model's own tokenizer.json there"
+        )
     first_new = min([old_rows, *appended_ids])
     if base or new_adapter:
         rows_to_set, multiple = [*appended_ids, *range(old_rows, len(tokenizer))], None

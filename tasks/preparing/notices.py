@@ -59,7 +59,7 @@ def say_counts(
             logger.warning(
                 "%d of %d %s completions are longer than --max_new_tokens %d (the longest: %d): what the model writes will "
                 "end in mid-sentence; raise it",
-                longer, rows, split, encoder.max_new_tokens, longest_completion(datasets[split]),
+                longer, rows, split, encoder.max_new_tokens, lengths_of(datasets[split])[1].max(),
             )  # fmt: skip
         if unknown:
             such = " ".join(encoder.unknown_characters(texts_of(examples.get(split, ()))))
@@ -69,9 +69,14 @@ def say_counts(
             )  # fmt: skip
 
 
-def longest_completion(rows: Dataset) -> int:
-    """Tokens of the longest completion, eos included."""
-    return max(int((np.asarray(labels) != IGNORE).sum()) for labels in rows.with_format("numpy")["labels"])
+def lengths_of(rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of each sequence, and how many of them count in the loss."""
+    whole, learnt = [], []
+    for chunk in rows.data.column("labels").chunks:
+        offsets = chunk.offsets.to_numpy()
+        whole.append(np.diff(offsets))
+        learnt.append(np.add.reduceat(chunk.values.to_numpy() != IGNORE, offsets[:-1], dtype=np.int64))
+    return np.concatenate(whole), np.concatenate(learnt)
 
 
 def texts_of(examples: Sequence[Example]) -> list[str]:

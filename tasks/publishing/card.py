@@ -9,21 +9,28 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
 
 from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
 from tasks.base import BOS, Part, Separator, Source, Task
 from tasks.errors import UserError
+from tasks.labels import LABEL
 from tasks.preparing.encoding import SHARED
 from tasks.publishing.edits import note_sections
-from tasks.publishing.facts import repeatable
+from tasks.publishing.facts import repeatable, without_names
 from tasks.publishing.license import LICENSES, credit, license_for, license_metadata
 from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, split_name
 from tasks.publishing.report import RunReport
 from tasks.run_folder import PREDICTIONS_FILE
 
-_TEMPLATES = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
+#: Labels that a card lists and has a confusion matrix and figures of.
+MOST_LABELS = 20
+
+_TEMPLATES = SandboxedEnvironment(
+    trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True
+)
 
 
 def render_card(report: RunReport, folder: Path, publish_args: PublishArguments, model_id: str | None = None) -> str:
@@ -40,15 +47,19 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         license = None
     task, language = task_of(report.config), publish_args.card_language or "en"
     name = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
+    command = report.command and repeatable(report.command, report.base)
+    names_shown = publish_args.card_file_names
     values = {
-        "card_data": card_metadata(report, license=license, name=name).to_yaml(),
+        "card_data": card_metadata(report, license=license, name=name, file_names=names_shown).to_yaml(),
         "name": name,
         "snippet": usage_snippet(task, report, model_id or folder.resolve().name),
         "report": report,
-        "command": report.command and repeatable(report.command, report.base),
+        "command": command and without_names(command, report.data, names_shown),
         "base": report.base,
         "data": report.data,
+        **_files(report, names_shown),
         "has_curve": (folder / "loss.png").is_file(),
+        "has_confusion": (folder / "confusion.png").is_file(),
         "examples": examples(folder, publish_args.card_examples or 0),
         **_words(task, report, language),
         **_results(task, report, language),
@@ -58,8 +69,18 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
     own = publish_args.card_template
     path = Path(own) if own else files("model_cards") / f"{language}.md"
     try:
-        return note_sections(_TEMPLATES.from_string(path.read_text("utf-8")).render(values))
+        return note_sections(parse_template(path).render(values))
+    except UserError:
+        raise
     except Exception as error:  # a template of the user's may raise anything
+        raise UserError(f"{path}: the template cannot be used ({error}); see model_cards/en.md") from None
+
+
+def parse_template(path: Any) -> Template:
+    """The template in a file. Raises UserError where it is none."""
+    try:
+        return _TEMPLATES.from_string(path.read_text("utf-8"))
+    except (OSError, ValueError, TemplateError) as error:
         raise UserError(f"{path}: the template cannot be used ({error}); see model_cards/en.md") from None
 
 
@@ -86,11 +107,16 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         lines.append(f"prompt = {' + '.join([*first, *code[:cut], source])} + rest")
     template = _TEMPLATES.from_string(files("model_cards").joinpath("usage.jinja").read_text("utf-8"))
     labels = config.label_words if task.output_type == "multiple_choice" else None
+    has_tokens = any(isinstance(word, Separator) for word in task.label_words.values())
+    label_ids = "[tokenizer.convert_tokens_to_ids(word)]" if has_tokens else "encode(word)"
+    label_ids += " + [tokenizer.eos_token_id]" if task.learns_labels and not has_tokens else ""
     return template.render(
         adapter=report.adapter,
         model_id=json.dumps(model_id, ensure_ascii=False),
         prompt=lines,
         words=labels and json.dumps(labels, ensure_ascii=False),
+        label_ids=label_ids,
+        temperature=config.temperature,
         changes_letters=report.changes_letters,
         continues=parts[0] == BOS,
     ).rstrip("\n")
@@ -105,14 +131,31 @@ def _expression(part: Part, names: dict[str, str]) -> str:
     return f"encode({names[part.text if isinstance(part, Source) else part]})"
 
 
+def _files(report: RunReport, names_shown: bool) -> dict[str, Any]:
+    """The user's own data, file by file: rows where a split has one file, and the name where it may be shown."""
+    data, splits = report.data, [file["split"] for file in report.data.files]
+    rows = {split: counts["rows"] for split, counts in report.results.get("counts", {}).items() if "rows" in counts}
+    files = [
+        {**file, "rows": f"{rows[split]:,}" if splits.count(split) == 1 and split in rows else ""}
+        for split, file in zip(splits, data.files)
+    ]
+    own = data.source in ("files", "folder") and not names_shown
+    choices = [choice.split(": ", 1)[-1] if own else choice for choice in data.choices]  # train.csv: the file's own columns
+    return {"files": files, "names_shown": names_shown, "choices": list(dict.fromkeys(choices))}
+
+
 def _words(task: Task, report: RunReport, language: str) -> dict[str, Any]:
-    text = task.card.get(language)
+    text, words = task.card.get(language), report.config.label_words.values()
     return {
         "does": text.does if text else task.name,
         "use": text.use if text else None,
         "limits": text.limits if text else (),
-        "separators": ", ".join(f"`{name}`" for name in report.config.separators),
-        "label_words": ", ".join(f"{label} `{word}`" for label, word in report.config.label_words.items()),
+        "label_words": ", ".join(
+            f"{_verbatim(label)} `{word}`" for label, word in list(report.config.label_words.items())[:MOST_LABELS]
+        ),
+        "label_tokens": any(isinstance(word, Separator) for word in task.label_words.values()),
+        "more_labels": len(report.config.label_words) - MOST_LABELS,
+        "separators": ", ".join(f"`{name}`" for name in report.config.separators if name not in words),
     }
 
 
@@ -123,6 +166,8 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     results, tables = report.results, []
     for split, prefix in (("validation", ""), ("test", "test_")):
         metrics = metrics_of(results, prefix)
+        if len(results.get(f"{prefix}per_label", ())) > MOST_LABELS:
+            metrics = {name: value for name, value in metrics.items() if not name.startswith("per_label.")}
         if f"{prefix}rows" not in results or not metrics:
             continue
         rows = []
@@ -132,7 +177,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
             rows.append(
                 {
                     "name": name,
-                    "label": getattr(metric, language),
+                    "label": _verbatim(getattr(metric, language)) if "." in name else getattr(metric, language),
                     "value": number(value),
                     "interval": "" if low is None or high is None else f"{number(low)} - {number(high)}",
                     "baseline": "" if baseline is None else number(baseline),
@@ -140,6 +185,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                     "below_baseline": baseline is not None and (value <= baseline if metric.higher else value >= baseline),
                 }
             )
+        majority = results.get(f"{prefix}baseline_majority_{task.main_metric}")
         confusion, baseline_name = results.get(f"{prefix}confusion_matrix"), results.get(f"{prefix}baseline", "")
         tables.append(
             {
@@ -152,7 +198,8 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "unfinished": results.get(f"{prefix}unfinished_predictions"),
                 "baseline_name": task.baselines.get(baseline_name, baseline_name) if language == "ko" else baseline_name,
                 "metrics": rows,
-                "confusion": confusion if isinstance(confusion, Mapping) else None,
+                "majority": number(majority) if majority is not None else None,
+                "confusion": _shown(confusion) if isinstance(confusion, Mapping) else None,
             }
         )
     main = next((row for table in tables[-1:] for row in table["metrics"] if row["main"]), None)
@@ -161,7 +208,16 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         "headline": main and {**tables[-1], **main},
         "resamples": f"{RESAMPLES:,}" if any(row["interval"] for table in tables for row in table["metrics"]) else None,
         "seed": results.get("seed"),
+        "calibration": results.get("calibration") if report.config.temperature else None,
+        "grouped_by": task.grouped_by if "interval_groups" in results or "test_interval_groups" in results else None,
     }
+
+
+def _shown(matrix: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]] | None:
+    """The confusion matrix with labels that are safe in a table; None where it would be too wide for a page."""
+    if len(matrix) > MOST_LABELS:
+        return None
+    return {_verbatim(right): {_verbatim(given): n for given, n in row.items()} for right, row in matrix.items()}
 
 
 def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
@@ -181,7 +237,8 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
             changed.append(arguments[-1])
     results = report.results
     timed = {} if report.resumed else results
-    columns = list(dict.fromkeys(name for row in results.get("counts", {}).values() for name in row))
+    found = (name for row in results.get("counts", {}).values() for name in row)
+    columns = list(dict.fromkeys(name for name in found if not name.startswith(LABEL)))  # there may be a thousand labels
     # A count that is missing is 0, but for rows shared with train: those nobody has counted.
     counts = {
         split: ["-" if name == SHARED and name not in row else f"{row.get(name, 0):,}" for name in columns]
@@ -212,7 +269,7 @@ def _license(report: RunReport, publish_args: PublishArguments, license: str | N
     known = license_metadata(license, report.base) if license else {}
     # CC BY 4.0 section 3(a)(1) asks to say what was modified, too.
     changes = {"en": "Changes: fine-tuned, as described above.", "ko": "변경한 내용: 위에 적은 대로 미세 조정함."}[language]
-    credited = credit(report.base.hub_id, language)
+    credited = " ".join(filter(None, (credit(model, language) for model in (report.base.hub_id, *report.base.also))))
     asked = LICENSES[data_license].asks if data_license in LICENSES else ()
     return {
         "license": license,

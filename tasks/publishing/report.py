@@ -11,7 +11,7 @@ from typing import Any
 from tasks import TASKS
 from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG
-from tasks.run_folder import RESULTS_FILE, RunConfig, typed, write_json
+from tasks.run_folder import RESULTS_FILE, RUN_FILE, RunConfig, typed, weight_hashes, write_json
 
 #: Beside the model; what task.json, all_results.json and trainer_state.json do not hold already.
 REPORT_FILE = "run_report.json"
@@ -24,7 +24,8 @@ class Base:
 
     ``name`` is what the run was given: a Hub id, or the name of a folder. ``hub_id`` is the Hub model that it derives from,
     if one is known. ``copy`` is the name of a folder that was recognised as a copy of ``name`` by its files. ``license`` is
-    from licenses.yaml, or the base's card or config.json.
+    from licenses.yaml, or the base's card or config.json. ``also`` are other models that it comes of, with licences that ask
+    for what ``license`` drops: {Hub id or name: licence id}.
     """
 
     name: str | None = None
@@ -35,6 +36,7 @@ class Base:
     license_name: str | None = None
     license_link: str | None = None
     copy: str | None = None
+    also: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -119,6 +121,19 @@ class RunReport:
             ) from None
         report.adapter = (folder / ADAPTER_CONFIG).is_file()
         return report
+
+
+def check_measured(folder: Path, results: dict[str, Any]) -> None:
+    """Raises UserError unless the run in ``folder`` is finished and its weights are those that gave ``results``."""
+    again = "run its command with --resume_from_checkpoint last, which measures it, or anew with --overwrite_output_dir"
+    if _read(folder / RUN_FILE).get("finished") is False:
+        raise UserError(f"{folder}: the run is not finished; start its command again, which goes on where it ended")
+    if "rows" not in results:
+        raise UserError(f"{folder}: no results there ({RESULTS_FILE}), so nothing says how good the model is; {again}")
+    named = results.get("weights_sha256")
+    for name, digest in weight_hashes(folder).items():
+        if not isinstance(named, dict) or named.get(name) != digest:
+            raise UserError(f"{folder}: the results were not measured with this {name} (its SHA-256 differs); {again}")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -95,9 +95,9 @@ def _looks_korean(path: str, offset: int, *, whole: bool) -> bool:
     hangul = sum("가" <= letter <= "힣" for letter in sample.decode("utf-8", "ignore"))
     if not whole:
         return len(usual) > hangul and len(usual) >= 0.75 * len(letters)
-    old = sum("ㅥ" <= letter <= "ㆎ" and letter != "ㆍ" for letter in letters)
-    hanja = sum("一" <= letter <= "鿿" or "豈" <= letter <= "﫿" for letter in letters)
+    old = sum("\u3165" <= letter <= "\u318e" and letter != "\u318d" for letter in letters)  # ㆍ is a middle dot
+    hanja = sum("\u4e00" <= letter <= "\u9fff" or "\uf900" <= letter <= "\ufaff" for letter in letters)
     common = sum(letter in COMMON for letter in usual)
     chinese = hanja > 0.1 * len(letters) and common < 0.2 * len(usual)
     unusual = len(syllables) - len(usual)
-    return len(letters) > 2 * hangul and unusual <= 0.25 * len(letters) and old <= 0.05 * len(letters) and not chinese
+    return len(letters) >= 2 * hangul and unusual <= 0.25 * len(letters) and old <= 0.05 * len(letters) and not chinese

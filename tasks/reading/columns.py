@@ -38,11 +38,6 @@ class Loaded:
     counts: Counter[str] = field(default_factory=Counter)
     choices: list[tuple[str, str]] = field(default_factory=list)
 
-    def say(self) -> None:
-        """Write the choices to the log."""
-        for origin, choice in self.choices:
-            logger.info("%s: %s", origin, choice)
-
 
 @dataclass
 class Table:
@@ -63,7 +58,7 @@ def parse_column_map(text: str | None, task: Task) -> dict[str, str]:
 
     Raises UserError where a piece is not ``ours=theirs``, ours is not a column of the task, or a name is given twice.
     """
-    known = [column.name for column in columns_of(task)]
+    known = list(dict.fromkeys(column.name for column in (*columns_of(task), *task.optional_columns)))
     mapping: dict[str, str] = {}
     for piece in text.split(",") if text else ():
         ours, equals, theirs = (part.strip() for part in piece.partition("="))
@@ -155,6 +150,12 @@ def choice_of(task: Task, columns: dict[str, str], available: Collection[str]) -
     return ", ".join([*shown, *(f"{name} completes {column.name}" for column, name in besides if name)])
 
 
+def say(choices: Iterable[tuple[str, str]]) -> None:
+    """Write the choices of ``Loaded`` to the log."""
+    for origin, choice in choices:
+        logger.info("%s: %s", origin, choice)
+
+
 def load_rows(rows: Iterable[Row], task: Task, column_map: dict[str, str], origin: str, *, targets: bool = True) -> Loaded:
     """As ``load_tables`` of one table."""
     return load_tables([Table(origin, rows)], task, column_map, targets=targets)
@@ -202,7 +203,7 @@ def load_tables(
         loaded.ids += [ids[n] for n in kept]
     arrays = {"where": pyarrow.array(where, pyarrow.string())}
     arrays |= {name: array_of(values, name, where, skip=skip) for name, values in data.items()}
-    loaded.say()
+    say(loaded.choices)
     # Without a fingerprint the whole table would be pickled to get one, which fails where a column exceeds 2 GiB.
     loaded.data = datasets.Dataset(pyarrow.table(arrays), fingerprint=generate_random_fingerprint())
     return loaded

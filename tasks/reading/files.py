@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
 import logging
@@ -20,6 +21,7 @@ from tasks.reading.rows import Row, checked
 from tasks.reading.txt_units import TABLE, read_txt
 from tasks.reading.values import EMPTY_TAIL, SKIPPED
 from tasks.reading.workbooks import read_xlsx
+from tasks.text import nfc
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +88,11 @@ def find_files(pattern: str) -> list[str]:
     A folder stands for its files of a known type, those in its folders too.
     """
     pattern = os.path.expanduser(pattern)
+    if not os.path.lexists(pattern):  # a Mac writes names in decomposed Hangul
+        folder, name = os.path.split(pattern)
+        with contextlib.suppress(OSError, ValueError):
+            same = (each for each in os.listdir(folder or ".") if nfc(each) == nfc(name))
+            pattern = next((os.path.join(folder, each) for each in same), pattern)
     literal = pattern
     while literal and not os.path.lexists(literal):  # before the glob: a real name may hold brackets
         literal = os.path.dirname(literal)

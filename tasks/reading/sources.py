@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +14,12 @@ from datasets import IterableDataset
 
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.reading.columns import Loaded, Table, choice_of, load_tables, named, parse_column_map, resolve_columns
+from tasks.reading.columns import Loaded, Table, choice_of, load_tables, named, parse_column_map, resolve_columns, say
 from tasks.reading.files import READERS, find_files, read_files, suffix_of
 from tasks.reading.hub_data import HubSource
 from tasks.reading.rows import Row
 from tasks.reading.txt_units import TABLE, units_of
 from tasks.run_folder import file_sha256
-
-logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 
@@ -59,8 +56,12 @@ class FileSource:
         # Rows without targets can be predicted, not trained on or measured.
         loaded = load_tables(tables, self.task, self.column_map, targets=split != "test", skip=self.skip)
         loaded.counts += counts
-        self.choices += [f"{Path(origin).name}: {choice}" for origin, choice in loaded.choices]
+        self._record(loaded.choices)
         return loaded
+
+    def _record(self, choices: Iterable[tuple[str, str]]) -> None:
+        said = [*self.choices, *(f"{Path(origin).name}: {choice}" for origin, choice in choices)]
+        self.choices[:] = dict.fromkeys(said)  # of files that are read more than once too; the report holds this very list
 
     def _rows(self, path: str, counts: Counter[str]) -> Iterator[Row]:
         return read_files([path], txt_unit=self.units.get(path, "line"), skip=self.skip, counts=counts)
@@ -81,9 +82,9 @@ class FileSource:
                 if not columns:
                     columns = resolve_columns(self.task, row.values, self.column_map, path)
                     choice = choice_of(self.task, columns, row.values)
-                    if choice and not any(said.endswith(f": {choice}") for said in self.choices):
-                        logger.info("%s: %s", path, choice)
-                        self.choices.append(f"{Path(path).name}: {choice}")
+                    if choice and f"{Path(path).name}: {choice}" not in self.choices:
+                        say([(path, choice)])
+                        self._record([(path, choice)])
                 if self.units.get(path) != TABLE or row.values[columns[self.task.input_columns[0].name]].strip():
                     yield named(row.values, self.task, columns, row.where)
 

@@ -6,7 +6,6 @@ import dataclasses
 import math
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,9 @@ from transformers import TrainerCallback
 
 from tasks.base import Example, Task
 from tasks.distributed import is_first
+from tasks.labels import LABEL
 from tasks.preparing.encoding import IGNORE, Encoder
-from tasks.preparing.notices import texts_of
+from tasks.preparing.notices import lengths_of, texts_of
 from tasks.run_folder import RunConfig
 from tasks.training.collator import CompletionCollator
 from tasks.training.trainer import CompletionTrainer
@@ -88,34 +88,28 @@ def data_lines(
     source = data.source.describe()
     files = ", ".join(file["name"] for file in source.get("files", ()))
     yield f"rows from {source.get('name') or files}"
+    yield from (f"  {choice}" for choice in data.source.choices)
     for split, rows in datasets.items():
         counts = data.counts[split]
-        yield f"\n{split}: " + ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        yield f"\n{split}: " + ", ".join(f"{counts[name]:,} {name}" for name in counts if not name.startswith(LABEL))
         if isinstance(rows, IterableDataset):
             yield "  (streamed: counted while training reads)"
             continue
         for name, share in (("cut", counts.get("cut", 0)), ("longer", counts.get("longer_than_max_new_tokens", 0))):
             if share:
                 yield f"  {100 * share / counts['rows']:.1f} % {name}"
-        if task.label_words:
-            words = {tuple(encoder.tokenize([word])[0][0]): label for label, word in task.label_words.items()}
-            found = Counter(words[tuple(completion_of(row)[:-1])] for row in rows)
-            yield "  labels: " + ", ".join(f"{count:,} {label}" for label, count in found.most_common())
-        whole, learnt = zip(*((len(row["input_ids"]), len(completion_of(row))) for row in rows))
-        for name, lengths in (("sequence", whole), ("learnt part", learnt)):
+        labels = [(counts[name], name.removeprefix(LABEL)) for name in counts if name.startswith(LABEL)]
+        if labels:
+            yield "  labels: " + ", ".join(f"{count:,} {label}" for count, label in sorted(labels, reverse=True))
+        for name, lengths in zip(("sequence", "learnt part"), lengths_of(rows)):
             median, most = np.percentile(lengths, [50, 95])
-            yield f"  tokens, {name}: median {median:.0f}, 95 % {most:.0f}, longest {max(lengths)}"
+            yield f"  tokens, {name}: median {median:.0f}, 95 % {most:.0f}, longest {lengths.max()}"
     yield f"\na sequence may have {encoder.max_length} tokens, {encoder.max_new_tokens} of them for what the model writes"
     texts = [text for part in examples.values() for text in texts_of(part)]
     unknown = " ".join(encoder.unknown_characters(texts))
     yield f"characters without a token in the rows to measure on: {unknown or 'none'}"
     for number, row in zip(range(1, 4), datasets.get("train", datasets["validation"])):
         yield f"\nrow {number}, the learnt part in [[ ]]:\n{marked(row, encoder.tokenizer)}"
-
-
-def completion_of(row: Mapping[str, Any]) -> list[int]:
-    """The tokens that count in the loss, eos included."""
-    return [label for label in row["labels"] if label != IGNORE]
 
 
 def marked(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> str:
@@ -126,7 +120,7 @@ def marked(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> str:
             return tokenizer.decode(ids)
         return f"{tokenizer.decode(ids[:SHOWN])} ... {tokenizer.decode(ids[-SHOWN:])}"
 
-    start = len(row["labels"]) - len(completion_of(row))
+    start = next((place for place, label in enumerate(row["labels"]) if label != IGNORE), len(row["labels"]))
     return f"{text(row['input_ids'][:start])}[[{text(row['input_ids'][start:])}]]"
 
 

@@ -15,8 +15,9 @@ PLACES = ["도서관", "공원", "시청", "서울", "부산", "바다", "도시
 #: The tasks that a model is trained on, in the order of ``TASKS``.
 TRAINED = [name for name, task in TASKS.items() if not task.from_scratch]
 
-#: Those of them that have a bundled sample.
+#: Those of them that have a bundled sample, and those with one of their own or of other tasks.
 SAMPLED = [name for name in TRAINED if (SAMPLES / name).is_dir()]
+WITH_SAMPLE = [name for name, task in TASKS.items() if task.sample_texts or name in SAMPLED]
 
 
 def rows_of(task: Task) -> list[dict[str, Any]]:
@@ -24,7 +25,8 @@ def rows_of(task: Task) -> list[dict[str, Any]]:
     first, *others = (column.name for column in task.input_columns)
     rows = []
     for n, (who, where) in enumerate(zip(PEOPLE, PLACES)):
-        answer = list(task.label_words)[n % len(task.label_words)] if task.label_words else where
+        labels = list(task.label_words) or PLACES[:2] * task.learns_labels
+        answer = labels[n % len(labels)] if labels else where
         row = {first: f"{who} {where}에서 책을 빌렸다."} | dict.fromkeys(others, "어디에서?")
         rows.append(row | {column.name: answer for column in task.target_columns})
     return rows

@@ -55,7 +55,7 @@ def test_the_sample_can_be_measured_on(run_script, finished, tmp_path):
         "evaluate_model", finished("nli"), "--sample_data", "--max_eval_samples", 5, "--output_dir", tmp_path / "out"
     )
     assert result.code == 0, result.stderr
-    assert results(tmp_path / "out")["counts"] == {"validation": {"rows": 5}}
+    assert results(tmp_path / "out")["counts"] == {"validation": {"rows": 5, "label contradiction": 2, "label neutral": 3}}
 
 
 def test_a_trained_models_results_are_not_written_over(run_script, finished, files):

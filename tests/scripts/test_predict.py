@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from tasks.inference.predicting import Predictor
 from tests.conftest import write_rows
 
 DOCUMENTS = ["민준이 도서관에서 책을 빌렸다. 날씨가 맑다.", "비가 온다.", "서울은 대한민국의 수도이다."]
@@ -26,7 +27,8 @@ def by_stdin(run_once, finished):
 
 
 def test_standard_input_is_answered_in_its_order(by_stdin):
-    assert [set(row) for row in by_stdin] == [{"id", "document", "prediction"}] * 3
+    assert [set(row) - {"scores"} for row in by_stdin] == [{"id", "document", "prediction"}] * 3
+    assert all(row.get("scores", {"unfinished": True}) == {"unfinished": True} for row in by_stdin)
     assert [row["document"] for row in by_stdin] == DOCUMENTS
     assert [row["id"] for row in by_stdin] == ["row-0", "row-1", "row-2"]
 
@@ -72,6 +74,29 @@ def test_an_output_file_is_json_lines_or_text_by_its_name(run_script, finished, 
         assert (result.code, result.stdout) == (0, "")
     assert rows((tmp_path / "out.jsonl").read_text("utf-8")) == by_stdin
     assert (tmp_path / "out.txt").read_text("utf-8") == "".join(" ".join(r["prediction"].split()) + "\n" for r in by_stdin)
+
+
+def test_an_output_file_may_be_a_pipe_and_is_no_input(run_script, finished, by_stdin, tmp_path):
+    given = write_rows(tmp_path / "in.jsonl", [{"document": text} for text in DOCUMENTS])
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    result = run_script("predict", finished("summarize"), "--input_file", given, "--output_file", tmp_path / "pipe")
+    assert (result.code, result.stdout) == (0, "")
+    assert rows(os.read(reader, 65536).decode("utf-8")) == by_stdin
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+    (tmp_path / "link.jsonl").symlink_to(given)
+    before = (tmp_path / "in.jsonl").read_bytes()
+    for pattern in (given, tmp_path / "*.jsonl"):
+        result = run_script(
+            "predict", finished("summarize"), "--input_file", pattern, "--output_file", tmp_path / "link.jsonl"
+        )
+        assert (result.code, result.error) == (
+            2,
+            f"--output_file {tmp_path}/link.jsonl is read from, too; name another file, or the rows are lost",
+        )
+    assert (tmp_path / "in.jsonl").read_bytes() == before
 
 
 def test_the_format_can_be_asked_for(run_script, finished, by_stdin):
@@ -179,3 +204,9 @@ def test_a_full_disk_keeps_the_output_that_was_there(run_script, finished, tmp_p
     assert result.error.startswith(f"{tmp_path}/out.txt: No space left on device; nothing there was changed")
     assert (tmp_path / "out.txt").read_text("utf-8") == "yesterday\n"
     assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
+
+
+def test_a_line_of_text_keeps_the_space_that_joins_it_to_its_prompt(run_script, finished, monkeypatch):
+    monkeypatch.setattr(Predictor, "_text", lambda self, prompt, ids: " 책을\n빌렸다.")
+    result = run_script("predict", finished("generate"), "--prompt", "민준이", "--output_format", "text")
+    assert result.stdout == " 책을 빌렸다.\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from tasks import get_task
@@ -112,3 +114,14 @@ def test_the_baseline_is_the_word_beside_those_of_the_question():
 def test_the_baseline_has_an_answer_where_every_word_is_in_the_question():
     row = {"id": "1", "context": "책을 빌렸다.", "question": "책을 빌렸다.", "answers": "책을"}
     assert TASK.baseline([TASK.format(row)])["baseline_exact_match"] in (0.0, 100.0)
+
+
+@pytest.mark.parametrize("counted_in", ["NFC", "NFD"])
+def test_decomposed_hangul_is_composed_and_offsets_follow(counted_in):
+    context, answer = "부산은 항구이고 서울은 수도이다. 서울", "서울"
+    start = len(unicodedata.normalize(counted_in, context[:9]))
+    row = {"id": "1", "context": unicodedata.normalize("NFD", context), "question": "수도는?"}
+    answers = {"text": [unicodedata.normalize("NFD", answer)], "answer_start": [start]}
+    example = TASK.format(row | {"answers": answers})
+    assert example.prompt[0] == Source(context, keep=(9, 11), windows=True)
+    assert (example.completion, example.references, example.notes) == ("서울", ("서울",), ())

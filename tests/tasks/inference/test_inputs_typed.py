@@ -58,8 +58,10 @@ def test_json_is_a_whole_row_and_braces_alone_are_text(monkeypatch):
 
 
 def test_probabilities_are_the_softmax_of_the_labels_scores():
-    assert inputs.probabilities(NLI, SURE) == {"neutral": 0.786986, "entailment": 0.106507, "contradiction": 0.106507}
-    assert inputs.probabilities(get_task("qa"), Prediction("x", "", "답", scores={"mean_logprob": -1.0})) == {}
+    assert NLI.probabilities(SURE.scores) == pytest.approx(
+        {"neutral": 0.786986, "entailment": 0.106507, "contradiction": 0.106507}, abs=1e-6
+    )
+    assert get_task("qa").probabilities({"mean_logprob": -1.0}) == {}
     assert inputs.as_line(NLI, SURE) == "neutral (neutral 0.79, entailment 0.11, contradiction 0.11)"
     assert json.loads(inputs.as_json(NLI, ROW, [SURE]))["probabilities"]["neutral"] == 0.786986
 

@@ -17,7 +17,7 @@ import datasets
 import pyarrow as pa
 import pytest
 
-from tasks import TASKS, get_task
+from tasks import get_task
 from tasks.arguments.data import DataArguments
 from tasks.errors import UserError
 from tasks.model.loading import load_config
@@ -29,6 +29,7 @@ from tasks.preparing.run_data import RunData, cached
 from tasks.preparing.splits import load_examples
 from tasks.preparing.tables import ordered_map
 from tests.conftest import model_args, write_rows
+from tests.helpers.task_rows import SAMPLED, WITH_SAMPLE
 
 PLACES = ["도서관", "공원", "시청", "서울", "부산"]
 LABELS = ["참", "중립", "모순"]
@@ -160,6 +161,22 @@ def test_rows_that_stand_in_training_too_are_counted_and_printed(prepare, tmp_pa
     assert capsys.readouterr().out == "rows to measure on that training reads too: 3 of 7 validation, 1 of 3 test\n"
 
 
+def test_counts_and_choices_of_reading_are_those_of_a_second_start_too(kogpt2_folder, tmp_path):
+    rows = [{"전제": "비가 온다.", "hypothesis": "비가 내린다.", "label": number} for number in (0, 1, 7)]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    task = get_task("nli")
+    arguments = model_args(kogpt2_folder)
+    encoder = Encoder(add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)[0], 64, 8)
+    flags = DataArguments(train_file=path, validation_file=path, skip_bad_rows=True)
+    for _ in range(2):
+        data = RunData(task, flags, SimpleNamespace(seed=42), ("train", "validation"))
+        data.encode(encoder)
+        for counts in data.counts.values():
+            found = {name: counts[name] for name in ("rows", "skipped", "numbers_read_as_text", "label neutral")}
+            assert found == {"rows": 2, "skipped": 1, "numbers_read_as_text": 3, "label neutral": 1}
+        assert data.source.choices == ["rows.jsonl: premise = 전제"]
+
+
 def test_a_bad_row_is_neither_measured_nor_trained_on(prepare, tmp_path):
     rows = rows_of(4)
     train = write_rows(tmp_path / "train.jsonl", [rows[0] | {"label": "?"}, *rows[1:]])
@@ -178,7 +195,7 @@ def test_no_row_of_a_share_is_trained_on(prepare, tmp_path):
     assert len({unicodedata.normalize("NFC", e.source_text).strip() for e in examples["validation"]}) == 8
 
 
-@pytest.mark.parametrize("task", [name for name in TASKS if not get_task(name).sample_texts])
+@pytest.mark.parametrize("task", SAMPLED)
 def test_the_samples_share_no_row(prepare, task):
     counts = prepare(task=task, train_file=None, validation_file=None, sample_data=True, length=128)[2]
     assert counts["validation"]["shared_with_train"] == 0
@@ -208,7 +225,7 @@ def test_a_baseline_that_learns_gets_the_training_examples(prepare, tmp_path):
     assert "train" not in prepare(task=Learned(), splits=("validation", "test"))[1]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", WITH_SAMPLE)
 def test_rows_to_measure_on_are_kept_with_their_prompts(prepare, kogpt2_folder, monkeypatch, task):
     kept = prepare(task=task, train_file=None, validation_file=None, sample_data=True, length=48)[1]["validation"]
     formatted = load_examples(get_task(task), DataArguments(sample_data=True), seed=42, splits=("validation",))[0][

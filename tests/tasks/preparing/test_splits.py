@@ -733,3 +733,4 @@ def test_a_stream_has_the_columns_of_the_rows_in_memory():
     assert list(source.stream("train")) == [
         {"id": "a.jsonl line 1", "where": "a.jsonl line 1", "premise": "가", "hypothesis": "나", "label": "no"}
     ]
+    assert source.choices == ["a.jsonl: premise = sentence1"]

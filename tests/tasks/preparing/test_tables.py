@@ -7,10 +7,11 @@ import unicodedata
 import numpy as np
 import pytest
 
-from tasks import TASKS, get_task
+from tasks import get_task
 from tasks.arguments.data import DataArguments
 from tasks.preparing.splits import digest_of, load_raw_datasets
 from tasks.preparing.tables import keys_of
+from tests.helpers.task_rows import WITH_SAMPLE
 
 TEXT = "민준이는 도서관에서 책을 빌렸다."
 
@@ -37,7 +38,7 @@ def test_other_texts_are_others(one, other):
     assert digest_of(*one) != digest_of(*other)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", WITH_SAMPLE)
 def test_each_input_column_counts(name):
     task = get_task(name)
     row = load_raw_datasets(task, DataArguments(sample_data=True), seed=42, splits=("train",))["train"][0]

@@ -55,6 +55,8 @@ def bases(request, tmp_path_factory) -> dict[str, str]:
 def make_run(base: str, folder: Path, task_name: str, **choices) -> RunReport:
     """What a run leaves that was not trained: separators, model, tokenizer, generation_config, task.json; its report."""
     task, arguments = get_task(task_name), model_args(base)
+    if task.learns_labels:
+        task.learn_labels(["사과", "바다", "사과"], None, choices.pop("label_form", None))
     # Sampling is switched off, so that there is one answer.
     max_length = choices.pop("max_length", None)
     generation_args = GenerationArguments(**({"max_new_tokens": 12, "do_sample": False} | choices))
@@ -109,6 +111,14 @@ def test_the_printed_program_answers_as_the_project_does(bases, layout, task_nam
     assert output_of(printed(card(report, folder)), tmp_path) == f"{answer}\n"
     korean = printed(card(report, folder, card_language="ko"))
     assert korean == printed(card(report, folder))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_labels_by_their_words(bases, layout, tmp_path):
+    folder = tmp_path / "run"
+    report = make_run(bases[layout], folder, "classify", label_form="words")
+    answer = own_answer(folder, get_task("classify").usage_example)
+    assert output_of(printed(card(report, folder)), tmp_path) == f"{answer}\n"
 
 
 @pytest.mark.parametrize("layout", ["kogpt2", "llama"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import random
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -366,6 +367,17 @@ def test_cp949_with_hanja_and_symbols():
     assert rows(write("a.txt", text.encode("cp949")))[0].values["text"] == text.strip()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ㅋㅋㅋ ㅎㅎ ㅠㅠ", "오늘 뭐해 ㅋㅋㅋㅋ ㅇㅋ", "朝鮮 王朝 實錄에 이르기를", "大韓民國 憲法", "① ㈜ ※ ½ ㎏ →",
+        "ひらがな カタカナ", "привет αβγ", "헐", "쌀ㆍ보리ㆍ콩",
+    ],
+)  # fmt: skip
+def test_valid_cp949_may_hold_anything(text):
+    assert rows(write("a.txt", f"{text}\n".encode("cp949")))[0].values["text"] == text
+
+
 def test_broken_utf_8_names_line_and_byte():
     write("a.csv", "text\n안녕\n하세".encode() + b"\xff" + "요\n".encode())
     assert message("a.csv") == (
@@ -440,3 +452,9 @@ def test_damaged_utf_8_that_is_valid_cp949():
 def test_other_encodings_are_refused(content):
     write("a.txt", content)
     assert "a.txt line 1: the file is neither UTF-8 nor Korean CP949" in message("a.txt").replace("line 2", "line 1")
+
+
+@pytest.mark.parametrize(("typed", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_is_found_however_its_hangul_is_written(typed, stored):
+    Path(unicodedata.normalize(stored, "학습데이터.txt")).write_text("비가 온다.\n", "utf-8")
+    assert find_files(unicodedata.normalize(typed, "학습데이터.txt")) == [unicodedata.normalize(stored, "학습데이터.txt")]

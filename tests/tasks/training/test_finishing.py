@@ -7,11 +7,14 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from tasks import get_task
 from tasks.base import Prediction
 from tasks.inference.measuring import format_results, measure
-from tasks.training.finishing import finish, plot_loss
+from tasks.training.finishing import finish
+from tasks.training.plots import plot_loss
 
 NLI = get_task("nli")
 
@@ -100,6 +103,44 @@ def test_the_loss_curve_is_a_picture(tmp_path):
     history = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.5}, {"step": 2, "eval_loss": 1.75}, {"step": 2, "epoch": 1}]
     plot_loss(history, tmp_path / "loss.png")
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("font", "language", "expected"),
+    [
+        ("DejaVu Sans", "ko", ("스텝", "손실 (레이블 토큰당 nat)", ["학습", "검증"])),
+        (None, "ko", ("step", "loss (nats per labelled token)", ["training", "validation"])),
+        ("DejaVu Sans", "en", ("step", "loss (nats per labelled token)", ["training", "validation"])),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_the_plot_speaks_korean_where_it_can_and_names_no_program(tmp_path, monkeypatch, font, language, expected):
+    seen, save = [], Figure.savefig
+
+    def savefig(figure, *args, **kwargs):
+        [axes] = figure.axes
+        seen.append((axes.get_xlabel(), axes.get_ylabel(), [text.get_text() for text in axes.get_legend().get_texts()]))
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    monkeypatch.setattr("tasks.training.plots.hangul_font", lambda: font)
+    plot_loss([{"step": 10, "loss": 2.0}, {"step": 10, "eval_loss": 1.75}], tmp_path / "loss.png", language)
+    assert seen == [expected]
+    with Image.open(tmp_path / "loss.png") as image:
+        image.load()
+        assert not image.text
+
+
+def test_a_run_of_seven_steps_has_points_to_see(tmp_path, monkeypatch):
+    lines, save = [], Figure.savefig
+
+    def savefig(figure, *args, **kwargs):
+        lines.extend((line.get_marker(), line.get_xydata().tolist()) for line in figure.axes[0].lines)
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    plot_loss([{"step": 7, "eval_loss": 1.75}, {"step": 7, "train_loss": 2.5}], tmp_path / "loss.png")
+    assert lines == [(".", [[7.0, 2.5]]), ("o", [[7.0, 1.75]])]
 
 
 def test_without_losses_there_is_no_picture(tmp_path):
