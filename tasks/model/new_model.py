@@ -98,11 +98,12 @@ def train_tokenizer(
     )
     texts = list(texts) if isinstance(texts, Iterator) else texts
     counts: Counter[str] = Counter()
+    nfc = normalizers.NFC()  # one of its own: the tokenizer is locked while it is trained
 
     def counted() -> Iterator[str]:
         counts.clear()
         for text in texts:
-            counts.update("▁" + tokenizer.normalizer.normalize_str(text).replace(" ", "▁"))
+            counts.update("▁" + nfc.normalize_str(text).replace(" ", "▁"))
             yield text
 
     # At most half for single characters: rare Hanja would otherwise displace words in a small vocabulary.
