@@ -21,7 +21,7 @@ NLI = get_task("nli")
 
 def nli_examples(*labels: str):
     return [
-        NLI.format({"id": str(i), "premise": "비가 온다.", "hypothesis": "맑다.", "label": label})
+        NLI.format({"id": str(i), "premise": f"비가 {i}번 온다.", "hypothesis": "맑다.", "label": label})
         for i, label in enumerate(labels)
     ]
 
@@ -156,9 +156,41 @@ def test_the_table_shows_what_free_answers_have():
     ]
 
 
+@pytest.mark.parametrize(
+    ("task", "row", "scores"),
+    [
+        (
+            "qa",
+            {"context": "서울은 한국의 수도이다.", "question": "수도는?", "answers": "서울"},
+            {"exact_match": 0.0, "f1": 80.0},
+        ),
+        ("summarize", {"document": "긴 글이다.", "summary": "서울"}, {"rouge1_words": 0.0, "rouge1_syllables": 0.8}),
+    ],
+)
+def test_predictions_hold_the_figures_of_their_own_row(tmp_path, task, row, scores):
+    task = get_task(task)
+    examples = [task.format({"id": "0"} | row), task.format({"id": "1"} | row)]
+    answers = iter(["서울시", "서울"])
+
+    class Two(Always):
+        def predict(self, examples):
+            return [Prediction(e.id, e.prompt_text, next(answers), e.references, {}) for e in examples]
+
+    predictor = Two()
+    predictor.task = task
+    metrics = measure(predictor, examples, tmp_path)
+    found = [json.loads(line)["scores"] for line in (tmp_path / "predictions.jsonl").read_text("utf-8").splitlines()]
+    assert {name: found[0][name] for name in scores} == scores
+    for name in scores:
+        assert metrics[name] == pytest.approx((found[0][name] + found[1][name]) / 2, abs=1e-5)
+    assert metrics.get("interval_groups") == (1 if task.grouped_by else None)
+
+
 def test_measure_writes_predictions_and_returns_metrics_beside_the_baseline(tmp_path):
     metrics = measure(Always(), nli_examples("entailment", "neutral", "neutral", "contradiction"), tmp_path)
-    assert metrics["rows"] == 4
+    assert metrics["rows"] == metrics["interval_groups"] == 4
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text("utf-8").splitlines()]
+    assert [row["scores"] for row in rows] == [{"entailment": -0.5, "accuracy": value} for value in (1.0, 0.0, 0.0, 0.0)]
     assert metrics["accuracy"] == 0.25 and metrics["baseline_accuracy"] == 0.5
     assert metrics["baseline"] == "majority label"
     # One of four is right: draws with none are 81 of 256, with three 12, with four 1. Always the same answer has at most an
@@ -167,6 +199,7 @@ def test_measure_writes_predictions_and_returns_metrics_beside_the_baseline(tmp_
     assert [key for key in metrics if "interval" in key or key.endswith("f1")] == [
         "macro_f1",
         "intervals",
+        "interval_groups",
         "baseline_macro_f1",
     ]
     assert metrics["predict_runtime"] > 0 and metrics["predict_rows_per_second"] > 0
