@@ -206,8 +206,8 @@ def load_predictor(
     task = task_of(run) if run else get_task(task_name)
     if task.learns_labels and not task.label_words:
         raise UserError(
-            f"{model_args.model}: no labels are known, since {task.name} takes them from the training rows; name the folder of "
-            f"a finished scripts/run_{task.name}.py"
+            f"{model_args.model}: no labels are known, since {task.name} takes them from the training rows; name the "
+            f"folder of a finished scripts/run_{task.name}.py"
         )
     if run and run.task_version != task.version:
         raise UserError(
