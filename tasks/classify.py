@@ -67,7 +67,10 @@ class Classify(Labels):
             ),
         ),
     }
-    usage_example = {"text": "배우들의 연기가 좋아서 두 시간이 금방 지나갔다."}
+    usage_example = {
+        "text": "배우들의 연기가 좋아서 두 시간이 금방 지나갔다.",
+        "text_pair": "영화가 지루하지 않았다.",  # left out where there is one text
+    }
 
     def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
         """``text <classification>``, or ``text <sep> text_pair <classification>``; a long text loses its end."""

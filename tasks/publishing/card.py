@@ -92,12 +92,13 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
     if not task.usage_example:
         return None
     config = report.config
-    parts = task.prompt(task.usage_example)
-    names = {value: name for name, value in task.usage_example.items()}
+    example = {column.name: task.usage_example[column.name] for column in task.input_columns}
+    parts = task.prompt(example)
+    names = {value: name for name, value in example.items()}
     code = [_expression(part, names) for part in parts]
     cut = next((i for i, part in enumerate(parts) if isinstance(part, Source)), None)
     first = [] if parts[0] == BOS or not report.adds_bos else ["[tokenizer.bos_token_id]"]
-    lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in task.usage_example.items()]
+    lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in example.items()]
     if cut is None:
         lines.append(f"prompt = {' + '.join(first + code)}")
     else:
