@@ -64,7 +64,8 @@ def main() -> None:
 
     folder = Path(run_folder)
     report = load_report(folder, publish_args.base_model)
-    publish_args = PublishArguments(**(report.choices | publish_args.choices()), hub_public=publish_args.hub_public)
+    now = {"card_template": publish_args.card_template, "hub_public": publish_args.hub_public}  # of this command alone
+    publish_args = PublishArguments(**(report.choices | publish_args.choices() | now))
     release = Release(folder, report, publish_args, args.predictions, args.keep_card)
     destination = Destination(
         repo_id=args.repo_id or folder.resolve().name,

@@ -3,7 +3,8 @@
 import copy
 
 from tasks import distributed, progress
-from tasks.base import Task
+from tasks.base import Separator, Task
+from tasks.classify import Classify
 from tasks.errors import UserError
 from tasks.generate import Generate
 from tasks.nli import NLI
@@ -17,7 +18,7 @@ progress.quiet_bars()
 progress.set_up_logging()
 
 #: A new task comes last: their order is that of the separators in a tokenizer from scratch.
-OTHERS = (Generate(), Summarize(), NLI(), QA())
+OTHERS = (Generate(), Summarize(), NLI(), QA(), Classify())
 TASKS: dict[str, Task] = {task.name: task for task in (*OTHERS, Scratch(OTHERS))}
 
 
@@ -31,6 +32,10 @@ def get_task(name: str) -> Task:
 def task_of(run: RunConfig) -> Task:
     """The task of a trained model, with the labels and columns of its task.json. Raises UserError as ``get_task``."""
     task = get_task(run.task)
-    task.label_words = run.label_words or task.label_words
-    task.column_map = run.column_map
+    # A label may have a token of its own, which task.json lists among the separators.
+    words = {label: Separator(word) if word in run.separators else word for label, word in run.label_words.items()}
+    task.label_words = words or task.label_words
+    task.separators = tuple(dict.fromkeys((*task.separators, *(w for w in words.values() if isinstance(w, Separator)))))
+    task.use_columns(run.column_map)
+    task.column_map, task.temperature = run.column_map, run.temperature
     return task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -106,13 +106,17 @@ class Column:
 
 @dataclass(frozen=True)
 class HubDataset:
-    """A data set on the Hub that a task reads when no file is named. ``validation_split`` None: a share of train."""
+    """A data set on the Hub that a task reads when no file is named. ``validation_split`` None: a share of train.
+
+    ``revision`` is a branch, where main is no data that is read.
+    """
 
     id: str
     config: str | None
     train_split: str
     validation_split: str | None
     license: str
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -146,15 +150,18 @@ class Task:
     version: ClassVar[int] = 1
     output_type: ClassVar[str]
     separators: tuple[Separator, ...] = ()
-    input_columns: ClassVar[tuple[Column, ...]]  # enough to predict
+    input_columns: tuple[Column, ...]  # enough to predict
+    optional_columns: ClassVar[tuple[Column, ...]] = ()  # further ones, which a run reads where --column_map names them
     target_columns: ClassVar[tuple[Column, ...]]  # needed to train and to measure
     default_dataset: ClassVar[HubDataset]
     main_metric: ClassVar[str]
     metrics: ClassVar[dict[str, Metric]] = {}  # the figures of all_results.json that have a name of their own
     baselines: ClassVar[dict[str, str]] = {}  # baseline of all_results.json -> its name in Korean
     column_map: str | None = None  # what the data of a trained model called the columns, as --column_map says it
-    label_words: dict[str, str] = {}  # canonical label -> the word that the model reads and writes
+    label_words: dict[str, str] = {}  # canonical label -> the word, or the separator, that the model reads and writes
+    learns_labels: ClassVar[bool] = False  # whether label_words come from the training rows, by learn_labels
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
+    temperature: float | None = None  # by which a trained model's scores of labels are divided, once it was fitted
     do_sample: ClassVar[bool] = False
     from_scratch: ClassVar[bool] = False  # whether a run makes its model instead of loading one
     grouped_by: ClassVar[str | None] = None  # the column of the prompt's Source, where rows that share it are alike
@@ -166,6 +173,15 @@ class Task:
     hub_task: ClassVar[str] = "text-generation"  # what the Hub calls the task, for the results of a model card
     card: ClassVar[dict[str, CardText]] = {}  # language of the card -> its words
     usage_example: ClassVar[dict[str, str]] = {}  # an input for the usage example of a card
+
+    def use_columns(self, column_map: str | None) -> None:
+        """Read those ``optional_columns``, too, that a ``--column_map`` names."""
+        named = {piece.partition("=")[0].strip() for piece in (column_map or "").split(",")}
+        self.input_columns += tuple(c for c in self.optional_columns if c.name in named and c not in self.input_columns)
+
+    def learn_labels(self, values: Iterable[Any], label_words: str | None, label_form: str | None) -> None:
+        """Set ``label_words`` from the label column of the training rows and what the two flags say."""
+        raise UserError(f"task {self.name} has labels of its own")
 
     def prompt(self, row: dict[str, Any]) -> tuple[Part, ...]:
         """The prompt of a row that has the input columns: the same one in training and in inference."""
@@ -211,6 +227,14 @@ class Task:
     ) -> dict[str, list[float]]:
         """The 95 % interval [low, high] over the rows, or ``groups`` of them, of each figure that follows from sums."""
         return self.metric().intervals(seed, groups, **self.metric_inputs(predictions))
+
+    def calibration(self, predictions: Sequence[Prediction], seed: int) -> dict[str, Any] | None:
+        """A temperature for the scores of labels, and how well it calibrates; None without labels, or for few rows."""
+        return None
+
+    def probabilities(self, scores: Mapping[str, Any]) -> dict[str, float]:
+        """The probability of each label from a prediction's ``scores``, the highest first; {} without labels."""
+        return {}
 
     def baseline_answers(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
         """The name and the answers of the simplest thing one could do instead of a model, for ``baseline``."""

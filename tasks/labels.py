@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ class Labels(Task):
     def format(self, row: dict[str, Any]) -> Example:
         """The completion is the label's word, the reference the label's canonical name. Raises RowError as ``label_of``."""
         label = self.label_of(row)
-        return Example(row["id"], self.prompt(row), self.label_words[label], (label,), notes=(f"{LABEL}{label}",))
+        return Example(row["id"], self.prompt(row), self.label_words.get(label, label), (label,), notes=(f"{LABEL}{label}",))
 
     def notices(self, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
         """Labels that no training row has, and what numbers are read as where one is missing."""
@@ -81,8 +82,23 @@ class Labels(Task):
         return {
             "predictions": [prediction.text for prediction in predictions],
             "references": [prediction.references[0] for prediction in predictions],
-            "labels": list(self.label_words),
+            "labels": [*self.label_words, *sorted({p.references[0] for p in predictions} - self.label_words.keys())],
         }
+
+    def calibration(self, predictions: Sequence[Prediction], seed: int) -> dict[str, Any] | None:
+        """As ``metrics.calibration.calibrate``."""
+        from tasks.metrics.calibration import calibrate
+
+        scores = [{label: prediction.scores[label] for label in self.label_words} for prediction in predictions]
+        return calibrate(scores, [prediction.references[0] for prediction in predictions], seed)
+
+    def probabilities(self, scores: Mapping[str, Any]) -> dict[str, float]:
+        """The softmax of the scores, divided by the task's ``temperature``, where the model has one."""
+        scores = {label: scores[label] for label in self.label_words if label in scores}
+        best = max(scores.values())
+        powers = {label: math.exp((value - best) / (self.temperature or 1.0)) for label, value in scores.items()}
+        total = math.fsum(powers.values())
+        return {label: powers[label] / total for label in sorted(powers, key=lambda label: -powers[label])}
 
     def row_scores(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
         """Whether the row's label is right; a macro-F1 of one row says nothing more."""
@@ -92,5 +108,6 @@ class Labels(Task):
         """Always the label that is most frequent in these very rows: the best constant answer."""
         from tasks.metrics.classification import majority_label
 
-        label = majority_label([example.references[0] for example in examples], list(self.label_words))
+        references = [example.references[0] for example in examples]
+        label = majority_label(references, list(dict.fromkeys([*self.label_words, *references])))
         return "majority label", [label] * len(examples)

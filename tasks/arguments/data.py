@@ -47,6 +47,12 @@ class DataArguments:
     max_length: int | None = HfArg(
         default=None, help="Tokens of a whole sequence; by default what the model reads, at most 1,024."
     )
+    label_words: str | None = HfArg(
+        default=None, help="classify: what the model reads and writes for a label: 0=부정,1=긍정; by default its name."
+    )
+    label_form: Literal["tokens", "words"] | None = HfArg(
+        default=None, help="classify: a token of its own for each label (the default), or its words."
+    )
     preprocessing_num_workers: int | None = HfArg(
         default=None, help="Processes that format and encode the rows; 1 by default."
     )

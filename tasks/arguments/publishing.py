@@ -33,5 +33,8 @@ class PublishArguments:
         at_least(self, 0, "card_examples")
 
     def choices(self) -> dict[str, Any]:
-        """The options given for card and licence, which a report keeps for publishing the run later."""
-        return {name: value for name, value in vars(self).items() if value and name != "hub_public"}
+        """The options given for card and licence, which a report keeps for publishing the run later.
+
+        Not the template, which is a program: nobody else's folder names one.
+        """
+        return {name: value for name, value in vars(self).items() if value and name not in ("hub_public", "card_template")}

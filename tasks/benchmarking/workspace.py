@@ -42,6 +42,10 @@ def make_workspace(
     if model_args.load_in_4bit:
         raise UserError("--load_in_4bit: the benchmark trains and runs whole weights; leave it out")
     task = get_task(args.task)
+    if task.learns_labels:
+        raise UserError(
+            f"--task {task.name}: its labels come from its data; measure a task whose labels are known, such as nli"
+        )
     if args.random_model:
         model_args.model = args.tokenizer
     opened = open_encoder(task, model_args, GenerationArguments(max_new_tokens=1), data_args.max_length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,9 @@ from tasks.progress import progress
 
 #: Tokens of a batch that is scored, with padding. With 51,200 logits a position in float32 that is 0.8 GB if all are needed.
 MAX_TOKENS = 4096
+
+#: Choices of several tokens that are scored at a time: each needs a copy of the keys and values of its prompt.
+MAX_CHOICES = 16
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int, max_tokens: int) -> Iterator[list[int]]:
@@ -136,7 +140,12 @@ def choice_logprobs(
             output = forward(model, ids, mask, place, kept=1, use_cache=longest > 1)
             scores = output.logits[:, -1].float().log_softmax(-1)[:, first]  # [rows, choices]
             if longest > 1:
-                scores = scores + _later_tokens(model, output.past_key_values, choices, mask, place, pad_token_id)
+                cache, later = output.past_key_values, []
+                for start in range(0, len(choices), MAX_CHOICES):
+                    own = copy.deepcopy(cache) if len(choices) > MAX_CHOICES else cache
+                    some = choices[start : start + MAX_CHOICES]
+                    later.append(_later_tokens(model, own, some, mask, place, pad_token_id))
+                scores = scores + torch.cat(later, dim=1)
             for i, row in zip(batch, scores.tolist()):
                 results[i] = row
             bar.update(len(batch))

@@ -15,8 +15,12 @@ from tasks.arguments.training import TrainingArguments
 from tasks.base import Example, Task
 from tasks.distributed import is_first
 from tasks.inference.predicting import UNFINISHED, Predictor
+from tasks.labels import LABEL
 from tasks.preparing.encoding import SHARED, Encoder
 from tasks.run_folder import PREDICTIONS_FILE, write_jsonl
+
+#: Labels whose rows the terminal tells.
+MOST_LABELS = 10
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +51,10 @@ def format_results(task: Task, results: Mapping[str, Any]) -> str:
         mark = "  <- main" * (name == task.main_metric)
         lines.append(f"  {name:24} {value:10.4f}{interval} {beside}{mark}")
     for split, counts in results["counts"].items():
-        lines.append(f"  {split}: " + ", ".join(f"{count:,} {key}" for key, count in counts.items()))
+        labels = [key for key in counts if key.startswith(LABEL)]
+        shown = [key for key in counts if key not in labels[MOST_LABELS:]]
+        more = f", and {len(labels) - MOST_LABELS} more labels" if len(labels) > MOST_LABELS else ""
+        lines.append(f"  {split}: " + ", ".join(f"{counts[key]:,} {key}" for key in shown) + more)
     return "\n".join(lines)
 
 
@@ -74,8 +81,8 @@ def measure(
 
     With ``extractive`` the rows are predicted without it too, for ``<prefix>free_<metric>``. ``<prefix>intervals`` are the
     95 % intervals {metric: [low, high]} over the rows, or over ``interval_groups`` groups of rows that share the text of the
-    task's ``grouped_by``. The baseline may use the training rows ``train``. Only the first process writes and scores; the
-    others return {}.
+    task's ``grouped_by``; ``calibration`` is that of labels' scores. The baseline may use the training rows ``train``. Only
+    the first process writes and scores; the others return {}.
     """
     task = predictor.task
     started = time.perf_counter()
@@ -98,6 +105,8 @@ def measure(
     if groups:
         metrics["interval_groups"] = len(set(groups))
     metrics |= task.baseline(examples, train)
+    if calibration := task.calibration(predictions, predictor.seed):
+        metrics["calibration"] = calibration
     unfinished = sum(UNFINISHED in prediction.scores for prediction in predictions)
     if unfinished:
         room = predictor.settings["max_new_tokens"]

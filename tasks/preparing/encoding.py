@@ -12,6 +12,8 @@ from tasks.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from tasks.base import Task
+
 #: Labels that the loss skips (the ignore_index of torch's cross entropy).
 IGNORE = -100
 
@@ -120,6 +122,36 @@ class Encoder:
             raise UserError(f"the tokenizer has no token {separator}; this model was made for another task")
         return index
 
+    def completions(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of completions, eos left out; a label may be a separator."""
+        ids, _ = self.tokenize(texts)
+        return [[self.separator_id(t)] if isinstance(t, Separator) else row for t, row in zip(texts, ids)]
+
+    def label_ids(self, task: Task) -> list[list[int]]:
+        """The ids by which each label of ``task`` is scored.
+
+        Words that come from the data end in eos: one of them may begin another, such as 1 and 10.
+        """
+        words = list(task.label_words.values())
+        end = [self.tokenizer.eos_token_id] if task.learns_labels else []
+        return [ids if isinstance(word, Separator) else ids + end for word, ids in zip(words, self.completions(words))]
+
+    def keep_room_for_labels(self, task: Task) -> None:
+        """Leave the longest label free. Raises UserError where two labels are the same to the tokenizer."""
+        seen: dict[tuple[int, ...], str] = {}
+        for label, ids in zip(task.label_words, self.label_ids(task)):
+            other = seen.setdefault(tuple(ids), label)
+            if other != label:
+                text = self.tokenizer.decode(ids[:-1])
+                raise UserError(
+                    f"the labels {other!r} and {label!r} are both {text!r} to this tokenizer; give them other words: "
+                    f"--label_words {label}=WORD"
+                )
+        room = max(self.max_new_tokens, 1 + max((len(ids) for ids in seen), default=0))
+        if room >= self.max_length:
+            raise UserError(f"the longest label has {room - 1} tokens, and a sequence {self.max_length}; raise --max_length")
+        self.max_new_tokens = self.settings["max_new_tokens"] = room
+
     def unknown_characters(self, texts: Sequence[str], most: int = 10) -> list[str]:
         """The characters of ``texts`` that have no token, the most frequent first, ``most`` of them."""
         found: Counter[str] = Counter()
@@ -159,7 +191,7 @@ class Encoder:
         kept whole and the source is cut. The list ``prompts``, if given, is extended by what ``self.prompts`` returns, and
         raises what that raises; each prompt is tokenised once for both.
         """
-        completions, _ = self.tokenize([example.completion or "" for example in examples])
+        completions = self.completions([example.completion or "" for example in examples])
         rows: list[dict[str, Any]] = []
         for example, parts, completion in zip(examples, self.parts(examples), completions):
             if prompts is not None:

@@ -73,6 +73,7 @@ class RunData:
         Raises:
             UserError: files, dataset or columns cannot be found, or flags that do not go together.
         """
+        task.use_columns(data_args.column_map)
         self.task = task
         self.data_args = data_args
         self.seed = training_args.seed
@@ -80,6 +81,23 @@ class RunData:
         self._found: dict[str, Counter[str]] = {}  # what was counted while the rows were read
         self._stream = Stream(task, data_args, training_args, self.splits) if data_args.streaming else None
         self.source = self._stream.source if self._stream else find_source(task, data_args, self.splits)
+        self._learn_labels()
+
+    def _learn_labels(self) -> None:
+        """Read the training rows of a task that takes its labels from them: tokens of labels belong to the tokenizer."""
+        words, form = self.data_args.label_words, self.data_args.label_form
+        if not self.task.learns_labels:
+            if words or form:
+                flag = "label_words" if words else "label_form"
+                raise UserError(f"--{flag}: {self.task.name} learns no labels from its rows; leave it out")
+        elif "train" not in self.splits:
+            raise UserError(
+                f"{self.task.name} takes its labels from the training rows, which are not read without training; measure a "
+                "trained model with scripts/evaluate_model.py"
+            )
+        else:
+            column = self.task.target_columns[-1].name
+            self.task.learn_labels(self._raw["train"].select_columns([column])[:][column], words, form)
 
     @cached_property
     def _raw(self) -> DatasetDict:
@@ -227,5 +245,5 @@ def _is_whole(entry: Path) -> bool:
     try:
         manifest = json.loads((entry / MANIFEST).read_text("utf-8"))
         return all(file_sha256(entry / name) == digest for name, digest in manifest.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, RecursionError, AttributeError):
         return False

@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template, TemplateError
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
 
 from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
@@ -24,7 +25,12 @@ from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, spli
 from tasks.publishing.report import RunReport
 from tasks.run_folder import PREDICTIONS_FILE
 
-_TEMPLATES = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
+#: Labels that a card lists and has a confusion matrix and figures of.
+MOST_LABELS = 20
+
+_TEMPLATES = SandboxedEnvironment(
+    trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True
+)
 
 
 def render_card(report: RunReport, folder: Path, publish_args: PublishArguments, model_id: str | None = None) -> str:
@@ -53,6 +59,7 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         "data": report.data,
         **_files(report, names_shown),
         "has_curve": (folder / "loss.png").is_file(),
+        "has_confusion": (folder / "confusion.png").is_file(),
         "examples": examples(folder, publish_args.card_examples or 0),
         **_words(task, report, language),
         **_results(task, report, language),
@@ -85,12 +92,13 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
     if not task.usage_example:
         return None
     config = report.config
-    parts = task.prompt(task.usage_example)
-    names = {value: name for name, value in task.usage_example.items()}
+    example = {column.name: task.usage_example[column.name] for column in task.input_columns}
+    parts = task.prompt(example)
+    names = {value: name for name, value in example.items()}
     code = [_expression(part, names) for part in parts]
     cut = next((i for i, part in enumerate(parts) if isinstance(part, Source)), None)
     first = [] if parts[0] == BOS or not report.adds_bos else ["[tokenizer.bos_token_id]"]
-    lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in task.usage_example.items()]
+    lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in example.items()]
     if cut is None:
         lines.append(f"prompt = {' + '.join(first + code)}")
     else:
@@ -100,11 +108,16 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         lines.append(f"prompt = {' + '.join([*first, *code[:cut], source])} + rest")
     template = _TEMPLATES.from_string(files("model_cards").joinpath("usage.jinja").read_text("utf-8"))
     labels = config.label_words if task.output_type == "multiple_choice" else None
+    has_tokens = any(isinstance(word, Separator) for word in task.label_words.values())
+    label_ids = "[tokenizer.convert_tokens_to_ids(word)]" if has_tokens else "encode(word)"
+    label_ids += " + [tokenizer.eos_token_id]" if task.learns_labels and not has_tokens else ""
     return template.render(
         adapter=report.adapter,
         model_id=json.dumps(model_id, ensure_ascii=False),
         prompt=lines,
         words=labels and json.dumps(labels, ensure_ascii=False),
+        label_ids=label_ids,
+        temperature=config.temperature,
         changes_letters=report.changes_letters,
         continues=parts[0] == BOS,
     ).rstrip("\n")
@@ -133,13 +146,17 @@ def _files(report: RunReport, names_shown: bool) -> dict[str, Any]:
 
 
 def _words(task: Task, report: RunReport, language: str) -> dict[str, Any]:
-    text = task.card.get(language)
+    text, words = task.card.get(language), report.config.label_words.values()
     return {
         "does": text.does if text else task.name,
         "use": text.use if text else None,
         "limits": text.limits if text else (),
-        "separators": ", ".join(f"`{name}`" for name in report.config.separators),
-        "label_words": ", ".join(f"{label} `{word}`" for label, word in report.config.label_words.items()),
+        "label_words": ", ".join(
+            f"{_verbatim(label)} `{word}`" for label, word in list(report.config.label_words.items())[:MOST_LABELS]
+        ),
+        "label_tokens": any(isinstance(word, Separator) for word in task.label_words.values()),
+        "more_labels": len(report.config.label_words) - MOST_LABELS,
+        "separators": ", ".join(f"`{name}`" for name in report.config.separators if name not in words),
     }
 
 
@@ -150,6 +167,8 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     results, tables = report.results, []
     for split, prefix in (("validation", ""), ("test", "test_")):
         metrics = metrics_of(results, prefix)
+        if len(results.get(f"{prefix}per_label", ())) > MOST_LABELS:
+            metrics = {name: value for name, value in metrics.items() if not name.startswith("per_label.")}
         if f"{prefix}rows" not in results or not metrics:
             continue
         rows = []
@@ -159,7 +178,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
             rows.append(
                 {
                     "name": name,
-                    "label": getattr(metric, language),
+                    "label": _verbatim(getattr(metric, language)) if "." in name else getattr(metric, language),
                     "value": number(value),
                     "interval": "" if low is None or high is None else f"{number(low)} - {number(high)}",
                     "baseline": "" if baseline is None else number(baseline),
@@ -167,6 +186,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                     "below_baseline": baseline is not None and (value <= baseline if metric.higher else value >= baseline),
                 }
             )
+        majority = results.get(f"{prefix}baseline_majority_{task.main_metric}")
         confusion, baseline_name = results.get(f"{prefix}confusion_matrix"), results.get(f"{prefix}baseline", "")
         tables.append(
             {
@@ -179,7 +199,8 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
                 "unfinished": results.get(f"{prefix}unfinished_predictions"),
                 "baseline_name": task.baselines.get(baseline_name, baseline_name) if language == "ko" else baseline_name,
                 "metrics": rows,
-                "confusion": confusion if isinstance(confusion, Mapping) else None,
+                "majority": number(majority) if majority is not None else None,
+                "confusion": _shown(confusion) if isinstance(confusion, Mapping) else None,
             }
         )
     main = next((row for table in tables[-1:] for row in table["metrics"] if row["main"]), None)
@@ -188,8 +209,16 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         "headline": main and {**tables[-1], **main},
         "resamples": f"{RESAMPLES:,}" if any(row["interval"] for table in tables for row in table["metrics"]) else None,
         "seed": results.get("seed"),
+        "calibration": results.get("calibration") if report.config.temperature else None,
         "grouped_by": task.grouped_by if "interval_groups" in results or "test_interval_groups" in results else None,
     }
+
+
+def _shown(matrix: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]] | None:
+    """The confusion matrix with labels that are safe in a table; None where it would be too wide for a page."""
+    if len(matrix) > MOST_LABELS:
+        return None
+    return {_verbatim(right): {_verbatim(given): n for given, n in row.items()} for right, row in matrix.items()}
 
 
 def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:

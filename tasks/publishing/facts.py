@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.arguments.data import DataArguments
 from tasks.arguments.publishing import PublishArguments
 from tasks.base import Task
+from tasks.distributed import launcher
 from tasks.errors import UserError
 from tasks.model.model_files import find_file
 from tasks.publishing.edits import listed, read_front
@@ -189,8 +190,8 @@ def git_commit() -> str | None:
 def command(argv: Sequence[str], processes: int = 1) -> str:
     """The command line of the run, without what is private."""
     script, *arguments = argv
-    program = f"torchrun --nproc_per_node {processes}" if processes > 1 else "python"
-    return f"{program} scripts/{Path(script).name} {shlex.join(map(public, arguments))}".rstrip()
+    words = [*map(public, launcher(script, processes)), f"scripts/{Path(script).name}", *map(public, arguments)]
+    return re.sub(r"(--main_process_ip[ =])\S+", r"\1HOST", shlex.join(words))
 
 
 def repeatable(command: str, base: Base) -> str:

@@ -16,7 +16,8 @@ from tasks.publishing.report import Data, RunReport
 
 #: Numbers of all_results.json that measure the run, not the model.
 NOT_METRICS = (
-    "baseline", "predict_", "train_", "epoch", "total_flos", "intervals", "samples", "rows", "seed", "eval_runtime"
+    "baseline", "predict_", "train_", "epoch", "total_flos", "intervals", "calibration", "samples", "rows", "seed",
+    "eval_runtime",
 )  # fmt: skip
 
 #: What every run has, whatever its task.

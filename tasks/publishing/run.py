@@ -21,11 +21,11 @@ from tasks.publishing.card import parse_template, render_card
 from tasks.publishing.hub import Destination, Hub
 from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
-from tasks.publishing.release import Release, headline, publish, write_card
+from tasks.publishing.release import Release, headline, publish, resume_command, write_card
 from tasks.publishing.report import RunReport
 from tasks.run_folder import RunConfig
-from tasks.training.finishing import plot_loss
-from tasks.training.output_folder import end_run
+from tasks.training.output_folder import end_run, read_run
+from tasks.training.plots import plot_loss
 
 if TYPE_CHECKING:
     from tasks.arguments.command_line import RunArguments
@@ -59,6 +59,12 @@ def preflight(task: Task, args: RunArguments) -> None:
         raise UserError(
             "--push_to_hub publishes a model that was trained and measured: leave --no_do_train, --no_do_eval out"
         )
+    folder = Path(args.training.output_dir)
+    run = read_run(folder)
+    if run.get("finished") and run["settings"] == args.settings and _is_unsent(run, args.training):
+        release = Release(folder, RunReport.load(folder), args.publishing)
+        command = resume_command(release, _destination(args, headline(release.report)))
+        raise UserError(f"the run in {folder} is finished, and what is left is to publish it; the last line does", command)
     base = facts.base_of(args.model, args.publishing)
     license_for(base, facts.data_license(task, args.data), args.publishing)
     if getattr(args.model, "lora_r", None) is not None and not args.model.merge_adapter:
@@ -68,6 +74,11 @@ def preflight(task: Task, args: RunArguments) -> None:
         Hub(pauses=(1.0, 2.0)).preflight(_destination(args, task.name), task.name)
     except UserError as error:
         raise UserError(str(error).replace("--repo_id", "--hub_model_id")) from None
+
+
+def _is_unsent(run: dict[str, Any], args: TrainingArguments) -> bool:
+    """Whether the upload alone is left of a finished run; a resumed one is measured and published anew."""
+    return not args.resume_from_checkpoint and (run.get("publishing", False) or not args.overwrite_output_dir)
 
 
 class RunRecorder(TrainerCallback):
@@ -146,15 +157,16 @@ def publish_run(trainer: CompletionTrainer, report: RunReport, results: dict[str
     if not args.training.do_train or not trainer.is_world_process_zero():
         return
     folder = Path(args.training.output_dir)
-    report.results, report.log = results, trainer.state.log_history
+    report.config, report.results, report.log = trainer.run_config, results, trainer.state.log_history
     report.adapter = (folder / ADAPTER_CONFIG).is_file()
     report.save(folder)
     if args.publishing.card_language == "ko":
         plot_loss(report.log, folder / "loss.png", "ko")
     write_card(folder, report, args.publishing)
-    end_run(folder)
+    end_run(folder, publishing=args.training.publish)
     if args.training.publish:
         publish(Release(folder, report, args.publishing), _destination(args, headline(report)))
+        end_run(folder)
 
 
 def _destination(args: RunArguments, message: str) -> Destination:

@@ -26,7 +26,8 @@ TOKENIZER = (
     "vocab.txt", "tokenizer.model", "spiece.model", "chat_template.jinja",
 )  # fmt: skip
 ALLOWED = (
-    *WHOLE_FILES, *ADAPTER_FILES, *TOKENIZER, "generation_config.json", TASK_FILE, CARD_FILE, RESULTS_FILE, "loss.png"
+    *WHOLE_FILES, *ADAPTER_FILES, *TOKENIZER, "generation_config.json", TASK_FILE, CARD_FILE, RESULTS_FILE, "loss.png",
+    "confusion.png",
 )  # fmt: skip
 PREDICTIONS = (PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}")
 #: Those in which programs may have written a path of this machine.

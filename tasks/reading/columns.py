@@ -58,7 +58,7 @@ def parse_column_map(text: str | None, task: Task) -> dict[str, str]:
 
     Raises UserError where a piece is not ``ours=theirs``, ours is not a column of the task, or a name is given twice.
     """
-    known = [column.name for column in columns_of(task)]
+    known = list(dict.fromkeys(column.name for column in (*columns_of(task), *task.optional_columns)))
     mapping: dict[str, str] = {}
     for piece in text.split(",") if text else ():
         ours, equals, theirs = (part.strip() for part in piece.partition("="))

@@ -25,7 +25,8 @@ def rows_of(task: Task) -> list[dict[str, Any]]:
     first, *others = (column.name for column in task.input_columns)
     rows = []
     for n, (who, where) in enumerate(zip(PEOPLE, PLACES)):
-        answer = list(task.label_words)[n % len(task.label_words)] if task.label_words else where
+        labels = list(task.label_words) or PLACES[:2] * task.learns_labels
+        answer = labels[n % len(labels)] if labels else where
         row = {first: f"{who} {where}에서 책을 빌렸다."} | dict.fromkeys(others, "어디에서?")
         rows.append(row | {column.name: answer for column in task.target_columns})
     return rows

@@ -28,6 +28,7 @@ ROWS = {name: rows_of(get_task(name)) for name in TRAINED} | {
          "answers": {"text": [where], "answer_start": [len(who) + 1]}}
         for who, where in zip(PEOPLE, PLACES)
     ],
+    "classify": [row | {"text_pair": "비가 온다."} for row in rows_of(get_task("classify"))],
 }  # fmt: skip
 
 

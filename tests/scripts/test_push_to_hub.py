@@ -156,6 +156,13 @@ def test_a_commit_refused_at_the_end_leaves_the_run_whole_and_the_command_that_r
     before = (tmp_path / "out" / "model.safetensors").read_bytes()
     sent = hub.count("put")
     hub.heal()
+    again = run("--license", "apache-2.0")  # the same command names it, too, and trains nothing anew
+    assert (again.code, again.error) == (
+        2,
+        f"the run in {tmp_path}/out is finished, and what is left is to publish it; the last line does",
+    )
+    assert again.stderr.splitlines()[-1] == result.stderr.splitlines()[-1]
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
     _, script, *words = shlex.split(result.stderr.splitlines()[-1])
     assert (tmp_path / script).samefile(ROOT / "scripts" / "publish.py")
     assert run_script("publish", *words).code == 0

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pytest
@@ -421,7 +422,15 @@ class TestCommand:
         assert command == "python scripts/run_qa.py --run_name '***' '--project=***' --config '***'"
         assert find_secrets(command) == find_private(command) == []
 
-    def test_processes_and_no_arguments(self):
+    def test_processes_and_no_arguments(self, monkeypatch):
+        words = ["python", "-m", "accelerate.commands.launch", "--config_file", "/home/minsu/fsdp.yaml", "--main_process_ip",
+                 "10.0.0.7", "scripts/run_qa.py", "--sample_data"]  # fmt: skip
+        launched = "accelerate launch --config_file fsdp.yaml --main_process_ip HOST scripts/run_qa.py --sample_data"
+        for start in (words, ["python", "/home/minsu/bin/accelerate", "launch", *words[3:]]):
+            parent = SimpleNamespace(cmdline=lambda start=start: start)
+            monkeypatch.setattr("psutil.Process.parents", lambda self, parent=parent: [parent])
+            assert facts.command(["scripts/run_qa.py", "--sample_data"], 2) == launched
+        monkeypatch.undo()
         assert facts.command(["scripts/run_qa.py"], 4) == "torchrun --nproc_per_node 4 scripts/run_qa.py"
         assert facts.command(["scripts/run_qa.py"]) == "python scripts/run_qa.py"
 

@@ -54,7 +54,10 @@ def bases(request, tmp_path_factory) -> dict[str, str]:
 
 def make_run(base: str, folder: Path, task_name: str, **choices) -> RunReport:
     """What a run leaves that was not trained: separators, model, tokenizer, generation_config, task.json; its report."""
-    task, arguments = get_task(task_name), model_args(base)
+    task, arguments, column_map = get_task(task_name), model_args(base), choices.pop("column_map", None)
+    task.use_columns(column_map)
+    if task.learns_labels:
+        task.learn_labels(["사과", "바다", "사과"], None, choices.pop("label_form", None))
     # Sampling is switched off, so that there is one answer.
     max_length = choices.pop("max_length", None)
     generation_args = GenerationArguments(**({"max_new_tokens": 12, "do_sample": False} | choices))
@@ -63,7 +66,7 @@ def make_run(base: str, folder: Path, task_name: str, **choices) -> RunReport:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     make_portable(folder)
-    config = RunConfig.of(task, base, None, encoder)
+    config = RunConfig.of(task, base, column_map, encoder)
     config.save(folder)
     return dataclasses.replace(
         bare_report(task_name),
@@ -109,6 +112,14 @@ def test_the_printed_program_answers_as_the_project_does(bases, layout, task_nam
     assert output_of(printed(card(report, folder)), tmp_path) == f"{answer}\n"
     korean = printed(card(report, folder, card_language="ko"))
     assert korean == printed(card(report, folder))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_labels_by_their_words(bases, layout, tmp_path):
+    folder = tmp_path / "run"
+    report = make_run(bases[layout], folder, "classify", label_form="words", column_map="text_pair=b")
+    answer = own_answer(folder, get_task("classify").usage_example)
+    assert output_of(printed(card(report, folder)), tmp_path) == f"{answer}\n"
 
 
 @pytest.mark.parametrize("layout", ["kogpt2", "llama"])

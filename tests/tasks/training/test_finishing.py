@@ -13,7 +13,8 @@ from PIL import Image
 from tasks import get_task
 from tasks.base import Prediction
 from tasks.inference.measuring import format_results, measure
-from tasks.training.finishing import finish, plot_loss
+from tasks.training.finishing import finish
+from tasks.training.plots import plot_loss
 
 NLI = get_task("nli")
 
@@ -122,7 +123,7 @@ def test_the_plot_speaks_korean_where_it_can_and_names_no_program(tmp_path, monk
         save(figure, *args, **kwargs)
 
     monkeypatch.setattr(Figure, "savefig", savefig)
-    monkeypatch.setattr("tasks.training.finishing.hangul_font", lambda: font)
+    monkeypatch.setattr("tasks.training.plots.hangul_font", lambda: font)
     plot_loss([{"step": 10, "loss": 2.0}, {"step": 10, "eval_loss": 1.75}], tmp_path / "loss.png", language)
     assert seen == [expected]
     with Image.open(tmp_path / "loss.png") as image:
