@@ -49,23 +49,26 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
     name = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
     command = report.command and repeatable(report.command, report.base)
     names_shown = publish_args.card_file_names
-    values = {
-        "card_data": card_metadata(report, license=license, name=name, file_names=names_shown).to_yaml(),
-        "name": name,
-        "snippet": usage_snippet(task, report, model_id or folder.resolve().name),
-        "report": report,
-        "command": command and without_names(command, report.data, names_shown),
-        "base": report.base,
-        "data": report.data,
-        **_files(report, names_shown),
-        "has_curve": (folder / "loss.png").is_file(),
-        "has_confusion": (folder / "confusion.png").is_file(),
-        "examples": examples(folder, publish_args.card_examples or 0),
-        **_words(task, report, language),
-        **_results(task, report, language),
-        **_training(task, report, language),
-        **_license(report, publish_args, license, language),
-    }
+    try:
+        values = {
+            "card_data": card_metadata(report, license=license, name=name, file_names=names_shown).to_yaml(),
+            "name": name,
+            "snippet": usage_snippet(task, report, model_id or folder.resolve().name),
+            "report": report,
+            "command": command and without_names(command, report.data, names_shown),
+            "base": report.base,
+            "data": report.data,
+            **_files(report, names_shown),
+            "has_curve": (folder / "loss.png").is_file(),
+            "has_confusion": (folder / "confusion.png").is_file(),
+            "examples": examples(folder, publish_args.card_examples or 0),
+            **_words(task, report, language),
+            **_results(task, report, language),
+            **_training(task, report, language),
+            **_license(report, publish_args, license, language),
+        }
+    except (TypeError, ValueError, KeyError, AttributeError) as error:  # figures of another type in a folder of anybody's
+        raise UserError(f"{folder}: its results or its report are damaged ({error!r:.80}); run again") from None
     own = publish_args.card_template
     path = Path(own) if own else files("model_cards") / f"{language}.md"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import json
@@ -15,14 +16,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tasks.arguments.publishing import PublishArguments
 from tasks.errors import Shown, UserError, shown, user_errors
 from tasks.model.adapters import base_arguments
 from tasks.model.loading import load_config, load_model
+from tasks.publishing.card import render_card
 from tasks.publishing.edits import INDEX, SECTION, keep_edits, owner_text, read_front
 from tasks.publishing.report import RunReport
 from tasks.training.checkpoints import read_manifest
-from tasks.training.output_folder import _read_run
+from tasks.training.output_folder import read_run
 from tests.conftest import ROOT, model_args, tokenizer_of
+from tests.helpers.full_report import full_report
 from tests.helpers.fuzz import deadline
 
 DEEP = "[" * 100_000
@@ -146,7 +150,7 @@ def test_a_damaged_seal_is_no_seal(tmp_path, content):
 @pytest.mark.parametrize("content", [DEEP, "[]", '{"task": 1, "settings": {}}', '{"task": "nli", "settings": null}'])
 def test_a_damaged_run_json_is_none_of_ours(tmp_path, content):
     (tmp_path / "run.json").write_text(content, "utf-8")
-    assert _read_run(tmp_path) == {}
+    assert read_run(tmp_path) == {}
 
 
 def test_a_name_that_is_too_long_is_told(capsys):
@@ -157,6 +161,21 @@ def test_a_name_that_is_too_long_is_told(capsys):
 
 
 # Cards
+
+
+@pytest.mark.parametrize("results", [{"counts": 3}, {"rows": 3, "accuracy": 0.5, "intervals": [1]}])
+def test_figures_of_another_type_are_told(tmp_path, results):
+    report = dataclasses.replace(full_report("nli"), results=results)
+    assert "are damaged" in refused(render_card, report, tmp_path, PublishArguments())
+
+
+def test_a_template_without_front_matter_makes_a_card(tmp_path):
+    (tmp_path / "bare.md").write_text("# {{ name }}\n", "utf-8")
+    own = PublishArguments(card_template=str(tmp_path / "bare.md"))
+    bare = render_card(full_report("nli"), tmp_path, own, "me/x")
+    assert bare == "# x\n"
+    whole = render_card(full_report("nli"), tmp_path, PublishArguments(), "me/x")
+    assert keep_edits(whole, bare).startswith("---\n") and keep_edits(bare, bare).endswith("# x\n")
 
 
 @pytest.mark.parametrize(
