@@ -72,6 +72,8 @@ class RunConfig:
                 value = getattr(run, name)
                 if isinstance(value, bool) or not isinstance(value, get_origin(kind) if get_origin(kind) is dict else kind):
                     raise TypeError(f"{name} is {value!r:.40}")
+            if run.temperature is not None and not 0 < run.temperature < math.inf:
+                raise ValueError(f"temperature is {run.temperature}")
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: not a task.json of this project ({error}); name the task with --task") from None
         return run
