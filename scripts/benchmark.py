@@ -41,9 +41,12 @@ def main() -> None:
     from tasks.benchmarking import results, running
     from tasks.benchmarking.workspace import make_workspace
     from tasks.distributed import processes
-    from tasks.machine import hardware, versions
+    from tasks.machine import hardware, slow_half, versions
     from tasks.run_folder import make_writable, write_json
 
+    for flag, kind in (("--bf16", "bfloat16" if args.bf16 else "float32"), ("--dtype", model_args.dtype)):
+        if slow := slow_half(flag, kind, processes().device):
+            raise UserError(slow)
     output = Path(args.output_file or f"outputs/benchmark-{command}-{args.task}.json")
     make_writable(output.parent, "--output_file")
     with running.ended_together(), tempfile.TemporaryDirectory(prefix="benchmark-") as name:

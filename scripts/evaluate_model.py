@@ -49,7 +49,7 @@ def main() -> None:
     from tasks.inference.measuring import format_results, measure
     from tasks.inference.predicting import load_predictor
     from tasks.preparing.splits import load_examples
-    from tasks.run_folder import RESULTS_FILE, TASK_FILE, make_writable, write_json
+    from tasks.run_folder import RESULTS_FILE, RUN_FILE, TASK_FILE, make_writable, refuse_links, write_json
 
     predictor = load_predictor(
         replace(model_args, model=folder),
@@ -61,7 +61,8 @@ def main() -> None:
     )
     task = predictor.task
     output_dir = Path(args.output_dir or Path("outputs") / f"evaluate-{task.name}-{Path(folder).resolve().name}")
-    if (output_dir / TASK_FILE).exists():
+    refuse_links(output_dir)
+    if (output_dir / TASK_FILE).exists() or (output_dir / RUN_FILE).exists():
         raise UserError(f"--output_dir {output_dir} holds a trained model and its results; choose another folder")
     make_writable(output_dir)
 

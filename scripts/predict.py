@@ -34,8 +34,8 @@ class PredictArguments:
     prompt: str | None = HfArg(default=None, help="One input on the command line; columns with tabs between.")
     input_file: str | None = HfArg(default=None, help="csv, tsv, xlsx, json, jsonl, txt or parquet; a glob, or a folder.")
     output_file: str | None = HfArg(default=None, help="Where to write; standard output by default.")
-    output_format: Literal["auto", "jsonl", "text"] = HfArg(
-        default="auto", help="jsonl, or text: one prediction a line. auto: text for .txt and terminals."
+    output_format: Literal["auto", "jsonl", "csv", "tsv", "text"] = HfArg(
+        default="auto", help="text: one prediction a line. auto: by the name of the file; text on a terminal, else jsonl."
     )
     column_map: str | None = HfArg(default=None, help="Our column names to yours: document=body.")
     task: str | None = HfArg(default=None, help="The task, for a model without a task.json.")
@@ -54,11 +54,24 @@ class PredictArguments:
             raise UserError("--prompt and --input_file cannot go together; leave one out")
         if self.output_file and (Path(self.output_file).is_dir() or not Path(self.output_file).parent.is_dir()):
             raise UserError(f"--output_file {self.output_file}: name a file in a folder that exists")
+        suffix = Path(self.output_file or "").suffix.lower()
+        if self.output_format == "auto":
+            if suffix in (".xlsx", ".xls", ".ods", ".parquet"):
+                raise UserError(f"--output_file {self.output_file}: {suffix} is not written here; name a .csv or .jsonl")
+            formats = {".txt": "text", ".csv": "csv", ".tsv": "tsv"}
+            on_terminal = not self.output_file and sys.stdout.isatty()
+            self.output_format = "text" if on_terminal else formats.get(suffix, "jsonl")
 
-    def wants_text(self) -> bool:
-        """Whether plain text is to be written: as asked, else for a .txt file and a terminal."""
-        suited = self.output_file.endswith(".txt") if self.output_file else sys.stdout.isatty()
-        return suited if self.output_format == "auto" else self.output_format == "text"
+
+def keep_inputs(args: PredictArguments) -> None:
+    """Raises UserError where the output would replace what is read."""
+    from tasks.reading.files import find_files
+
+    if not args.output_file or not Path(args.output_file).is_file():
+        return
+    inputs = find_files(args.input_file) if args.input_file else ["/dev/stdin"] * (args.prompt is None)
+    if any(Path(name).exists() and Path(name).samefile(args.output_file) for name in inputs):
+        raise UserError(f"--output_file {args.output_file} is read from, too; name another file, or the rows are lost")
 
 
 def main() -> None:
@@ -67,13 +80,28 @@ def main() -> None:
     args, generation_args, model_args, folder = parse_dataclasses(types, __doc__, positional="model_folder")
 
     # Slow to import, so --help and mistakes in the flags are answered first.
-    from tasks.inference.inputs import as_json, as_text, input_examples, read_inputs, rows_of_lines, typed_rows
-    from tasks.inference.predicting import load_predictor
+    from tasks.inference import inputs
+    from tasks.inference.predicting import load_predictor, trained_task
     from tasks.reading.files import read_rows
     from tasks.run_folder import write_lines
 
+    keep_inputs(args)
+    model_args = replace(model_args, model=folder)
+    task, _ = trained_task(model_args, args.task)
+    if args.top_labels and task.output_type != "multiple_choice":
+        raise UserError(f"--top_labels: {task.name} writes text, not labels; leave it out")
+    typed = args.prompt is None and not args.input_file and sys.stdin.isatty()
+    if not typed:  # read whole before the model is loaded, so that a bad row costs nothing
+        if args.input_file:
+            origin, rows = args.input_file, read_rows(args.input_file)
+        else:
+            origin, lines = ("--prompt", [args.prompt]) if args.prompt is not None else ("standard input", sys.stdin)
+            rows = inputs.rows_of_lines(task, lines, origin)
+        rows = inputs.read_inputs(task, rows, origin, args.column_map)
+        examples = inputs.input_examples(task, rows)
+
     predictor = load_predictor(
-        replace(model_args, model=folder),
+        model_args,
         generation_args,
         task_name=args.task,
         max_length=args.max_length,
@@ -81,32 +109,23 @@ def main() -> None:
         seed=args.seed,
         num_return_sequences=args.num_return_sequences,
     )
-    task = predictor.task
-    if args.top_labels and not task.label_words:
-        raise UserError(f"--top_labels: {task.name} writes text, not labels; leave it out")
-    if args.prompt is None and not args.input_file and sys.stdin.isatty():
-        for row in typed_rows(task):
+    if typed:
+        inputs.greet(task)
+        while True:
             try:
-                for prediction in predictor.answer(input_examples(task, [row]))[0]:
-                    print(as_text(task, prediction, args.top_labels or 1) if task.label_words else prediction.text)
+                if (row := inputs.typed_row(task)) is None:
+                    return
+                rows = inputs.read_inputs(task, [row], inputs.TYPED, args.column_map)
+                for prediction in predictor.answer(inputs.input_examples(task, rows))[0]:
+                    on_screen = sys.stdout.isatty()
+                    print(inputs.as_line(task, prediction, args.top_labels or 3) if on_screen else prediction.text)
             except UserError as error:  # one line that does not fit is no reason to load the model again
                 print(f"error: {error}", file=sys.stderr)
-        return
 
-    # Read whole before the first answer, so that a bad row costs nothing.
-    if args.input_file:
-        origin, rows = args.input_file, read_rows(args.input_file)
-    else:
-        origin, lines = ("--prompt", [args.prompt]) if args.prompt is not None else ("standard input", sys.stdin)
-        rows = rows_of_lines(task, lines, origin)
-    rows = read_inputs(task, rows, origin, args.column_map)
-    answers = predictor.answer(input_examples(task, rows))
+    answers = predictor.answer(examples)
     if not is_first():
         return
-    if args.wants_text():  # one line a prediction, whatever line breaks it holds
-        lines = [as_text(task, prediction, args.top_labels or 0) + "\n" for group in answers for prediction in group]
-    else:
-        lines = [as_json(task, row, predictions, args.top_labels) + "\n" for row, predictions in zip(rows, answers)]
+    lines = inputs.as_lines(task, rows, answers, args.output_format, args.top_labels)
     if args.output_file:
         write_lines(args.output_file, lines)
     else:

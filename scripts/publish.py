@@ -58,16 +58,14 @@ def main() -> None:
     if run_folder is None:
         raise UserError("name the folder of a finished run, or a card with --check")
 
-    from tasks.publishing.facts import base_facts
+    from tasks.publishing.facts import load_report
     from tasks.publishing.hub import Destination, check_repo_id
     from tasks.publishing.release import Release, dry_run, headline, publish
-    from tasks.publishing.report import RunReport
 
     folder = Path(run_folder)
-    report = RunReport.load(folder)
-    publish_args = PublishArguments(**(report.choices | publish_args.choices()), hub_public=publish_args.hub_public)
-    if publish_args.base_model:
-        report.base = base_facts(report.base.name or publish_args.base_model, hub_id=publish_args.base_model)
+    report = load_report(folder, publish_args.base_model)
+    now = {"card_template": publish_args.card_template, "hub_public": publish_args.hub_public}  # of this command alone
+    publish_args = PublishArguments(**(report.choices | publish_args.choices() | now))
     release = Release(folder, report, publish_args, args.predictions, args.keep_card)
     destination = Destination(
         repo_id=args.repo_id or folder.resolve().name,

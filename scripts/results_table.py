@@ -28,8 +28,11 @@ def main() -> None:
         raise UserError("name folders that hold an all_results.json, such as outputs/*")
     rows = [HEADER]
     for path in paths:
-        results = json.loads(path.read_text("utf-8"))
-        metric = get_task(results["task"]).main_metric
+        try:
+            results = json.loads(path.read_text("utf-8"))
+            metric = get_task(results["task"]).main_metric
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise UserError(f"{path}: not the results of a run ({error!r:.80}); leave the folder out") from None
         if results.get(metric) is None:
             raise UserError(f"{path}: nothing was measured there; measure it with scripts/evaluate_model.py")
         seconds = results.get("train_runtime", 0) + results["predict_runtime"]

@@ -11,14 +11,12 @@ handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 
 from tasks import get_task
 from tasks.arguments.command_line import parse_arguments
-from tasks.arguments.model import ScratchArguments
-from tasks.arguments.training import ScratchTrainingArguments
 
 
 def main() -> None:
     """The whole job, in order."""
     task = get_task("scratch")
-    args = parse_arguments(task, __doc__, model_type=ScratchArguments, training_type=ScratchTrainingArguments)
+    args = parse_arguments(task, __doc__)  # .model .data .generation .training .publishing
 
     # Slow to import, so --help and mistakes in the flags are answered first.
     from transformers import set_seed

@@ -164,6 +164,7 @@ class Task:
     temperature: float | None = None  # by which a trained model's scores of labels are divided, once it was fitted
     do_sample: ClassVar[bool] = False
     from_scratch: ClassVar[bool] = False  # whether a run makes its model instead of loading one
+    grouped_by: ClassVar[str | None] = None  # the column of the prompt's Source, where rows that share it are alike
     learned_baseline: ClassVar[bool] = False  # whether baseline_answers reads the training examples
     extractive: ClassVar[bool] = False  # whether --extractive may ask for completions that stand in the prompt's Source
     streaming: ClassVar[bool] = False  # whether --streaming may read the training rows as they are needed
@@ -217,9 +218,15 @@ class Task:
         """The task's figures over predictions that carry references."""
         return self.metric().compute(**self.metric_inputs(predictions))
 
-    def intervals(self, predictions: Sequence[Prediction], seed: int) -> dict[str, list[float]]:
-        """The 95 % interval [low, high] over the rows of each figure that is a function of sums over them."""
-        return self.metric().intervals(seed, **self.metric_inputs(predictions))
+    def row_scores(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
+        """The figures of each row by itself, for its line of predictions.jsonl."""
+        return self.metric().each(**self.metric_inputs(predictions))
+
+    def intervals(
+        self, predictions: Sequence[Prediction], seed: int, groups: Sequence[str] | None = None
+    ) -> dict[str, list[float]]:
+        """The 95 % interval [low, high] over the rows, or ``groups`` of them, of each figure that follows from sums."""
+        return self.metric().intervals(seed, groups, **self.metric_inputs(predictions))
 
     def calibration(self, predictions: Sequence[Prediction], seed: int) -> dict[str, Any] | None:
         """A temperature for the scores of labels, and how well it calibrates; None without labels, or for few rows."""

@@ -5,6 +5,7 @@ Each process reads all rows, predicts its share and gathers the rest; the first 
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import os
 import re
@@ -46,6 +47,20 @@ def rank() -> int:
 def world_size() -> int:
     """The number of processes of this run, on all machines."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
+
+
+def launcher(script: str, processes: int) -> list[str]:
+    """The words that started this run before its ``script``: ``accelerate launch`` with its options, torchrun or python."""
+    import psutil
+
+    for process in psutil.Process().parents()[:2]:
+        with contextlib.suppress(psutil.Error, StopIteration):
+            words = process.cmdline()
+            start = next(i for i, word in enumerate(words) if word == "accelerate.commands.launch" or (
+                word == "launch" and os.path.basename(words[i - 1]) == "accelerate"))  # fmt: skip
+            end = next(i for i, word in enumerate(words) if os.path.basename(word) == os.path.basename(script))
+            return ["accelerate", "launch", *words[start + 1 : end]]
+    return ["torchrun", "--nproc_per_node", str(processes)] if processes > 1 else ["python"]
 
 
 def is_first() -> bool:

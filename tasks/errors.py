@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
+import signal
+import stat
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from tasks import distributed
@@ -22,6 +25,39 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCE
 
 #: Messages of CUDA, cuBLAS, torch's allocators and accelerate's search for a batch size.
 OUT_OF_MEMORY = r"out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED|No executable batch size found"
+
+
+#: What a SIGTERM is told with, the innermost last, and the command that resumes (``when_ended``).
+_ended: list[tuple[str, str | None]] = [("nothing more was written, and what was there before is as it was", None)]
+#: Moves the cursor, changes colours or the title of a terminal, or reverses text. tqdm's own movement is let through.
+CONTROL = re.compile("(?!\x1b\\[A)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def shown(text: str) -> str:
+    """``text`` with control characters as JSON writes them (``\\u001b``), for a terminal; line breaks and tabs stay."""
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class Shown:
+    """A stream that writes what is ``shown``: names of files and models, and what a model writes, come from anybody."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        # A console that has no Hangul replaces it; a file takes all of it.
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            regular = stat.S_ISREG(os.fstat(stream.fileno()).st_mode) and "PYTHONIOENCODING" not in os.environ
+            stream.reconfigure(errors="replace", **({"encoding": "utf-8"} if regular else {}))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """As a text stream."""
+        return self._stream.write(shown(text))
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """As a text stream."""
+        self._stream.writelines(map(shown, lines))
 
 
 class UserError(Exception):
@@ -73,7 +109,19 @@ def handle_errors(module: str) -> None:
     """Do what ``user_errors`` does until the program ends: the first call of every script, with its ``__name__``."""
     if module != "__main__":
         return
+    sys.stdout, sys.stderr = Shown(sys.stdout), Shown(sys.stderr)
     distributed.speak_once()
+    if distributed.world_size() == 1:
+        process = os.getpid()
+
+        def ended(*_: Any) -> None:
+            try:
+                if os.getpid() == process:  # and no worker of it
+                    stop(f"ended by SIGTERM; {_ended[-1][0]}", 143, _ended[-1][1])
+            finally:
+                os._exit(143)  # at once: threads that send gigabytes are not waited for
+
+        signal.signal(signal.SIGTERM, ended)
 
     def handle(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
         distributed.hold_sigterm()
@@ -88,6 +136,16 @@ def handle_errors(module: str) -> None:
             sys.__excepthook__(kind, error, traceback)
 
     sys.excepthook = handle
+
+
+@contextlib.contextmanager
+def when_ended(kept: str, resume: str | None = None) -> Iterator[None]:
+    """What a SIGTERM says in this block of what is ``kept``, and the command ``resume`` that goes on."""
+    _ended.append((kept, resume))
+    try:
+        yield
+    finally:
+        _ended.pop()
 
 
 @contextlib.contextmanager
@@ -107,6 +165,8 @@ def user_errors() -> Iterator[None]:
         sys.stderr.close()  # the reader of our output has ended (`predict.py ... | head`): not an error
         raise SystemExit(0) from None
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            stop(f"{str(error.filename)[:60]}...: a name of {len(str(error.filename)):,} characters; give a shorter one", 2)
         if lost := distributed.lost_process(error):
             stop(lost, 1)
         if is_out_of_memory(error):
@@ -138,7 +198,7 @@ def stop(message: str, exit_code: int, resume: str | None = None) -> None:
     bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
     if getattr(bars, "_instances", None) or distributed.world_size() > 1:
         print(file=sys.stderr)  # a progress bar, of this process or another, leaves its line open
-    print("error: " + " ".join(message.split()), file=sys.stderr, flush=True)
+    print("error: " + shown(" ".join(message.split())), file=sys.stderr, flush=True)
     if resume:
         print(resume, file=sys.stderr, flush=True)
     raise SystemExit(exit_code)

@@ -89,15 +89,20 @@ class Labels(Task):
         """As ``metrics.calibration.calibrate``."""
         from tasks.metrics.calibration import calibrate
 
-        scores = [prediction.scores for prediction in predictions]
+        scores = [{label: prediction.scores[label] for label in self.label_words} for prediction in predictions]
         return calibrate(scores, [prediction.references[0] for prediction in predictions], seed)
 
     def probabilities(self, scores: Mapping[str, Any]) -> dict[str, float]:
         """The softmax of the scores, divided by the task's ``temperature``, where the model has one."""
+        scores = {label: scores[label] for label in self.label_words if label in scores}
         best = max(scores.values())
         powers = {label: math.exp((value - best) / (self.temperature or 1.0)) for label, value in scores.items()}
         total = math.fsum(powers.values())
         return {label: powers[label] / total for label in sorted(powers, key=lambda label: -powers[label])}
+
+    def row_scores(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
+        """Whether the row's label is right; a macro-F1 of one row says nothing more."""
+        return [{"accuracy": float(prediction.text == prediction.references[0])} for prediction in predictions]
 
     def baseline_answers(self, examples: Sequence[Example], train: Sequence[Example] | None) -> tuple[str, list[str]]:
         """Always the label that is most frequent in these very rows: the best constant answer."""

@@ -36,6 +36,7 @@ class NLI(Labels):
         **dict.fromkeys(("2", "모순", "거짓", "contradict", "c"), "contradiction"),
     }
     known_labels = "entailment, neutral, contradiction (any case), 0, 1, 2 in that order, and 함의, 중립, 모순"
+    grouped_by = "premise"
     corpus_columns = ("premise", "hypothesis")
     card = {
         "en": CardText(

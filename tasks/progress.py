@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from tasks.distributed import is_first
+from tasks.errors import shown
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Notices(logging.Handler):
         if is_first():
             from tqdm import tqdm
 
-            tqdm.write(self.format(record), file=sys.stderr)
+            tqdm.write(shown(self.format(record)), file=sys.stderr)
 
 
 def set_up_logging() -> None:

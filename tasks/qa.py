@@ -87,6 +87,7 @@ class QA(Task):
         "free_exact_match": Metric("exact_match", "exact match of free answers (0-100)", "자유 생성의 완전 일치 (0-100)"),
     }
     baselines = {"word matching": "단어 맞추기"}
+    grouped_by = "context"
     corpus_columns = ("context", "question")
     extractive = True
     max_new_tokens = 48  # the longest answers of KorQuAD 1.0 and TyDi QA are about 40 KoGPT2 tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -10,7 +11,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from tasks.base import Task
 from tasks.errors import UserError
@@ -18,6 +20,8 @@ from tasks.errors import UserError
 TASK_FILE = "task.json"
 RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
+#: What the run in a folder was started with, and whether it is finished.
+RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -67,16 +71,33 @@ class RunConfig:
         if not path.is_file():
             return None
         try:
-            run = cls(**json.loads(path.read_text("utf-8")))
-            for name, kind in get_type_hints(cls).items():
-                value = getattr(run, name)
-                if isinstance(value, bool) or not isinstance(value, get_origin(kind) if get_origin(kind) is dict else kind):
-                    raise TypeError(f"{name} is {value!r:.40}")
+            run = typed(cls, **json.loads(path.read_text("utf-8")))
             if run.temperature is not None and not 0 < run.temperature < math.inf:
                 raise ValueError(f"temperature is {run.temperature}")
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: not a task.json of this project ({error}); name the task with --task") from None
         return run
+
+
+def typed(cls: type, /, **values: Any) -> Any:
+    """``cls(**values)`` for a dataclass. Raises TypeError where a value has another type than its field says."""
+    made = cls(**values)
+    for name, kind in get_type_hints(cls).items():
+        if not _is(getattr(made, name), kind):
+            raise TypeError(f"{name} is {getattr(made, name)!r:.40}")
+    return made
+
+
+def _is(value: Any, kind: Any) -> bool:
+    origin, inner = get_origin(kind) or kind, get_args(kind)
+    if origin is Any:
+        return True
+    if origin is UnionType:
+        return any(_is(value, each) for each in inner)
+    if isinstance(value, bool) or not isinstance(value, origin):
+        return isinstance(value, bool) and origin is bool
+    parts = value.items() if origin is dict else ((each,) for each in value) if origin is list else ()
+    return all(_is(each, of) for part in parts for each, of in zip(part, inner))
 
 
 def without_folders(argument: str) -> str:
@@ -104,6 +125,11 @@ def file_sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def weight_hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of weights in ``folder``, by its name."""
+    return {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
 def make_writable(folder: Path, flag: str = "--output_dir") -> None:
     """Create ``folder``. Raises UserError, which names ``flag``, where it cannot be written to."""
     try:
@@ -126,19 +152,38 @@ def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> None:
-    """Write ``lines``, each with its line break, to ``path`` atomically. Raises UserError where that is not possible."""
+    """Write ``lines``, each with its line break, to ``path`` atomically. Raises UserError where that is not possible.
+
+    A link keeps leading where it does: the file there is written. A pipe, a terminal and the like are written to as they
+    are, never replaced by a file, and so is what has no name of its own (``/dev/stdout``).
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    direct = re.match(r"/dev/(std|fd/)|/proc/", str(path)) or (os.path.exists(path) and not os.path.isfile(path))
+    real = path if direct else Path(os.path.realpath(path))
+    temporary = path if direct else real.with_name(f".{real.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
+        with open(temporary, "a" if direct else "w", encoding="utf-8") as file:
             file.writelines(lines)
             file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+            if not direct:
+                os.fsync(file.fileno())
+        if not direct:
+            os.replace(temporary, real)
+    except BrokenPipeError:
+        raise  # its reader has ended: not an error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; nothing there was changed; free some space or write elsewhere") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if not direct:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def refuse_links(folder: Path) -> None:
+    """Raises UserError where a name in ``folder``, which may be somebody else's, is a link that leads out of it."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{path} is a link that leads out of the folder; put the file itself there")
 
 
 def _finite(value: Any) -> Any:

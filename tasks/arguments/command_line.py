@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import json
 import logging
 import shlex
@@ -12,18 +11,26 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from transformers import HfArgumentParser
+from transformers.hf_argparser import HfArgumentParser
 
 from tasks import distributed
 from tasks.arguments.data import DataArguments
 from tasks.arguments.generation import GenerationArguments
+from tasks.arguments.help import show, suggestion
 from tasks.arguments.model import FineTuningArguments, ScratchArguments
 from tasks.arguments.publishing import PublishArguments
-from tasks.arguments.training import TrainingArguments
+from tasks.arguments.sharding import check_adapter
+from tasks.arguments.training_flags import ScratchFlags, TrainingFlags
 from tasks.base import Task, unusable_character
 from tasks.errors import UserError
+from tasks.machine import slow_half
+
+if TYPE_CHECKING:
+    from tasks.arguments.training import TrainingArguments
+
+logger = logging.getLogger(__name__)
 
 #: Largest --config file in bytes: ten times what all flags together would take.
 CONFIG_LIMIT = 1 << 16
@@ -42,29 +49,47 @@ def parse_dataclasses(
     argv: Sequence[str] | None = None,
     positional: str | None = None,
     required: bool = True,
+    task: Task | None = None,
 ) -> tuple[Any, ...]:
     """Parse the command line into one object per dataclass, followed by the value of ``positional`` if one is named.
 
     A positional that is not ``required`` is None when missing. Raises UserError as ``parse_arguments``.
     """
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(types, description=description, allow_abbrev=False, formatter_class=formatter)
+    parser = _Parser(types, description=description, allow_abbrev=False, formatter_class=formatter, add_help=False)
+    parser.add_argument("--help", "-h", action="store_true", help="Show the flags that most people need, and exit.")
+    parser.add_argument("--help_all", action="store_true", help="Show every flag, and exit.")
     parser.add_argument("--config", help="File of these arguments (yaml, json or flags as text); the command line wins.")
     if positional:
         parser.add_argument(positional, **({} if required else {"nargs": "?"}))
     argv = list(sys.argv[1:] if argv is None else argv)
+    if _help_wanted(argv):
+        scripts = [kind for kind in types if not kind.__module__.startswith(__package__)]
+        own = [flag.name for kind in scripts for flag in dataclasses.fields(kind)]
+        print(show(parser, parser._actions, own, "--help_all" in argv), end="")
+        raise SystemExit(0)
     try:
         *parsed, rest, unknown = parser.parse_args_into_dataclasses(
             _with_config(argv), return_remaining_strings=True, look_for_args_file=False
         )
-    except (ValueError, ImportError, RuntimeError) as error:  # from the __post_init__ of TrainingArguments
-        raise UserError(" ".join(str(error).split())) from None
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # from the __post_init__ of TrainingArguments, where a value may break anything
+        text = " ".join(str(error).split())
+        given = ", ".join(dict.fromkeys(flag.split("=")[0] for flag in argv if flag.startswith("--")))
+        raise UserError(text if "--" in text else f"one of {given} has a value that does not work: {text}") from None
     if unknown:
         known = [flag for action in parser._actions for flag in action.option_strings]
         flag = unknown[0].split("=")[0]  # its value may be a token
-        near = difflib.get_close_matches(flag, known, n=1)
-        raise UserError(f"unknown argument {flag}" + (f"; did you mean {near[0]}?" if near else "; see --help"))
+        names = {"input": "OURS", "target": "OURS"}
+        if task:
+            names = {"input": task.input_columns[0].name, "target": [*task.input_columns, *task.target_columns][-1].name}
+        raise UserError(f"unknown argument {flag}{suggestion(flag, known, names)}")
     return (*parsed, getattr(rest, positional)) if positional else tuple(parsed)
+
+
+def _help_wanted(argv: Sequence[str]) -> bool:
+    return not {"-h", "--help", "--help_all"}.isdisjoint(argv)
 
 
 def _with_config(argv: list[str]) -> list[str]:
@@ -180,23 +205,30 @@ class RunArguments:
     settings: dict[str, Any]
 
 
-def parse_arguments(
-    task: Task,
-    description: str,
-    argv: Sequence[str] | None = None,
-    *,
-    model_type: type = FineTuningArguments,
-    training_type: type = TrainingArguments,
-) -> RunArguments:
+def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = None) -> RunArguments:
     """Parse the command line of a run, and the ``--config`` files (yaml, json, or flags as text) that it names.
 
     Raises:
         UserError: an unknown flag (the message names the nearest one), a value of the wrong type, a damaged config file.
     """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    training_type: type = ScratchFlags if task.from_scratch else TrainingFlags
+    if not _help_wanted(argv) or "--help_all" in argv:  # torch takes seconds to import
+        from tasks.arguments.training import ScratchTrainingArguments, TrainingArguments
+
+        training_type = ScratchTrainingArguments if task.from_scratch else TrainingArguments
+    model_type = ScratchArguments if task.from_scratch else FineTuningArguments
     types = (model_type, DataArguments, GenerationArguments, training_type, PublishArguments)
-    model_args, data_args, generation_args, training_args, publish_args = parse_dataclasses(types, description, argv)
+    parsed = parse_dataclasses(types, description, argv, task=task)
+    model_args, data_args, generation_args, training_args, publish_args = parsed
     passive = training_args.log_level == "passive"
     logging.getLogger("tasks").setLevel(logging.INFO if passive else training_args.get_process_log_level())
+    check_adapter(training_args, getattr(model_args, "lora_r", None))
+    kinds = {"bf16": "bfloat16", "bf16_full_eval": "bfloat16", "fp16": "float16", "fp16_full_eval": "float16"}
+    halves = [(f"--{flag}", kind) for flag, kind in kinds.items() if getattr(training_args, flag)]
+    for flag, kind in (*halves, ("--dtype", getattr(model_args, "dtype", "float32"))):
+        if slow := slow_half(flag, kind, training_args.device):
+            logger.warning(slow)
     wanted = (training_args.metric_for_best_model or "loss").removeprefix("eval_")
     if wanted != "loss":
         higher = {name: metric.higher for name, metric in task.metrics.items() if metric.higher is not None}

@@ -10,7 +10,7 @@ from typing import Literal
 
 from transformers.hf_argparser import HfArg
 
-from tasks.arguments.checks import at_least, dropout_rate
+from tasks.arguments.checks import at_least, share
 from tasks.errors import UserError
 
 #: PEFT's name for every linear layer except the head.
@@ -41,7 +41,12 @@ class ModelArguments:
 
     def __post_init__(self) -> None:
         """Raises UserError on an impossible dropout, or if bitsandbytes is missing, too old or of no use on this machine."""
-        dropout_rate(self, "dropout")
+        share(self, "dropout")
+        flash = (self.attn_implementation or "").startswith("flash_attention")
+        if flash and not any(map(find_spec, ("flash_attn", "flash_attn_interface", "kernels"))):
+            raise UserError(
+                f"--attn_implementation {self.attn_implementation}: pip install flash-attn first, or leave it out"
+            )
         if not self.load_in_4bit:
             return
         import torch
@@ -93,7 +98,7 @@ class FineTuningArguments(ModelArguments):
                 raise UserError(f"--{given} belongs to an adapter; give its rank too: --lora_r 8")
             return
         at_least(self, 1, "lora_r", "lora_alpha")
-        dropout_rate(self, "lora_dropout")
+        share(self, "lora_dropout")
         if not all(name.strip() for name in self.lora_target_modules.split(",")):
             raise UserError(f"--lora_target_modules {self.lora_target_modules!r}: an empty name; write q_proj,v_proj")
         if self.merge_adapter and self.load_in_4bit:
@@ -121,7 +126,7 @@ class ScratchArguments:
 
     def __post_init__(self) -> None:
         at_least(self, 16, "n_positions")
-        dropout_rate(self, "dropout")
+        share(self, "dropout")
 
     @property
     def base_model(self) -> str:

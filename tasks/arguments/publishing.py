@@ -20,6 +20,7 @@ class PublishArguments:
     card_template: str | None = HfArg(default=None, help="Your own template of the card; see model_cards/en.md.")
     # The rows are the user's data, so a card shows none by default.
     card_examples: int | None = HfArg(default=None, help="Show the first N validation rows with their predictions; 0.")
+    card_file_names: bool = HfArg(default=False, help="Show the names of your data files, not their hashes alone.")
     license: str | None = HfArg(default=None, help="Hub id of the model's licence; the base model's by default.")
     dataset_license: str | None = HfArg(default=None, help="Hub id of the data's licence; the model's has to cover it.")
     allow_nd_dataset: bool = HfArg(default=False, help="Publish although the data is under a no-derivatives licence.")
@@ -32,5 +33,8 @@ class PublishArguments:
         at_least(self, 0, "card_examples")
 
     def choices(self) -> dict[str, Any]:
-        """The options given for card and licence, which a report keeps for publishing the run later."""
-        return {name: value for name, value in vars(self).items() if value and name != "hub_public"}
+        """The options given for card and licence, which a report keeps for publishing the run later.
+
+        Not the template, which is a program: nobody else's folder names one.
+        """
+        return {name: value for name, value in vars(self).items() if value and name not in ("hub_public", "card_template")}

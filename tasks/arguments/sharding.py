@@ -58,6 +58,15 @@ def check_engine(args: TrainingArguments) -> None:
         raise UserError("--no_do_train: FSDP shards what is trained; leave it out to measure, each process holds the model")
 
 
+def check_adapter(args: TrainingArguments, lora_r: int | None) -> None:
+    """Raises UserError where an adapter is to be trained under FSDP, which nobody has shown to resume."""
+    if lora_r is not None and (args.fsdp or launched_with("FSDP")):
+        raise UserError(
+            "--lora_r under FSDP is not supported; train the adapter by torchrun, with the whole base on each GPU "
+            "(--load_in_4bit makes it small), or all weights without --lora_r"
+        )
+
+
 def launched_with(engine: str) -> bool:
     """Whether ``accelerate launch`` was configured to use ``engine``."""
     return os.environ.get(f"ACCELERATE_USE_{engine}", "false").lower() == "true"

@@ -2,71 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from transformers import TrainingArguments as HfTrainingArguments
-from transformers.hf_argparser import HfArg
 
-from tasks.arguments.checks import at_least
+from tasks.arguments.checks import above_zero, at_least, share
 from tasks.arguments.sharding import check_engine, load_whole_models
+from tasks.arguments.training_flags import ScratchFlags, TrainingFlags
 from tasks.distributed import processes, world_size
 from tasks.errors import UserError
 
 
 @dataclass
-class TrainingArguments(HfTrainingArguments):
+class TrainingArguments(TrainingFlags, HfTrainingArguments):
     """transformers' TrainingArguments with defaults for fine-tuning KoGPT2; all of its flags work."""
-
-    do_train: bool = HfArg(default=True, help="Train; --no_do_train only measures.")
-    do_eval: bool = HfArg(default=True, help="Measure the task's metric on the validation rows at the end.")
-    do_predict: bool = HfArg(default=True, help="Write predictions.jsonl, and measure --test_file if given.")
-    learning_rate: float = HfArg(default=3e-5, help="Peak learning rate of AdamW.")
-    warmup_steps: float = HfArg(default=0.1, help="Steps of warm-up; below 1 a share of all steps.")
-    num_train_epochs: float = HfArg(default=3.0, help="Passes over the training rows.")
-    per_device_train_batch_size: int = HfArg(default=16, help="Rows a device and step.")
-    per_device_eval_batch_size: int = HfArg(default=16, help="Rows a device when measuring the loss.")
-    generation_batch_size: int | None = HfArg(default=None, help="Rows a device when predicting; by default as many as fit.")
-    # Once an epoch is enough for the two or three epochs of fine-tuning.
-    eval_strategy: str = HfArg(default="epoch", help="When to measure: no, steps, epoch.")
-    save_strategy: str = HfArg(default="epoch", help="When to save a checkpoint: no, steps, epoch, best.")
-    load_best_model_at_end: bool = HfArg(default=True, help="Keep the best checkpoint, not the last one.")
-    metric_for_best_model: str | None = HfArg(default="loss", help="loss, or a metric of the task (rougeL, accuracy, f1).")
-    greater_is_better: bool | None = HfArg(default=None, help="Set by the metric.")
-    save_total_limit: int | None = HfArg(default=2, help="Checkpoints kept: the best and the last.")
-    # The same number of steps and labels an epoch as with fixed batches, and almost no padding: 1.3 to 1.5 times as fast,
-    # see docs/benchmark.md.
-    tokens_per_batch: int | None = HfArg(
-        default=None,
-        help=(
-            "Batches of as many rows as fit into N tokens; as many as --per_device_train_batch_size rows have on "
-            "average by default. 0: batches of that many rows, whatever their length."
-        ),
-    )
-    padding_free: bool | None = HfArg(
-        default=None,
-        help="The rows of a batch one behind the other, without padding; by default with FlashAttention.",
-        metadata={"nargs": "?", "const": True},
-    )
-    labelled_head: bool = HfArg(default=True, help="Compute logits only where there is a label; the loss stays the same.")
-    fused_gelu: bool = HfArg(default=True, help="GPT-2's GELU in one operation; equal up to rounding.")
-    # Without dropout sdpa is faster on CPU, too, because it has a fused kernel.
-    eager_on_cpu: bool = HfArg(default=True, help="On CPU, train a model that has dropout with eager attention.")
-    keep_freed_memory: bool = HfArg(
-        default=True, help="On CPU: keep freed memory for the next step instead of returning it."
-    )
-    logging_steps: float = HfArg(default=10, help="Steps between lines of the training log.")
-    early_stopping_patience: int | None = HfArg(default=None, help="Stop after N evaluations without a better one.")
-    overwrite_output_dir: bool = HfArg(default=False, help="Delete an earlier run of this task in --output_dir and restart.")
-    resume_from_checkpoint: str | None = HfArg(
-        default=None, help="`last` or a checkpoint; an unfinished run resumes by itself."
-    )
-    # A resumed run keeps the patience that early stopping has used up.
-    restore_callback_states_from_checkpoint: bool = HfArg(default=True, help="Restore the state of callbacks on resuming.")
-    # All weights of a causal LM are used, so no step has to search for others.
-    ddp_find_unused_parameters: bool | None = HfArg(default=False, help="Under torchrun: search for unused parameters.")
-    # What --push_to_hub asks for. transformers' own flag is reset, because its Trainer would push checkpoints.
-    publish: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Set what follows from other flags or the machine. Raises UserError on flags that conflict."""
@@ -77,9 +28,23 @@ class TrainingArguments(HfTrainingArguments):
                 "--early_stopping_patience needs evaluations and checkpoints; leave --eval_strategy, --save_strategy and "
                 "--load_best_model_at_end as they are"
             )
-        at_least(self, 1, "generation_batch_size")
-        if self.tokens_per_batch is not None and self.tokens_per_batch < 0:
-            raise UserError(f"--tokens_per_batch is {self.tokens_per_batch}; it must be 0 (batches of rows) or more")
+        at_least(
+            self, 1, "generation_batch_size", "per_device_train_batch_size", "per_device_eval_batch_size", "ddp_timeout",
+            "gradient_accumulation_steps", "eval_accumulation_steps", "dataloader_prefetch_factor",
+            "early_stopping_patience",
+        )  # fmt: skip
+        at_least(self, 0, "tokens_per_batch", or_else=" (0: batches of rows)")
+        at_least(
+            self, 0, "learning_rate", "warmup_steps", "weight_decay", "adam_epsilon", "max_grad_norm", "neftune_noise_alpha",
+            "logging_steps", "eval_steps", "save_steps", "eval_delay", "save_total_limit", "dataloader_num_workers", "seed",
+            "data_seed",
+        )  # fmt: skip
+        above_zero(self, "num_train_epochs")
+        share(self, "adam_beta1", "adam_beta2", "label_smoothing_factor")
+        if self.max_steps < 1 and self.max_steps != -1:
+            raise UserError(f"--max_steps is {self.max_steps}; it must be 1 or more, or left out for --num_train_epochs")
+        if max(self.seed, self.data_seed or 0) >= 2**32:
+            raise UserError("--seed, --data_seed: numpy takes numbers below 4294967296")
         if self.train_sampling_strategy != "random":
             if self.tokens_per_batch:
                 raise UserError(
@@ -107,16 +72,40 @@ class TrainingArguments(HfTrainingArguments):
             processes(self.ddp_timeout)  # transformers ignores the time-out on CPU
         super().__post_init__()
         load_whole_models(self)
+        self._check_extras()
+
+    def _check_extras(self) -> None:
+        """Raises UserError on a tracker, optimizer or schedule that is not installed, or refuses its settings."""
+        from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
+
+        for name in self.report_to:
+            if name not in INTEGRATION_TO_CALLBACK:
+                raise UserError(f"--report_to {name}: no such tracker; known are {', '.join(INTEGRATION_TO_CALLBACK)}")
+            if name not in (*get_available_reporting_integrations(), "flyte"):
+                raise UserError(f"--report_to {name}: pip install {name.replace('_', '-')} first, or leave the flag out")
+        extras = {"use_liger_kernel": "liger_kernel", "enable_jit_checkpoint": "kubeflow"}
+        for flag, package in extras.items():
+            if getattr(self, flag) and find_spec(package) is None:
+                raise UserError(f"--{flag}: pip install {package.replace('_', '-')} first, or leave the flag out")
+        plain = self.lr_scheduler_type == "linear" and not self.lr_scheduler_kwargs
+        if plain and self.optim in ("adamw_torch", "adamw_torch_fused") and not self.optim_args:
+            return
+        from transformers import Trainer, get_scheduler
+
+        try:
+            Trainer.get_optimizer_cls_and_kwargs(self)
+            optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=self.learning_rate)
+            get_scheduler(self.lr_scheduler_type, optimizer, 1, 2, self.lr_scheduler_kwargs)
+        except (ImportError, TypeError, ValueError, ArithmeticError) as error:
+            if "need to pass a" not in str(error):  # a model, for layer-wise optimizers
+                raise UserError(
+                    f"--optim {self.optim.value}, --lr_scheduler_type {self.lr_scheduler_type.value}: {error}"
+                ) from None
 
 
 @dataclass
-class ScratchTrainingArguments(TrainingArguments):
-    """The same with defaults for training from scratch (GPT-3 paper, table 2.1, small; nanoGPT uses the same)."""
-
-    learning_rate: float = HfArg(default=6e-4, help="Peak learning rate; go down to 2e-4 for large, xl.")
-    lr_scheduler_type: str = HfArg(default="cosine", help="Shape of the learning rate after warm-up.")
-    weight_decay: float = HfArg(default=0.1, help="Weight decay of AdamW.")
-    adam_beta2: float = HfArg(default=0.95, help="Shorter memory than 0.999: early gradients change fast.")
+class ScratchTrainingArguments(ScratchFlags, TrainingArguments):
+    """The same with defaults for training from scratch."""
 
     def __post_init__(self) -> None:
         if not self.do_train:

@@ -46,13 +46,13 @@ def summarize(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def table(command: str, summary: dict[str, dict[str, Any]], notes: dict[str, str]) -> str:
-    """One line per variant, with our rate divided by its rate and its fraction of the floor; below, notes and failures.
+    """One line per variant, with our rate divided by its rate and the floor's share of its time; below, notes and failures.
 
     Ours is the first variant of that name.
     """
     (_, rate, form), *others = COLUMNS[command]
     ours = next((figures[rate] for name, figures in summary.items() if name.startswith("ours") and rate in figures), None)
-    floor = summary.get("floor", {}).get(rate)
+    floor = summary.get("floor", {}) if rate in summary.get("floor", {}) else None
     extra = (["ours / this"] if ours else []) + (["of the floor"] if floor else [])
     rows = [["variant", *(heading for heading, *_ in COLUMNS[command]), *extra]]
     for name, figures in summary.items():
@@ -63,13 +63,25 @@ def table(command: str, summary: dict[str, dict[str, Any]], notes: dict[str, str
         cells = [name, f"{middle:{form}} ({low:{form}}-{high:{form}})"]
         cells += [format(figures[key]["median"], form) if key in figures else "" for _, key, form in others]
         cells += [f"{ours['median'] / middle:.2f}"] if ours else []
-        cells += [f"{middle / floor['median']:.0%}"] if floor else []
+        cells += [f"{floor_share(figures, floor) if name != 'floor' else 1:.0%}"] if floor else []
         rows.append(cells)
     lines = [f"- {name}: {note}" for name, note in notes.items()]
     for name, figures in summary.items():
         if "failed" in figures:
             lines.append(f"- {name}: failed (good runs: {figures['runs']}): {figures['failed']}")
     return "\n".join([markdown(rows), "", *lines])
+
+
+def floor_share(figures: dict[str, Any], floor: dict[str, Any]) -> float:
+    """The share of a variant's time that the products take which its own batches need, 0 to 1.
+
+    The layers run over every token but the last of a row, from which nothing is predicted; the head over the labels.
+    """
+    tokens, labels, rows, seconds = (
+        figures[key]["median"] for key in ("useful_tokens", "completion_tokens", "rows", "seconds")
+    )
+    a_token, a_label = (floor[f"{kind}_tokens_per_second"]["median"] for kind in ("useful", "completion"))
+    return ((tokens - rows) / a_token + labels / a_label) / seconds
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -147,4 +159,4 @@ def plot(path: Path, runs: Sequence[dict[str, Any]], comparison: dict[str, Any],
     axes.set(xlabel="seconds of training (evaluations not counted)", title=title)
     axes.set(ylabel="validation loss of the completions, nats a token")
     axes.legend()
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, metadata={"Software": None})

@@ -139,25 +139,36 @@ def _notebook(work: Workspace, model: Any, meter: Meter) -> None:
 
 
 def _floor(model: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """Tokens/second of a training step that did nothing but 6 x parameters multiplications and additions a token.
+    """Seconds that the matrix products of a training step take: those of the layers a token, those of the head a label.
 
-    2 forward, 4 backward (Kaplan et al. 2020, section 2.1): every weight counts, the embedding too, once where it is tied.
+    Each weight matrix is multiplied three times, forward and twice backward (Kaplan et al. 2020, section 2.1). The head is
+    needed where there is a label and nowhere else; an embedding is looked up. Attention and the optimizer are left out.
     """
     tokens = 2048  # with more, the logits of a large vocabulary no longer fit into small memories
     options = {"dtype": torch.bfloat16 if job["bf16"] else torch.float32, "device": processes().device}
-    operations = seconds = 0.0
-    for (inputs, outputs), count in Counter(linear_shapes(model)).items():
-        left, right = torch.randn(tokens, inputs, **options), torch.randn(inputs, outputs, **options)
-        timer = Timer(
-            "torch.matmul(left, right, out=product)",
-            timer=now,
-            globals={"torch": torch, "left": left, "right": right, "product": left @ right},
-            num_threads=torch.get_num_threads(),
+    seconds: dict[tuple[int, int], float] = {}
+    layers, head = Counter(linear_shapes(model)), tuple(model.get_output_embeddings().weight.shape[::-1])
+    layers[head] -= 1
+    for inputs, outputs in layers:
+        x, weight, gradient = (
+            torch.randn(*shape, **options) for shape in ((tokens, inputs), (inputs, outputs), (tokens, outputs))
         )
-        operations += count * 2 * tokens * inputs * outputs
-        seconds += count * min(timer.blocked_autorange(min_run_time=job.get("floor_seconds", 0.3)).times)
+        seconds[inputs, outputs] = 0.0
+        for left, right in ((x, weight), (gradient, weight.T), (x.T, gradient)):
+            timer = Timer(
+                "torch.matmul(left, right, out=product)",
+                timer=now,
+                globals={"torch": torch, "left": left, "right": right, "product": left @ right},
+                num_threads=torch.get_num_threads(),
+            )
+            best = min(timer.blocked_autorange(min_run_time=job.get("floor_seconds", 0.3) / 3).times)
+            seconds[inputs, outputs] += best / tokens
+    a_token = sum(count * seconds[shape] for shape, count in layers.items())
+    weights = sum(count * math.prod(shape) for shape, count in (layers + Counter([head])).items())
     return memory_figures() | {
-        "useful_tokens_per_second": operations / seconds / (6 * model.num_parameters()),
-        "tera_operations_per_second": operations / seconds / 1e12,
+        # As if no token had a label, and as if there were nothing but labels: a variant has both.
+        "useful_tokens_per_second": 1 / a_token,
+        "completion_tokens_per_second": 1 / seconds[head],
+        "tera_operations_per_second": 6 * weights / (a_token + seconds[head]) / 1e12,
         "parameters": model.num_parameters(),
     }

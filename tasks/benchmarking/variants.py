@@ -43,7 +43,10 @@ TRAIN = {
     "group_by_length": Variant(
         "group_by_length", 'transformers\' Trainer, train_sampling_strategy="group_by_length", padding'
     ),
-    "floor": Variant("floor", "no run: 6 x parameters a token at the rate of the model's matrix products on this machine"),
+    "floor": Variant(
+        "floor",
+        "no run: the matrix products that a variant's batches need, the head's at labels alone, timed on this machine",
+    ),
 }
 
 INFER = {

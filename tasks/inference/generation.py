@@ -231,7 +231,7 @@ def decode(
         ids, step = torch.cat([ids, chosen[:, None]], dim=1), chosen[:, None]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
         place = place[:, -1:] + 1
-        if ended.double().mean() >= LEAVE_AT:
+        if ended.float().mean() >= LEAVE_AT:
             stay = (~ended).nonzero()[:, 0]
             cache.batch_select_indices(stay)
             ids, step, mask, place, alive = ids[stay], step[stay], mask[stay], place[stay], alive[stay]

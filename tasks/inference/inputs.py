@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import io
 import json
 import logging
 import re
@@ -16,6 +19,9 @@ from tasks.reading.json_rows import parse
 from tasks.reading.rows import Row, checked
 
 logger = logging.getLogger(__name__)
+
+#: The place of a row in messages.
+TYPED = "what you typed"
 
 
 def read_inputs(task: Task, rows: Iterable[Row], origin: str, column_map: str | None = None) -> list[dict[str, Any]]:
@@ -76,21 +82,49 @@ def input_examples(task: Task, rows: Iterable[dict[str, Any]]) -> list[Example]:
     return examples
 
 
-def typed_rows(task: Task) -> Iterator[dict[str, Any]]:
-    """Rows typed at a terminal, column by column, until an empty line or Ctrl-D."""
-    import readline  # noqa: F401 - gives input() arrow keys and history
+def greet(task: Task) -> None:
+    """Say how fields typed at a terminal end; arrow keys and history where the system has readline (Windows does not)."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401
 
-    logger.info("%s: an empty line or Ctrl-D ends", task.name)
-    while True:
-        row = {"id": "typed", "where": "what you typed"}
-        for column in task.input_columns:
-            try:
-                row[column.name] = input(f"{column.name}: ")
-            except EOFError:
-                return
-            if not row[column.name].strip():
-                return
-        yield row
+    long = [column.name for column in task.input_columns if column.sentences]
+    ends = f"{' and '.join(long)}: a line with only . or Ctrl-D ends it; " if long else ""
+    logger.info("%s: %san empty line or Ctrl-D ends", task.name, ends)
+    if task.output_type == "multiple_choice" and task.temperature is None:
+        logger.info("probabilities are not calibrated: they say what the model prefers, not how often it is right")
+
+
+def typed_row(task: Task) -> Row | None:
+    """A row typed at a terminal, column by column, or as a JSON object in the first one; None at its end.
+
+    A long text may hold empty lines: a line ``.`` or Ctrl-D ends it.
+    """
+    values: dict[str, str] = {}
+    for column in task.input_columns:
+        lines: list[str] = []
+        try:
+            while not lines or column.sentences:
+                line = input("" if lines else f"{column.name}: ")
+                if not (values or lines) and line.lstrip().startswith("{"):
+                    with contextlib.suppress(UserError):  # as text, if it is no JSON
+                        return Row(parse(line, TYPED, 1), TYPED)
+                if not (lines or line.strip()):
+                    return None
+                if column.sentences and line.strip() == ".":
+                    break
+                lines.append(line)
+        except EOFError:
+            if not lines:
+                return None
+            print()  # the terminal shows nothing for Ctrl-D
+        values[column.name] = "\n".join(lines).rstrip()
+    return checked(Row(values, TYPED))
+
+
+def as_line(task: Task, prediction: Prediction, top_labels: int = 3) -> str:
+    """A prediction for a terminal, as it was written; a label with the probabilities of the first ``top_labels``."""
+    chances = list(task.probabilities(prediction.scores).items())[:top_labels]
+    return f"{prediction.text}" + (f" ({', '.join(f'{label} {share:.2f}' for label, share in chances)})" if chances else "")
 
 
 def as_text(task: Task, prediction: Prediction, top_labels: int = 0) -> str:
@@ -115,3 +149,31 @@ def as_json(task: Task, row: dict[str, Any], predictions: Sequence[Prediction], 
     if predictions[0].scores:
         shown["scores"] = predictions[0].scores
     return json.dumps(shown, ensure_ascii=False)
+
+
+def as_lines(
+    task: Task,
+    rows: Sequence[dict[str, Any]],
+    answers: Sequence[Sequence[Prediction]],
+    form: str,
+    top_labels: int | None = None,
+) -> list[str]:
+    """Rows and their predictions as jsonl, csv or tsv (a column for each label's probability), or text: predictions alone.
+
+    All but jsonl have one line a prediction, whatever line breaks it holds in text.
+    """
+    if form == "jsonl":
+        return [as_json(task, row, predictions, top_labels) + "\n" for row, predictions in zip(rows, answers)]
+    if form == "text":
+        return [as_text(task, prediction, top_labels or 0) + "\n" for predictions in answers for prediction in predictions]
+    columns = [column.name for column in task.input_columns]
+    labels = list(task.label_words) if task.output_type == "multiple_choice" else []
+    table = io.StringIO()
+    writer = csv.writer(table, "excel-tab" if form == "tsv" else "excel", lineterminator="\n")
+    writer.writerow(["id", *columns, "prediction", *(f"probability_{label}" for label in labels)])
+    for row, predictions in zip(rows, answers):
+        for prediction in predictions:
+            chances = task.probabilities(prediction.scores)
+            values = (row["id"], *(row[name] for name in columns), prediction.text)
+            writer.writerow([*values, *(chances[label] for label in labels)])
+    return [table.getvalue()]

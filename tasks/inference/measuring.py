@@ -30,7 +30,8 @@ def format_results(task: Task, results: Mapping[str, Any]) -> str:
     lines = []
     intervals = {name: f"[{low:.3f}, {high:.3f}]" for name, (low, high) in results.get("intervals", {}).items()}
     if "rows" in results:
-        note = " and in brackets the 95 % interval over the rows" if intervals else ""
+        drawn = f"groups of rows that share their {task.grouped_by}" if "interval_groups" in results else "the rows"
+        note = f" and in brackets the 95 % interval over {drawn}" if intervals else ""
         shared = results["counts"].get("validation", {}).get(SHARED)
         seen = f", {shared} of which training read too," if shared else ","
         lines.append(
@@ -79,8 +80,9 @@ def measure(
     """Predict, write ``<prefix>predictions.jsonl`` into ``folder``, and return the metrics beside their baseline.
 
     With ``extractive`` the rows are predicted without it too, for ``<prefix>free_<metric>``. ``<prefix>intervals`` are the
-    95 % intervals {metric: [low, high]} over the rows, and ``calibration`` that of labels' scores. The baseline may
-    use the training rows ``train``. Only the first process writes and scores; the others return {}.
+    95 % intervals {metric: [low, high]} over the rows, or over ``interval_groups`` groups of rows that share the text of the
+    task's ``grouped_by``; ``calibration`` is that of labels' scores. The baseline may use the training rows ``train``. Only
+    the first process writes and scores; the others return {}.
     """
     task = predictor.task
     started = time.perf_counter()
@@ -92,11 +94,16 @@ def measure(
         free = freely.predict(examples)
     if not is_first():
         return {}
+    for prediction, scores in zip(predictions, task.row_scores(predictions), strict=True):
+        prediction.scores.update({name: round(value, 6) for name, value in scores.items()})
     write_jsonl(folder / f"{prefix}{PREDICTIONS_FILE}", (prediction.as_row() for prediction in predictions))
     metrics = {"rows": len(examples), **task.score(predictions)}
     if free is not None:
         metrics |= {f"free_{name}": value for name, value in task.score(free).items()}
-    metrics["intervals"] = task.intervals(predictions, predictor.seed)
+    groups = [example.source_text for example in examples] if task.grouped_by else None
+    metrics["intervals"] = task.intervals(predictions, predictor.seed, groups)
+    if groups:
+        metrics["interval_groups"] = len(set(groups))
     metrics |= task.baseline(examples, train)
     if calibration := task.calibration(predictions, predictor.seed):
         metrics["calibration"] = calibration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,15 @@ from tasks.errors import UserError, explained
 from tasks.inference.extraction import Allowed, Extractor
 from tasks.inference.forward import choice_logprobs, text_windows, token_logprobs
 from tasks.inference.generation import generate
+from tasks.machine import slow_half
 from tasks.model.loading import at_commit, load_config, open_encoder, open_model
 from tasks.model.model_files import find_file
 from tasks.model.speedups import fuse_gelu
 from tasks.preparing.encoding import Encoder
 from tasks.run_folder import TASK_FILE, RunConfig
 from tasks.text import as_typed, nfc
+
+logger = logging.getLogger(__name__)
 
 #: In the scores of a prediction that ended because ``max_new_tokens`` were used up.
 UNFINISHED = "unfinished"
@@ -176,6 +180,33 @@ class Predictor:
         return predictions
 
 
+def trained_task(model_args: ModelArguments, task_name: str | None = None) -> tuple[Task, RunConfig | None]:
+    """The task of a folder or Hub model, ``task_name`` or that of its task.json, and this where it is the task's own.
+
+    Raises:
+        UserError: it is no model, names no task, or was made for another version of its task's prompt.
+    """
+    load_config(model_args)  # refuses what is not a model, before anything else
+    path = find_file(model_args.model, TASK_FILE, model_args.model_revision)
+    run = RunConfig.load(path.parent) if path else None
+    if run is None and task_name is None:
+        raise UserError(f"{model_args.model}: no task.json there, so its task is not known; name it with --task")
+    if run and task_name not in (None, run.task):
+        run = None  # its lengths and settings belong to the other task
+    task = task_of(run) if run else get_task(task_name)
+    if task.learns_labels and not task.label_words:
+        raise UserError(
+            f"{model_args.model}: no labels are known, since {task.name} takes them from the training rows; name the folder "
+            f"of a finished scripts/run_{task.name}.py"
+        )
+    if run and run.task_version != task.version:
+        raise UserError(
+            f"{model_args.model}: made for version {run.task_version} of the {task.name} prompt, and this is version "
+            f"{task.version}; use the release of this project that made it, or train it again"
+        )
+    return task, run
+
+
 def load_predictor(
     model_args: ModelArguments,
     generation_args: GenerationArguments,
@@ -191,29 +222,13 @@ def load_predictor(
     ``task_name`` replaces the task of task.json; a model without one needs it, and gets untrained separators.
 
     Raises:
-        UserError: the model cannot be loaded, names no task, or was made for another version of its task's prompt; several
-            texts for one input would all be the same.
+        UserError: as ``trained_task``; the model cannot be loaded; several texts for one input would all be the same.
     """
     device = distributed.processes().device
     model_args = at_commit(model_args)
-    load_config(model_args)  # refuses what is not a model, before anything else
-    path = find_file(model_args.model, TASK_FILE, model_args.model_revision)
-    run = RunConfig.load(path.parent) if path else None
-    if run is None and task_name is None:
-        raise UserError(f"{model_args.model}: no task.json there, so its task is not known; name it with --task")
-    if run and task_name not in (None, run.task):
-        run = None  # its lengths and settings belong to the other task
-    task = task_of(run) if run else get_task(task_name)
-    if task.learns_labels and not task.label_words:
-        raise UserError(
-            f"{model_args.model}: no labels are known, since {task.name} takes them from the training rows; name the "
-            f"folder of a finished scripts/run_{task.name}.py"
-        )
-    if run and run.task_version != task.version:
-        raise UserError(
-            f"{model_args.model}: made for version {run.task_version} of the {task.name} prompt, and this is version "
-            f"{task.version}; use the release of this project that made it, or train it again"
-        )
+    task, run = trained_task(model_args, task_name)
+    if slow := slow_half("--dtype", model_args.dtype, device):
+        logger.warning(slow)
     length = max_length or (run.max_length if run else None)
     encoder = open_encoder(task, model_args, generation_args, length, run.generation if run else None)
     settings = encoder.settings | {"num_return_sequences": num_return_sequences}

@@ -1,15 +1,17 @@
-"""How far a figure would move on other rows of the same kind: the percentile bootstrap over the rows.
+"""How far a figure would move on other rows of the same kind: the percentile bootstrap over the rows, or groups of them.
 
 The rows are drawn anew with replacement, as many as there are, and the metric is computed again; the middle 95 % of a
 thousand such values is the interval (Efron & Tibshirani 1993, chapter 13; the habit of the field since Koehn 2004,
 https://aclanthology.org/W04-3250). It speaks of the choice of rows alone: another seed of training moves a figure too.
+Rows that share a text (questions on one paragraph) are no independent draws: they are drawn together, as a group, or the
+interval would be too narrow (Davison & Hinkley 1997, section 3.8).
 
 Every metric here is a function of sums over rows, so that nothing is tokenised or compared again for a draw.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,25 +22,35 @@ Pooled = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 
 
 def intervals(
-    rows: Sequence[Mapping[str, float]], pooled: Pooled, seed: int, resamples: int = RESAMPLES
+    rows: Sequence[Mapping[str, float]],
+    pooled: Pooled,
+    seed: int,
+    resamples: int = RESAMPLES,
+    groups: Sequence[Hashable] | None = None,
 ) -> dict[str, list[float]]:
     """The 95 % interval [low, high] of each metric that ``pooled`` makes of sums over ``rows``; {} without rows.
 
     ``rows`` are n rows of the same k statistics, all finite. ``pooled`` takes each statistic's sums, an array [resamples],
     and returns each metric's values, an array [resamples]. One draw is made and summed at a time, so memory is n x k.
+    ``groups`` names the group of each row; as many groups are drawn as there are, each with all its rows.
 
     A draw for which the metric does not exist (NaN: all its texts are empty) is left out, a metric that exists for none
-    too; infinity is a value like others. With one row every draw is that row, and both ends are its value.
+    too; infinity is a value like others. With one row, or one group, every draw is that one, and both ends are its value.
     """
     if not rows:
         return {}
     names = list(rows[0])
     statistics = np.array([[row[name] for name in names] for row in rows], dtype=np.float64)  # [n, k]
+    if groups is not None:
+        numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+        summed = np.zeros((len(numbers), len(names)))
+        np.add.at(summed, [numbers[group] for group in groups], statistics)
+        statistics = summed  # [groups, k]
     draws = np.random.default_rng(seed)
     sums = np.empty((resamples, len(names)))
     for resample in range(resamples):
-        drawn = draws.integers(len(rows), size=len(rows))
-        sums[resample] = np.bincount(drawn, minlength=len(rows)) @ statistics
+        drawn = draws.integers(len(statistics), size=len(statistics))
+        sums[resample] = np.bincount(drawn, minlength=len(statistics)) @ statistics
     with np.errstate(divide="ignore", invalid="ignore"):
         metrics = pooled(dict(zip(names, sums.T)))
     values = {name: drawn[~np.isnan(drawn)] for name, drawn in metrics.items()}

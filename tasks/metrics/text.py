@@ -60,9 +60,18 @@ class LocalMetric(evaluate.Metric):
         sums = {name: np.array([math.fsum(row[name] for row in rows)]) for name in rows[0]}
         return {name: float(value) for name, [value] in self.pool(sums).items()} | self.details(**columns)
 
-    def intervals(self, seed: int, **columns: Any) -> dict[str, list[float]]:
-        """The 95 % interval [low, high] over the rows of each figure of ``pool``; ``columns`` are those of ``compute``."""
-        return intervals(self.rows(**columns), self.pool, seed)
+    def intervals(self, seed: int, groups: Sequence[Any] | None = None, **columns: Any) -> dict[str, list[float]]:
+        """The 95 % interval [low, high] over the rows, or ``groups`` of them, of each figure of ``pool``.
+
+        ``columns`` are those of ``compute``.
+        """
+        return intervals(self.rows(**columns), self.pool, seed, groups=groups)
+
+    def each(self, **columns: Any) -> list[dict[str, float]]:
+        """The figures of each row by itself."""
+        rows = self.rows(**columns)
+        figures = self.pool({name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]})
+        return [{name: float(values[i]) for name, values in figures.items()} for i in range(len(rows))]
 
 
 def check_rows(predictions: Sequence[Any], references: Sequence[Any]) -> None:

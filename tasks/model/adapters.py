@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -143,12 +144,20 @@ def base_arguments(model_args: ModelArguments) -> ModelArguments | None:
     try:
         config = json.loads(path.read_text("utf-8"))
         name, kind = config.get("base_model_name_or_path"), config.get("peft_type")
-    except (ValueError, AttributeError) as error:
+        patterns = [config.get("target_modules"), config.get("exclude_modules"), config.get("layers_pattern")]
+        patterns += [*(config.get("rank_pattern") or {}), *(config.get("alpha_pattern") or {})]
+    except (ValueError, TypeError, RecursionError, AttributeError) as error:
         raise UserError(f"{model_args.model}: {ADAPTER_CONFIG} is damaged ({error}); train it again") from None
     if kind != "LORA":
         raise UserError(f"{model_args.model}: an adapter of the type {kind}; only LoRA is read here")
     if not isinstance(name, str) or not name:
         raise UserError(f"{model_args.model}: {ADAPTER_CONFIG} names no base; write it there as base_model_name_or_path")
+    for pattern in patterns:  # a regular expression, which PEFT matches with the name of each layer
+        if isinstance(pattern, str) and (re.search(r"\)[*+{]", pattern) or len(re.findall(r"[*+{]", pattern)) > 3):
+            raise UserError(
+                f"{model_args.model}: {ADAPTER_CONFIG} holds {pattern[:40]!r}, a regular expression that may take forever; "
+                "write the names of the layers as a list"
+            )
     base = copy.copy(model_args)
     base.model, base.model_revision = name, config.get("revision")
     return base

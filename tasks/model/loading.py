@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import os
 import pickle
 from collections.abc import Sequence
@@ -42,6 +43,9 @@ os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 
 #: What loading a model raises if its files are missing, damaged or refused.
 LOAD_ERRORS = (pickle.UnpicklingError, OSError, ValueError, KeyError, ImportError, SafetensorError, RuntimeError, EOFError)
+
+#: Larger sizes in a config.json are a mistake, or meant to use up the memory: no published model has a tenth of them.
+MOST = {"num_hidden_layers": 2000, "hidden_size": 10**6, "vocab_size": 10**8, "num_attention_heads": 10**5}
 
 #: The names of dropout probabilities in configs.
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout", "hidden_dropout", "embed_dropout", "dropout")
@@ -113,15 +117,36 @@ def load_config(model_args: ModelArguments) -> PretrainedConfig:
                 "adapter_config.json may be changed)"
             ) from None
     try:
+        _refuse_kernels(model_args, PretrainedConfig.get_config_dict(name, revision=model_args.model_revision)[0])
         config = AutoConfig.from_pretrained(name, **hub_options(model_args))
-    except (OSError, ValueError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # each architecture checks its config in a way of its own
         raise model_error(name, error) from None
     if type(config) not in AutoModelForCausalLM._model_mapping and not getattr(config, "auto_map", None):
         raise UserError(f"{name}: {config.model_type} is no causal language model; take a GPT, Llama, Qwen or the like")
     # AutoModelForCausalLM also loads BERT, whose attention would see the tokens to predict.
     if type(config) in AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", False):
         raise UserError(f"{name}: {config.model_type} reads in both directions; take a GPT, Llama, Qwen or the like")
+    for size, most in MOST.items():
+        value = getattr(config.get_text_config(decoder=True), size, None) or 1
+        if not isinstance(value, int) or not 0 < value <= most:
+            raise UserError(f"{name}: config.json says that {size} is {value!r:.40}, which no model has; look at the file")
     return config
+
+
+def _refuse_kernels(model_args: ModelArguments, config: dict[str, Any]) -> None:
+    """Raises UserError where the attention is code of the Hub, which transformers would download and run."""
+    given, parts = [model_args.attn_implementation], [config] if isinstance(config, dict) else []
+    while parts:
+        for name, value in parts.pop().items():
+            parts += [value] if isinstance(value, dict) else []
+            given += [json.dumps(value)] if name.endswith("attn_implementation") else []
+    if not model_args.trust_remote_code and (code := next((value for value in given if value and "/" in value), None)):
+        raise UserError(
+            f"{model_args.model}: its attention ({code}) is code of the Hub, which would run here; read it, then add "
+            "--trust_remote_code"
+        )
 
 
 def at_commit(model_args: ModelArguments) -> ModelArguments:
@@ -159,6 +184,11 @@ def load_model(
         )
     model = _load_whole(base or model_args)
     old_rows = model.get_input_embeddings().weight.shape[0]
+    if not base and len(tokenizer) - len(appended_ids) > old_rows:
+        raise UserError(
+            f"{model_args.model}: its tokenizer has {len(tokenizer) - len(appended_ids):,} tokens and its weights know "
+            f"{old_rows:,}, so it is another model's; put the model's own tokenizer.json there"
+        )
     first_new = min([old_rows, *appended_ids])
     if base or new_adapter:
         rows_to_set, multiple = [*appended_ids, *range(old_rows, len(tokenizer))], None
@@ -202,6 +232,9 @@ def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
             f"{model_args.model}: {len(names)} weights that its config asks for are not there ({names[0]}); "
             "the folder is mixed from two models, or only a part of one"
         )
+    broken = [n for n, w in model.named_parameters() if w.is_floating_point() and not w.sum(dtype=torch.float32).isfinite()]
+    if broken:
+        raise UserError(f"{model_args.model}: {len(broken)} of its weights hold NaN or infinity ({broken[0]}); take another")
     if model_args.load_in_4bit:
         stay_trainable(model)
     return model

@@ -60,7 +60,7 @@ def unreadable(path: Path) -> str | None:
             with zipfile.ZipFile(path) as archive:
                 if name := archive.testzip():
                     return f"{path.name} is damaged (at {name})"
-    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError, zipfile.BadZipFile) as error:
         return f"{path.name} is damaged or cut off ({' '.join(str(error).split())[:100]})"
     return None
 
@@ -93,7 +93,8 @@ def weights_error(model_args: ModelArguments) -> UserError | None:
             except (OSError, RuntimeError, EOFError) as error:
                 problem = f"{path.name} is damaged or cut off ({' '.join(str(error).split())[:100]})"
         if problem:
-            return UserError(f"{name}: {problem}; delete {path.resolve()} and load it again")
+            broken = path if Path(name).is_dir() else path.resolve()  # of the Hub's cache the file, of a folder no other's
+            return UserError(f"{name}: {problem}; delete {broken} and load it again")
         if not isinstance(state, dict) or not all(isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()):
             return UserError(f"{name}: {path.name} holds something else than tensors by their names; take another model")
     return None

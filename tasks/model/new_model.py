@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
@@ -31,8 +33,7 @@ BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 def new_encoder(task: Task, args: RunArguments, data: RunData, checkpoint: str | None) -> Encoder:
     """The encoder of a tokenizer trained on the training rows.
 
-    It is cached for later runs on the same texts and for other processes. A resumed run loads that of its ``checkpoint``:
-    training again may choose other ones among equally rare characters.
+    It is cached for later runs on the same texts and for other processes. A resumed run loads that of its ``checkpoint``.
 
     Raises UserError as ``train_tokenizer``, or if ``--max_length`` is more than ``--n_positions``.
     """
@@ -40,7 +41,7 @@ def new_encoder(task: Task, args: RunArguments, data: RunData, checkpoint: str |
     settings = generation_settings(task, args.generation)
 
     def train() -> PreTrainedTokenizerFast:
-        return train_tokenizer(data.texts(), size, task.separators, positions)
+        return train_tokenizer(_Again(data.texts), size, task.separators, positions)
 
     what = ["tokenizer folder", size, positions, task.separators]
     folder = checkpoint or data.keep(what, lambda folder: train().save_pretrained(folder))
@@ -59,6 +60,16 @@ def new_model(model_args: ScratchArguments, encoder: Encoder) -> GPT2LMHeadModel
     return model
 
 
+@dataclass
+class _Again:
+    """Texts that ``read()`` begins anew each time that they are gone through."""
+
+    read: Callable[[], Iterator[str]]
+
+    def __iter__(self) -> Iterator[str]:
+        return self.read()
+
+
 def train_tokenizer(
     texts: Iterable[str], vocab_size: int, separators: Iterable[Separator], model_max_length: int
 ) -> PreTrainedTokenizerFast:
@@ -66,7 +77,9 @@ def train_tokenizer(
 
     Text is normalised to NFC, since macOS decomposes Hangul. Every text begins with ``▁`` (as in KoGPT2), so the first word
     of an answer is the same token as inside its context. Line breaks are tokens of their own. Decoding restores white space,
-    except one space at the very beginning. Raises UserError if the vocabulary has no room, or the corpus no text.
+    except one space at the very beginning. The same texts give the same tokenizer: of equally rare characters, for which
+    there is not enough room, it has those of lower code points. Raises UserError if the vocabulary has no room, or the
+    corpus no text.
     """
     special = [*SPECIAL_TOKENS.values(), *separators, *(f"<unused{i}>" for i in range(FREE_SLOTS))]
     reserved = len(special) + len(BYTES)
@@ -83,16 +96,23 @@ def train_tokenizer(
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    tokenizer.train_from_iterator(
-        texts,
-        trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            special_tokens=[AddedToken(token, special=True, normalized=False) for token in [*special, *BYTES]],
-            # At most half for single characters: rare Hanja would otherwise displace words in a small vocabulary.
-            limit_alphabet=(vocab_size - reserved) // 2,
-            max_token_length=24,
-        ),
-    )
+    texts = list(texts) if isinstance(texts, Iterator) else texts
+    counts: Counter[str] = Counter()
+    nfc = normalizers.NFC()  # one of its own: the tokenizer is locked while it is trained
+
+    def counted() -> Iterator[str]:
+        counts.clear()
+        for text in texts:
+            counts.update("▁" + nfc.normalize_str(text).replace(" ", "▁"))
+            yield text
+
+    # At most half for single characters: rare Hanja would otherwise displace words in a small vocabulary.
+    options = {"vocab_size": vocab_size, "limit_alphabet": (vocab_size - reserved) // 2, "max_token_length": 24}
+    options["special_tokens"] = [AddedToken(token, special=True, normalized=False) for token in [*special, *BYTES]]
+    tokenizer.train_from_iterator(counted(), trainers.BpeTrainer(**options))
+    if len(counts) > options["limit_alphabet"]:  # equally rare ones were chosen at random
+        frequent = sorted(counts, key=lambda character: (-counts[character], character))[: options["limit_alphabet"]]
+        tokenizer.train_from_iterator(counted(), trainers.BpeTrainer(**options, initial_alphabet=frequent))
     # The bytes were passed as special tokens to get ids; if they stayed special, a "<0x41>" in a text would become A.
     state = json.loads(tokenizer.to_str())
     state["added_tokens"] = [token for token in state["added_tokens"] if token["content"] not in set(BYTES)]

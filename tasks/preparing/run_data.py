@@ -245,5 +245,5 @@ def _is_whole(entry: Path) -> bool:
     try:
         manifest = json.loads((entry / MANIFEST).read_text("utf-8"))
         return all(file_sha256(entry / name) == digest for name, digest in manifest.items())
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, RecursionError, AttributeError):
         return False

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import Counter
+import json
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -76,6 +77,9 @@ class Stream:
         with self.source.explained():
             yield from rows
 
+    def _origin(self) -> str:
+        return json.dumps([self.source.identity("train"), self.source.describe()])
+
     @cached_property
     def _measured(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of validation and test."""
@@ -144,7 +148,8 @@ class Stream:
                 rows.set_epoch(epoch)
                 return self._read(rows)
 
-            datasets["train"] = TextStream(self.task, read, encoder, self.data_args.skip_bad_rows, counts["train"])
+            skip, origin = self.data_args.skip_bad_rows, self._origin
+            datasets["train"] = TextStream(self.task, read, encoder, skip, counts["train"], origin)
         return datasets, examples, counts
 
 
@@ -154,7 +159,8 @@ class TextStream(torch.utils.data.IterableDataset):
 
     Processes do not have the same number of rows, and one that came to an end would leave the others waiting; so
     ``--max_steps`` ends training. A resumed run reads again what was read before and skips it. ``read(epoch)`` gives the
-    rows of a pass; ``counts`` are those of ``all_results.json``.
+    rows of a pass; ``counts`` are those of ``all_results.json``. ``origin()`` tells the files or the commit that they are
+    read from, and ``recent`` are the last sequences, each with its ``id``.
     """
 
     task: Task
@@ -162,7 +168,9 @@ class TextStream(torch.utils.data.IterableDataset):
     encoder: Encoder
     skip_bad_rows: bool
     counts: dict[str, int]
+    origin: Callable[[], str] = str
     seen: Counter[str] = field(default_factory=Counter)
+    recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1024))
 
     def __iter__(self) -> Iterator[dict[str, list[int]]]:
         """``{"input_ids", "labels"}`` of one sequence after another."""
@@ -177,7 +185,9 @@ class TextStream(torch.utils.data.IterableDataset):
                 self.seen.update(rows=len(examples), skipped=len(batch) - len(examples))
                 self.seen.update(self.encoder.counts)
                 learnt += len(sequences)
-                yield from sequences
+                for sequence in sequences:
+                    self.recent.append(sequence)
+                    yield sequence
             if not learnt:
                 raise UserError("this process found no row to learn from; look at the rows, or start fewer processes")
 

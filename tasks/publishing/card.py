@@ -9,7 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2.sandbox import SandboxedEnvironment
 
 from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
@@ -18,7 +19,7 @@ from tasks.errors import UserError
 from tasks.labels import LABEL
 from tasks.preparing.encoding import SHARED
 from tasks.publishing.edits import note_sections
-from tasks.publishing.facts import repeatable
+from tasks.publishing.facts import repeatable, without_names
 from tasks.publishing.license import LICENSES, credit, license_for, license_metadata
 from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, split_name
 from tasks.publishing.report import RunReport
@@ -27,7 +28,9 @@ from tasks.run_folder import PREDICTIONS_FILE
 #: Labels that a card lists and has a confusion matrix and figures of.
 MOST_LABELS = 20
 
-_TEMPLATES = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
+_TEMPLATES = SandboxedEnvironment(
+    trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True
+)
 
 
 def render_card(report: RunReport, folder: Path, publish_args: PublishArguments, model_id: str | None = None) -> str:
@@ -44,14 +47,17 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         license = None
     task, language = task_of(report.config), publish_args.card_language or "en"
     name = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
+    command = report.command and repeatable(report.command, report.base)
+    names_shown = publish_args.card_file_names
     values = {
-        "card_data": card_metadata(report, license=license, name=name).to_yaml(),
+        "card_data": card_metadata(report, license=license, name=name, file_names=names_shown).to_yaml(),
         "name": name,
         "snippet": usage_snippet(task, report, model_id or folder.resolve().name),
         "report": report,
-        "command": report.command and repeatable(report.command, report.base),
+        "command": command and without_names(command, report.data, names_shown),
         "base": report.base,
         "data": report.data,
+        **_files(report, names_shown),
         "has_curve": (folder / "loss.png").is_file(),
         "has_confusion": (folder / "confusion.png").is_file(),
         "examples": examples(folder, publish_args.card_examples or 0),
@@ -63,8 +69,18 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
     own = publish_args.card_template
     path = Path(own) if own else files("model_cards") / f"{language}.md"
     try:
-        return note_sections(_TEMPLATES.from_string(path.read_text("utf-8")).render(values))
+        return note_sections(parse_template(path).render(values))
+    except UserError:
+        raise
     except Exception as error:  # a template of the user's may raise anything
+        raise UserError(f"{path}: the template cannot be used ({error}); see model_cards/en.md") from None
+
+
+def parse_template(path: Any) -> Template:
+    """The template in a file. Raises UserError where it is none."""
+    try:
+        return _TEMPLATES.from_string(path.read_text("utf-8"))
+    except (OSError, ValueError, TemplateError) as error:
         raise UserError(f"{path}: the template cannot be used ({error}); see model_cards/en.md") from None
 
 
@@ -114,6 +130,19 @@ def _expression(part: Part, names: dict[str, str]) -> str:
     if isinstance(part, Separator):
         return f'[tokenizer.convert_tokens_to_ids("{part}")]'
     return f"encode({names[part.text if isinstance(part, Source) else part]})"
+
+
+def _files(report: RunReport, names_shown: bool) -> dict[str, Any]:
+    """The user's own data, file by file: rows where a split has one file, and the name where it may be shown."""
+    data, splits = report.data, [file["split"] for file in report.data.files]
+    rows = {split: counts["rows"] for split, counts in report.results.get("counts", {}).items() if "rows" in counts}
+    files = [
+        {**file, "rows": f"{rows[split]:,}" if splits.count(split) == 1 and split in rows else ""}
+        for split, file in zip(splits, data.files)
+    ]
+    own = data.source in ("files", "folder") and not names_shown
+    choices = [choice.split(": ", 1)[-1] if own else choice for choice in data.choices]  # train.csv: the file's own columns
+    return {"files": files, "names_shown": names_shown, "choices": list(dict.fromkeys(choices))}
 
 
 def _words(task: Task, report: RunReport, language: str) -> dict[str, Any]:
@@ -181,6 +210,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         "resamples": f"{RESAMPLES:,}" if any(row["interval"] for table in tables for row in table["metrics"]) else None,
         "seed": results.get("seed"),
         "calibration": results.get("calibration") if report.config.temperature else None,
+        "grouped_by": task.grouped_by if "interval_groups" in results or "test_interval_groups" in results else None,
     }
 
 
@@ -240,7 +270,7 @@ def _license(report: RunReport, publish_args: PublishArguments, license: str | N
     known = license_metadata(license, report.base) if license else {}
     # CC BY 4.0 section 3(a)(1) asks to say what was modified, too.
     changes = {"en": "Changes: fine-tuned, as described above.", "ko": "변경한 내용: 위에 적은 대로 미세 조정함."}[language]
-    credited = credit(report.base.hub_id, language)
+    credited = " ".join(filter(None, (credit(model, language) for model in (report.base.hub_id, *report.base.also))))
     asked = LICENSES[data_license].asks if data_license in LICENSES else ()
     return {
         "license": license,

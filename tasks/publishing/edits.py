@@ -11,14 +11,14 @@ from huggingface_hub.repocard_data import yaml_dump
 from tasks.publishing.metadata import is_of_a_run
 
 #: Opening mark, body, closing mark. No mark stands in a body: one that was never closed must not take the owner's text up
-#: to the next section.
+#: to the next section. Bounded, because half a megabyte of half marks would take minutes otherwise.
 SECTION = re.compile(
-    r"<!-- generated:(?P<name>[\w-]+)[^>\n]*-->[ \t]*\n"
+    r"<!-- generated:(?P<name>[\w-]{1,80})[^>\n]{0,300}-->[ \t]{0,80}\n"
     r"(?P<body>(?:(?!<!-- /?generated:).)*?)\n?<!-- /generated:(?P=name) -->",
     re.DOTALL,
 )
 #: The sections that the card was given, so that one that its owner removed is not put back.
-INDEX = re.compile(r"<!-- model card sections: (?P<names>[\w, -]*);[^>\n]*-->\n?")
+INDEX = re.compile(r"<!-- model card sections: (?P<names>[\w, -]{0,2000});[^>\n]{0,300}-->\n?")
 #: The Hub allows empty lines in front of it.
 FRONT = re.compile(r"\A\s*---[ \t]*\n(?P<yaml>(?:.*?\n)??)---[ \t]*(\n|\Z)", re.DOTALL)
 
@@ -37,8 +37,19 @@ def split_front(card: str) -> tuple[str, str]:
 
 def read_front(card: str) -> dict[str, Any]:
     """The metadata of a card, empty if it cannot be read: the Hub could not read it either."""
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        """Nodes with every alias written out: a few lines of merges can stand for billions."""
+        if id(node) not in sizes:
+            sizes[id(node)] = 0
+            inner = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+            sizes[id(node)] = 1 + (0 if isinstance(node, yaml.ScalarNode) else sum(map(size, inner)))
+        return sizes[id(node)]
+
     try:
-        values = yaml.safe_load(split_front(card)[0])
+        front = split_front(card)[0]
+        values = yaml.safe_load(front) if size(yaml.compose(front)) < 100_000 else None
     except Exception:  # not YAML, or a value that its reader chokes on, such as the date 2024-13-45
         values = None
     return values if isinstance(values, dict) else {}

@@ -7,22 +7,27 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tasks.arguments.data import DataArguments
 from tasks.arguments.publishing import PublishArguments
 from tasks.base import Task
+from tasks.distributed import launcher
 from tasks.errors import UserError
 from tasks.model.model_files import find_file
 from tasks.publishing.edits import listed, read_front
-from tasks.publishing.license import FINGERPRINTS, LICENSES, base_license, dataset_license
+from tasks.publishing.license import FINGERPRINTS, LICENSES, base_license, binding, dataset_license
 from tasks.publishing.report import REPORT_FILE, Base, Data, RunReport, json_object
 from tasks.publishing.secrets import find_private, find_secrets
 from tasks.run_folder import TASK_FILE, without_folders
 
 if TYPE_CHECKING:
     from tasks.reading.sources import DataSource
+
+#: Flags that say where a run is written and how it is watched. Their values are names that people choose, often their own.
+NOT_REPEATED = ("--output_dir", "--overwrite_output_dir", "--run_name", "--project", "--hub_", "--push_to_hub", "--trackio",
+                "--logging_dir", "--card_template")  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,40 +44,77 @@ def base_facts(model: str, revision: str | None = None, hub_id: str | None = Non
 
     The licence of a Hub model that licenses.yaml does not list is read from its card, if that can be reached.
     """
-    folder = Path(model)
-    if hub_id is None and folder.is_dir():
-        return _folder_facts(folder.resolve())
-    hub_id = hub_id or model
-    base = base_license(hub_id)
+    if hub_id is not None:
+        return named_base(hub_id, base_facts(model, revision), revision)
+    if Path(model).is_dir():
+        return _folder_facts(Path(model).resolve())
+    base = base_license(model)
     if base is None:
-        base = Base(hub_id, **(_card_facts(find_file(hub_id, "README.md", revision)) | {"hub_id": hub_id}))
+        base = Base(model, **(_card_facts(find_file(model, "README.md", revision)) | {"hub_id": model}))
     base.revision = revision
     return base
+
+
+def named_base(hub_id: str, known: Base, revision: str | None = None) -> Base:
+    """The base that ``--base_model`` names. What is ``known`` of it without the flag binds all the same."""
+    base = base_facts(hub_id, revision)
+    base.also |= binding(base, {known.hub_id or known.name: known.license, **known.also})
+    return base
+
+
+def load_report(folder: Path, hub_id: str | None = None) -> RunReport:
+    """The report of a run's folder, with the base that ``--base_model`` names.
+
+    Raises:
+        UserError: as RunReport.load; or run_report.json is missing, and task.json and the model do not say what it comes of.
+    """
+    report = RunReport.load(folder)
+    if not (folder / REPORT_FILE).is_file() and report.base.name:
+        name = report.base.name
+        report.base = base_facts(name) if "/" in name or base_license(name) else _recognised(folder) or Base(name)
+        if not (report.base.license or hub_id):
+            raise UserError(
+                f"{folder}: {REPORT_FILE} is missing, and nothing else says under which licence the base {name!r} is; put "
+                "that file back, or name the Hub id of the base by --base_model"
+            )
+    if hub_id:
+        report.base = named_base(hub_id, report.base)
+    return report
 
 
 def _folder_facts(folder: Path) -> Base:
     """The base of a model in a folder, by a run's report, the Hub's cache, the card, config.json or vocabulary."""
     card = _card_facts(folder / "README.md")
     if (folder / REPORT_FILE).is_file():
-        earlier = vars(RunReport.load(folder).base)
-        return Base(**(earlier | card | {"name": folder.name, "copy": None}))  # its own licence may be stricter
+        earlier = load_report(folder).base
+        base = Base(**(vars(earlier) | card | {"name": folder.name, "copy": None}))  # its own licence may be stricter
+        base.also = earlier.also | base.also | binding(base, {earlier.hub_id or earlier.name: earlier.license})
+        return base
     if cached := re.search(r"/models--([^/]+)/snapshots/([^/]+)$", folder.as_posix()):
         return base_facts(cached[1].replace("--", "/"), cached[2])
-    paths = (folder / "config.json", folder / "tokenizer.json")
-    config, tokenizer = (json_object(path.read_text("utf-8", "replace") if path.is_file() else None) for path in paths)
-    model = tokenizer.get("model")
-    vocabulary = model.get("vocab") if isinstance(model, dict) else None
-    hub_id = _copied_model(config, vocabulary if isinstance(vocabulary, dict) else ())  # BPE, WordPiece: token to id
-    if hub_id is None or "hub_id" in card:
-        license = "-".join(str(config.get("license")).lower().split())  # CC-BY-NC-SA 4.0
+    base = _recognised(folder)
+    if base is None or "hub_id" in card:
+        license = "-".join(str(_json_of(folder / "config.json").get("license")).lower().split())  # CC-BY-NC-SA 4.0
         return Base(name=folder.name, **({"license": license} if license in LICENSES else {}) | card)
-    base = base_facts(hub_id)
     # A checkpoint of this project still has the config of its base, and weights of its own.
     if (folder / TASK_FILE).is_file():
         base.name = folder.name
     else:
         base.copy = folder.name
     return base
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    return json_object(path.read_text("utf-8", "replace") if path.is_file() else None)
+
+
+def _recognised(folder: Path) -> Base | None:
+    """The known model that the files of ``folder`` are a copy or a fine-tune of."""
+    model = _json_of(folder / "tokenizer.json").get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    words = vocabulary if isinstance(vocabulary, dict) else ()  # BPE, WordPiece: token to id
+    hub_id = _copied_model(_json_of(folder / "config.json"), words)
+    return hub_id and base_facts(hub_id)
 
 
 def _copied_model(config: Mapping[str, Any], vocabulary: Iterable[str]) -> str | None:
@@ -105,13 +147,16 @@ def adapter_base(base: Base) -> str:
 
 
 def _card_facts(card: Path | None) -> dict[str, Any]:
-    """Licence and base model of a model card, empty if it is missing or broken."""
+    """Licence and base models of a model card, empty if it is missing or broken."""
     if card is None or not card.is_file():
         return {}
     values = read_front(card.read_text("utf-8", errors="replace"))
     facts = {key: values[key] for key in ("license", "license_name", "license_link") if isinstance(values.get(key), str)}
-    first = listed(values.get("base_model"))[:1]
-    return facts | ({"hub_id": first[0]} if first and isinstance(first[0], str) else {})
+    bases = [name for name in listed(values.get("base_model")) if isinstance(name, str)]
+    also = binding(
+        Base(license=facts.get("license")), {name: known.license for name in bases if (known := base_license(name))}
+    )
+    return facts | ({"hub_id": bases[0]} if bases else {}) | ({"also": also} if also else {})
 
 
 def data_license(task: Task, data_args: DataArguments) -> str | None:
@@ -145,8 +190,8 @@ def git_commit() -> str | None:
 def command(argv: Sequence[str], processes: int = 1) -> str:
     """The command line of the run, without what is private."""
     script, *arguments = argv
-    program = f"torchrun --nproc_per_node {processes}" if processes > 1 else "python"
-    return f"{program} scripts/{Path(script).name} {shlex.join(map(public, arguments))}".rstrip()
+    words = [*map(public, launcher(script, processes)), f"scripts/{Path(script).name}", *map(public, arguments)]
+    return re.sub(r"(--main_process_ip[ =])\S+", r"\1HOST", shlex.join(words))
 
 
 def repeatable(command: str, base: Base) -> str:
@@ -159,6 +204,26 @@ def repeatable(command: str, base: Base) -> str:
             words[i + 1] = base.hub_id
         elif word.startswith("--model="):
             words[i] = f"--model={base.hub_id}"
+    return shlex.join(words)
+
+
+def without_names(command: str, data: Data, file_names: bool = False) -> str:
+    """``command`` without names that people chose and may be theirs: ``--train_file TRAIN.csv``, no ``--output_dir``."""
+    hidden = {f"--{split}_file": split.upper() for split in ("train", "validation", "test")} | {"--config": "CONFIG"}
+    hidden |= {"--dataset": "DATASET"} if data.source == "folder" else {}
+    words: list[str] = []
+    left_out = False
+    for word in shlex.split(command):
+        left_out = word.startswith(NOT_REPEATED) or (left_out and not word.startswith("--"))
+        flag, equals, value = word.partition("=")
+        if left_out:
+            continue
+        if words and words[-1] in hidden and not file_names:
+            words.append(hidden[words[-1]] + PurePosixPath(word).suffix)
+        elif flag in hidden and equals and not file_names:
+            words.append(f"{flag}={hidden[flag]}{PurePosixPath(value).suffix}")
+        else:
+            words.append(word)
     return shlex.join(words)
 
 

@@ -57,6 +57,7 @@ class Remote:
     files: tuple[str, ...] = ()
     card: str | None = None
     task: str | None = None
+    pull: int | None = None  # the number of the pull request that is open already
 
 
 #: Seconds without a byte. The longest silence is that of a server storing a large file.
@@ -108,6 +109,8 @@ class Hub:
             destination = replace(destination, repo_id=f"{who['name']}/{destination.repo_id}")
         _check_token(who, destination)
         remote = self.read(destination)
+        if destination.create_pr and remote.exists and (pull := self._pull(destination, who["name"], task)):
+            remote = replace(self.read(replace(destination, revision=f"refs/pr/{pull}")), pull=pull)
         if remote.exists:
             self._check_existing(destination, remote, task)
         return destination, remote
@@ -124,6 +127,16 @@ class Hub:
         self.check_tag(destination, remote.head)
         if not destination.create_pr:  # whoever may read a model may open a pull request on it
             self._ask(f"asking to write to {repo_id}", self.api.auth_check, repo_id, write=True)
+
+    def _pull(self, destination: Destination, author: str, task: str) -> int | None:
+        """The newest open pull request of ``author`` with a release of ``task``, by its title."""
+        kind: dict[str, Any] = {"author": author, "discussion_type": "pull_request", "discussion_status": "open"}
+
+        def ask() -> list[int]:
+            found = self.api.get_repo_discussions(destination.repo_id, **kind)
+            return [each.num for each in found if each.title == destination.message or each.title.startswith(f"{task}, ")]
+
+        return max(self._ask(f"reading the pull requests of {destination.repo_id}", ask), default=None)
 
     def check_tag(self, destination: Destination, commit: str | None) -> None:
         """Raises UserError if the tag exists and points to another commit."""
@@ -217,8 +230,8 @@ class Hub:
                     destination.repo_id,
                     [*operations, *(CommitOperationDelete(name) for name in stale)],
                     commit_message=message,
-                    revision=destination.revision,
-                    create_pr=destination.create_pr,
+                    revision=f"refs/pr/{remote.pull}" if remote.pull else destination.revision,
+                    create_pr=destination.create_pr and not remote.pull,
                     parent_commit=remote.head,
                 )
             except RemoteEntryNotFoundError:  # what is to be removed is gone: by a commit of ours, whose answer was lost

@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,22 +73,37 @@ def _look_up(table: dict, name: str | None):
     return rows.get(wanted) or next((row for key, row in rows.items() if fnmatch.fnmatchcase(wanted, key)), None)
 
 
+def binding(base: Base, known: Mapping[str | None, str | None]) -> dict[str, str]:
+    """Those of ``known`` (model: licence) that ask for more than the licence that ``base`` is said to be under."""
+    said = LICENSES.get((base.license or "").lower())
+    licenses = {str(model): (id or "").lower() for model, id in known.items()}
+    return {
+        model: id
+        for model, id in licenses.items()
+        if _forbids_adaptations(id) or (id in LICENSES and LICENSES[id].kind != "unclear")
+        if id != (base.license or "").lower() and not (said and id in LICENSES and _allows(LICENSES[id], said))
+    }
+
+
 def license_for(base: Base, data_license: str | None, publish_args: PublishArguments) -> str:
     """The licence id to publish a fine-tune under: that of ``--license``, or else the base's.
 
     It may ask for more than base and data do, never for less. A share-alike base allows what it names, and terms of its own
     (Llama, Gemma, OpenRAIL, ``other``) stay as they are. ``other`` is not compared with the data's licence: its terms are
     unknown. The data sets no rule if its licence is ``other``, ``unknown``, or no-derivatives with ``--allow_nd_dataset``.
+    ``--dataset_license`` may say more than ``data_license``, which is known, and never less.
 
     Raises:
-        UserError: the base forbids it; the licence is missing, no id of the Hub, or drops what base or data ask for; or the
+        UserError: a base forbids it; the licence is missing, no id of the Hub, or drops what a base or data ask for; or the
             base is a local folder whose licence asks for credit and whose maker is unknown.
     """
     model = None if base.from_scratch else base.hub_id or base.name
     of_base, from_scratch = model or "the base model", not base.license and model is None
     of_data = publish_args.dataset_license or data_license
     source_id, given, dataset = ((text or "").strip().lower() for text in (base.license, publish_args.license, of_data))
-    _refuse_no_derivatives(of_base, source_id, dataset, publish_args.allow_nd_dataset)
+    _refuse_laxer_data(LICENSES.get((data_license or "").lower()), LICENSES.get(dataset))
+    for of_model, id in {of_base: source_id, **base.also}.items():
+        _refuse_no_derivatives(of_model, id, dataset, publish_args.allow_nd_dataset)
     chosen = _known(given, f"--license {given}")
     source = LICENSES.get(source_id)
     if not given:
@@ -100,8 +116,7 @@ def license_for(base: Base, data_license: str | None, publish_args: PublishArgum
         raise UserError(f"--license {given} does not say what is allowed; name one licence, such as cc-by-nc-sa-4.0")
     if source and source.kind == "unclear":
         source = None
-    if data and (data.frees_results or data.kind in ("unclear", "other")):
-        data = None
+    data = None if data and (data.frees_results or data.kind in ("unclear", "other")) else data
 
     license = chosen or source
     if license is None and from_scratch:
@@ -118,6 +133,7 @@ def license_for(base: Base, data_license: str | None, publish_args: PublishArgum
     if source and not _allows(source, license):
         reason = f"{of_base} is under {source.id}, {_why_not(source, license)}"
         raise UserError(f"--license {license.id}: {reason}; leave --license out to publish under {source.id}")
+    _refuse_against_others(base, license)
     if data and license.kind != "other" and not _covers(license, data):
         advice = "name a --license that covers both; if there is none, train on other data or start from another --model"
         if source is None or _allows(source, data):
@@ -132,6 +148,26 @@ def license_for(base: Base, data_license: str | None, publish_args: PublishArgum
             "what was published"
         )
     return license.id
+
+
+def _refuse_laxer_data(known: License | None, named: License | None) -> None:
+    """Raises UserError if ``--dataset_license`` asks for less than what is known of the data set."""
+    if not known or not named or known == named:
+        return
+    if named.kind in ("unclear", "other") or named.frees_results or not known.asks <= named.asks:
+        raise UserError(
+            f"the data set is under {known.id}, and --dataset_license {named.id} asks for less; leave the flag out"
+        )
+
+
+def _refuse_against_others(base: Base, license: License) -> None:
+    """Raises UserError if another model that the base comes of does not allow ``license``."""
+    for model, id in base.also.items():
+        if not _allows(LICENSES[id], license):
+            raise UserError(
+                f"--license {license.id}: the model comes of {model} too, which is under {id}, "
+                f"{_why_not(LICENSES[id], license)}; name a --license that both allow, or start from another --model"
+            )
 
 
 def _refuse_no_derivatives(of_base: str, base: str, dataset: str, allow_nd_dataset: bool) -> None:

@@ -26,8 +26,9 @@ LOSS = {"eval_loss": Metric("loss", "loss (nats per labelled token)", "손실 (�
 
 def metric_of(task: Task, name: str) -> Metric:
     """How a figure of all_results.json is labelled; ``per_label.neutral.f1`` is an ``f1``."""
-    label = name.removeprefix("per_label.")
-    return (task.metrics | LOSS).get(name) or Metric(name.rsplit(".", 1)[-1], label, label)
+    label, _, kind = name.removeprefix("per_label.").rpartition(".")
+    korean = {"precision": "정밀도", "recall": "재현율", "f1": "F1"}.get(kind, kind)
+    return (task.metrics | LOSS).get(name) or Metric(kind, f"{label}.{kind}".strip("."), f"{label} {korean}".strip())
 
 
 def metrics_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -50,19 +51,21 @@ def metrics_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]
     return found
 
 
-def card_metadata(report: RunReport, *, license: str | None, name: str) -> ModelCardData:
-    """The metadata of a run; what is unknown is left out.
+def card_metadata(report: RunReport, *, license: str | None, name: str, file_names: bool = False) -> ModelCardData:
+    """The metadata of a run; what is unknown is left out, and so are the figures of single labels.
 
-    Values are plain Python ones: ``ModelCardData`` would write numpy's as ``!!python/object``.
+    Without ``file_names`` files of the user's are told by their hash alone. Values are plain Python ones: ``ModelCardData``
+    would write numpy's as ``!!python/object``.
     """
     task = task_of(report.config)
     base, data = report.base, report.data
     # An adapter belongs to the very model that it was trained on; one of a local fine-tune is no adapter of what that was.
     relation = "adapter" if report.adapter and base.name == base.hub_id else "finetune"
+    others = [name for name in base.also if "/" in name] if base.hub_id else []
     results = [
         EvalResult(
             task_type=task.hub_task,
-            **dataset_fields(data, split),
+            **dataset_fields(data, split, file_names),
             dataset_args={"rows": int(report.results[f"{prefix}rows"])},
             metric_type=metric_of(task, metric).hub,
             metric_name=metric_of(task, metric).en,
@@ -71,6 +74,7 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
         for split, prefix in (("validation", ""), ("test", "test_"))
         if f"{prefix}rows" in report.results
         for metric, value in metrics_of(report.results, prefix).items()
+        if not metric.startswith("per_label.")
     ]
     return ModelCardData(
         language="ko",
@@ -78,7 +82,7 @@ def card_metadata(report: RunReport, *, license: str | None, name: str) -> Model
         pipeline_tag="text-generation",  # whatever the task, these weights write text: that is what the Hub can run
         tags=list(dict.fromkeys(["korean", task.name, task.hub_task, *(["lora"] if report.adapter_parameters else [])])),
         **(license_metadata(license, base) if license else {}),
-        base_model=base.hub_id,
+        base_model=[base.hub_id, *others] if others else base.hub_id,
         base_model_relation=relation if base.hub_id else None,
         datasets=[data.name] if data.source == "hub" else None,
         metrics=sorted({result.metric_type for result in results}) or None,
@@ -101,12 +105,15 @@ def is_of_a_run(result: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
     return "source" not in result and isinstance(rows, Mapping) and list(rows) == ["rows"] and named
 
 
-def dataset_fields(data: Data, split: str) -> dict[str, Any]:
+def dataset_fields(data: Data, split: str, file_names: bool = False) -> dict[str, Any]:
     """What EvalResult says of the rows of a split. The revision is a commit of the Hub, or the hash of the only file."""
     own = [file for file in data.files if file["split"] == split]
     files = own or [file for file in data.files if split == "validation" and file["split"] == "train"]
+    name = data.name or ", ".join(file["name"] for file in files)
+    if data.source in ("files", "folder") and not file_names:
+        name = "local data"
     return {
-        "dataset_name": data.name or ", ".join(file["name"] for file in files) or "unknown",
+        "dataset_name": name or "unknown",
         "dataset_type": data.name if data.source == "hub" else f"local-{data.source or 'data'}",
         "dataset_config": data.config,
         "dataset_split": split_name(data, split),

@@ -19,7 +19,7 @@ from huggingface_hub import get_token
 
 from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
-from tasks.errors import Interrupted, UserError
+from tasks.errors import Interrupted, UserError, when_ended
 from tasks.publishing.card import render_card
 from tasks.publishing.edits import keep_edits, owner_results, owner_text
 from tasks.publishing.facts import adapter_base
@@ -28,9 +28,9 @@ from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
 from tasks.publishing.metadata import metrics_of
 from tasks.publishing.refusals import Conflict
-from tasks.publishing.report import RunReport, json_object
+from tasks.publishing.report import RunReport, check_measured, json_object
 from tasks.publishing.staging import CARD_FILE, check_loads, check_secrets, stage
-from tasks.run_folder import make_writable, write_json, write_lines
+from tasks.run_folder import make_writable, refuse_links, write_json, write_lines
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,7 @@ class Release:
 
 def dry_run(release: Release, repo_id: str) -> None:
     """Do everything but send: print the files with their sizes, and the card."""
+    check_measured(release.folder, release.report.results)
     license_for(release.report.base, release.report.data.license, release.publish_args)
     with release.staged(repo_id, None) as (place, names):
         check_loads(release.folder, place)
@@ -117,26 +118,28 @@ def publish(release: Release, destination: Destination, hub: Hub | None = None) 
         UserError: nobody is logged in, the Hub refuses, or what arrived is not what was sent. Its ``resume`` is the command
             that resumes: the run's folder is unchanged, and nothing is sent twice.
     """
+    check_measured(release.folder, release.report.results)
+    kept = "the run's folder is as it was, and the last line goes on"
     try:
-        license_for(release.report.base, release.report.data.license, release.publish_args)
-        hub = hub or Hub()
-        for _ in range(ROUNDS):
-            destination, remote = hub.preflight(destination, release.report.config.task)
-            try:
-                return _send(release, destination, hub, remote)
-            except Conflict:
-                logger.warning("%s has changed in the meantime; reading it again", destination.repo_id)
-        raise UserError(f"{destination.repo_id} is changed by others all the time; try again later")
+        with when_ended(kept, resume_command(release, destination)):
+            license_for(release.report.base, release.report.data.license, release.publish_args)
+            hub = hub or Hub()
+            for _ in range(ROUNDS):
+                destination, remote = hub.preflight(destination, release.report.config.task)
+                try:
+                    return _send(release, destination, hub, remote)
+                except Conflict:
+                    logger.warning("%s has changed in the meantime; reading it again", destination.repo_id)
+            raise UserError(f"{destination.repo_id} is changed by others all the time; try again later")
     except UserError as error:
         raise UserError(str(error), resume=resume_command(release, destination)) from None
     except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted; the run's folder is as it was, and the last line goes on", resume_command(release, destination)
-        ) from None
+        raise Interrupted(f"interrupted; {kept}", resume_command(release, destination)) from None
 
 
 def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) -> str:
     repo_id, url = destination.repo_id, f"{hub.api.endpoint}/{destination.repo_id}"
+    url += f"/discussions/{remote.pull}" if remote.pull else ""
     with release.staged(repo_id, remote.card) as (place, names):
         changed = hub.differs(destination, remote.head, place) if remote.head else names
         stale = stale_files(remote.files, names)
@@ -179,6 +182,7 @@ def resume_command(release: Release, destination: Destination) -> str:
         "keep_card": release.keep_card,
         "predictions": release.predictions,
         "hub_public": destination.public,
+        "card_template": release.publish_args.card_template,
         **release.publish_args.choices(),
     }
     words: list[str] = []
@@ -222,6 +226,7 @@ def _read(path: Path) -> str | None:
 def _remember(folder: Path, repo_id: str, card: str) -> None:
     """Keep the published card as the run's own, and a digest of what its owner added."""
     try:
+        refuse_links(folder)
         make_writable(folder)
     except UserError:  # published all the same
         logger.warning("%s cannot be written to: the published card was not kept there", folder)

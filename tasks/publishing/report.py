@@ -11,7 +11,7 @@ from typing import Any
 from tasks import TASKS
 from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG
-from tasks.run_folder import RESULTS_FILE, RunConfig, write_json
+from tasks.run_folder import RESULTS_FILE, RUN_FILE, RunConfig, typed, weight_hashes, write_json
 
 #: Beside the model; what task.json, all_results.json and trainer_state.json do not hold already.
 REPORT_FILE = "run_report.json"
@@ -24,7 +24,8 @@ class Base:
 
     ``name`` is what the run was given: a Hub id, or the name of a folder. ``hub_id`` is the Hub model that it derives from,
     if one is known. ``copy`` is the name of a folder that was recognised as a copy of ``name`` by its files. ``license`` is
-    from licenses.yaml, or the base's card or config.json.
+    from licenses.yaml, or the base's card or config.json. ``also`` are other models that it comes of, with licences that ask
+    for what ``license`` drops: {Hub id or name: licence id}.
     """
 
     name: str | None = None
@@ -35,6 +36,7 @@ class Base:
     license_name: str | None = None
     license_link: str | None = None
     copy: str | None = None
+    also: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -110,16 +112,28 @@ class RunReport:
         from_scratch = {"from_scratch": True} if task and task.from_scratch else {"name": config.base_model}
         known = _read(folder / REPORT_FILE) or {"base": from_scratch}
         try:
-            known |= {"base": Base(**known.get("base", {})), "data": Data(**known.get("data", {}))}
-            report = cls(config=config, **known)
+            known |= {"base": typed(Base, **known.get("base", {})), "data": typed(Data, **known.get("data", {}))}
+            results, log = _read(folder / RESULTS_FILE), _read(folder / STATE_FILE).get("log_history") or []
+            report = typed(cls, config=config, results=results, log=log, **known)
         except TypeError as error:
             raise UserError(
                 f"{folder / REPORT_FILE}: not of this release ({error}); delete that file or run again"
             ) from None
         report.adapter = (folder / ADAPTER_CONFIG).is_file()
-        report.results = _read(folder / RESULTS_FILE)
-        report.log = _read(folder / STATE_FILE).get("log_history") or []
         return report
+
+
+def check_measured(folder: Path, results: dict[str, Any]) -> None:
+    """Raises UserError unless the run in ``folder`` is finished and its weights are those that gave ``results``."""
+    again = "run its command with --resume_from_checkpoint last, which measures it, or anew with --overwrite_output_dir"
+    if _read(folder / RUN_FILE).get("finished") is False:
+        raise UserError(f"{folder}: the run is not finished; start its command again, which goes on where it ended")
+    if "rows" not in results:
+        raise UserError(f"{folder}: no results there ({RESULTS_FILE}), so nothing says how good the model is; {again}")
+    named = results.get("weights_sha256")
+    for name, digest in weight_hashes(folder).items():
+        if not isinstance(named, dict) or named.get(name) != digest:
+            raise UserError(f"{folder}: the results were not measured with this {name} (its SHA-256 differs); {again}")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -128,7 +142,7 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}); run again, or delete that file") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: holds no object; run again, or delete that file")

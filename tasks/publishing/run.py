@@ -13,15 +13,19 @@ from transformers import TrainerCallback
 
 from tasks import machine
 from tasks.base import Task
+from tasks.distributed import is_first
 from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG
 from tasks.publishing import facts
+from tasks.publishing.card import parse_template, render_card
 from tasks.publishing.hub import Destination, Hub
 from tasks.publishing.license import license_for
-from tasks.publishing.release import Release, headline, publish, write_card
+from tasks.publishing.lint import lint_card
+from tasks.publishing.release import Release, headline, publish, resume_command, write_card
 from tasks.publishing.report import RunReport
 from tasks.run_folder import RunConfig
-from tasks.training.output_folder import end_run
+from tasks.training.output_folder import end_run, read_run
+from tasks.training.plots import plot_loss
 
 if TYPE_CHECKING:
     from tasks.arguments.command_line import RunArguments
@@ -55,6 +59,12 @@ def preflight(task: Task, args: RunArguments) -> None:
         raise UserError(
             "--push_to_hub publishes a model that was trained and measured: leave --no_do_train, --no_do_eval out"
         )
+    folder = Path(args.training.output_dir)
+    run = read_run(folder)
+    if run.get("finished") and run["settings"] == args.settings and _is_unsent(run, args.training):
+        release = Release(folder, RunReport.load(folder), args.publishing)
+        command = resume_command(release, _destination(args, headline(release.report)))
+        raise UserError(f"the run in {folder} is finished, and what is left is to publish it; the last line does", command)
     base = facts.base_of(args.model, args.publishing)
     license_for(base, facts.data_license(task, args.data), args.publishing)
     if getattr(args.model, "lora_r", None) is not None and not args.model.merge_adapter:
@@ -64,6 +74,11 @@ def preflight(task: Task, args: RunArguments) -> None:
         Hub(pauses=(1.0, 2.0)).preflight(_destination(args, task.name), task.name)
     except UserError as error:
         raise UserError(str(error).replace("--repo_id", "--hub_model_id")) from None
+
+
+def _is_unsent(run: dict[str, Any], args: TrainingArguments) -> bool:
+    """Whether the upload alone is left of a finished run; a resumed one is measured and published anew."""
+    return not args.resume_from_checkpoint and (run.get("publishing", False) or not args.overwrite_output_dir)
 
 
 class RunRecorder(TrainerCallback):
@@ -84,10 +99,22 @@ class RunRecorder(TrainerCallback):
         base.revision = encoder.revision  # the commit that was read; None for a folder
         if base.copy and args.training.do_train:
             logger.warning(
-                "%s is taken for a copy of %s by its config or vocabulary; if it is another model, name it by --base_model",
+                "%s is taken for a copy of %s by its config or vocabulary; if it is another model, say what it comes of by "
+                "base_model in its README.md",
                 base.copy,
                 base.hub_id,
             )
+        if args.training.publish and is_first():
+            self._check_card(args)
+
+    def _check_card(self, args: RunArguments) -> None:
+        """Raises UserError where the card would be refused at the end for what is known by now."""
+        folder, name = Path(args.training.output_dir), _destination(args, "").repo_id
+        if args.publishing.card_template:  # whether what it shows is there, only a finished run can tell
+            return parse_template(Path(args.publishing.card_template))
+        card = render_card(self.report, folder, dataclasses.replace(args.publishing, card_examples=None), name)
+        for finding in lint_card(card, repo_id=name):
+            raise UserError(f"the card is not fit to be published: {finding}; nothing was trained")
 
     def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
         """Note arguments, model and machine."""
@@ -133,10 +160,13 @@ def publish_run(trainer: CompletionTrainer, report: RunReport, results: dict[str
     report.config, report.results, report.log = trainer.run_config, results, trainer.state.log_history
     report.adapter = (folder / ADAPTER_CONFIG).is_file()
     report.save(folder)
+    if args.publishing.card_language == "ko":
+        plot_loss(report.log, folder / "loss.png", "ko")
     write_card(folder, report, args.publishing)
-    end_run(folder)
+    end_run(folder, publishing=args.training.publish)
     if args.training.publish:
         publish(Release(folder, report, args.publishing), _destination(args, headline(report)))
+        end_run(folder)
 
 
 def _destination(args: RunArguments, message: str) -> Destination:

@@ -15,7 +15,7 @@ from typing import Any
 from tasks.errors import UserError
 from tasks.model.adapters import base_arguments
 from tasks.model.model_files import ADAPTER_CONFIG, ADAPTER_FILES, WHOLE_FILES, make_portable
-from tasks.publishing.secrets import find_private, scan_file
+from tasks.publishing.secrets import find_private, readable, scan_file, scan_paths
 from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE
 
 CARD_FILE = "README.md"
@@ -142,12 +142,15 @@ def check_secrets(staged: Path, names: Iterable[str], known_secrets: Iterable[st
         found = scan_file(staged / name, known_secrets)
         if found:
             raise UserError(f"{name} holds what looks like a secret ({', '.join(found)}); nothing was sent; take it out")
+        private = []
+        if name not in (CARD_FILE, *PREDICTIONS):  # the card is linted; in predictions stand the rows
+            private = scan_paths(staged / name)
         if name in SETTINGS:
             # An e-mail address there is the base model's: KoGPT2's config.json names its author.
-            private = [found for found in find_private((staged / name).read_text("utf-8")) if found[0] != "e-mail address"]
-            if private:
-                kind, excerpt = private[0]
-                raise UserError(f"{name} holds {kind}: {excerpt!r}; nothing was sent; take it out")
+            private += [found for found in find_private(readable(staged / name)) if found[0] != "e-mail address"]
+        if private:
+            kind, excerpt = private[0]
+            raise UserError(f"{name} holds {kind}: {excerpt!r}; nothing was sent; take it out")
 
 
 def check_loads(run: Path, staged: Path) -> None:

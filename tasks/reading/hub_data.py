@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow
+import pyarrow.parquet
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.network import causes, is_named, is_network
 from tasks.reading.columns import Loaded, beside_of, choice_of, columns_of, id_column, named, resolve_columns, say
+from tasks.reading.parquet_rows import check_unfolded, unfolded_bytes
 from tasks.reading.values import array_of, label_names, read_values, row_id
 from tasks.run_folder import file_sha256
 
@@ -46,6 +47,8 @@ class HubSource:
         if Path(self.name).is_file():
             raise UserError(f"--dataset {self.name} is a file; give it as --train_file")
         with self.explained():
+            for path in sorted(Path(self.name).rglob("*.parquet")) if Path(self.name).is_dir() else ():
+                check_unfolded(str(path), unfolded_bytes(pyarrow.parquet.read_metadata(path)))
             if any(Path(self.name, f"{mark}.json").is_file() for mark in ("dataset_dict", "dataset_info", "state")):
                 loaded = datasets.load_from_disk(self.name)
             else:

@@ -29,7 +29,7 @@ def read_parquet(path: str) -> Iterator[Row]:
             names = file.schema_arrow.names
             if len(set(names)) < len(names):
                 raise UserError(f"{path}: two columns have the same name; rename one")
-            check_unfolded(path, sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)))
+            check_unfolded(path, unfolded_bytes(file.metadata))
             labels = _labels(file.schema_arrow)
             for batch in file.iter_batches(1000):
                 for values in batch.to_pylist():
@@ -41,6 +41,11 @@ def read_parquet(path: str) -> Iterator[Row]:
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} cannot be read as parquet after row {number}: {reason}; write it again") from None
+
+
+def unfolded_bytes(metadata: pyarrow.parquet.FileMetaData) -> int:
+    """What the columns of a file take when they are unpacked, as it says itself."""
+    return sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
 
 
 def check_unfolded(path: str, unfolded: int) -> None:

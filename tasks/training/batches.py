@@ -14,6 +14,8 @@ from accelerate.data_loader import DataLoaderShard
 from datasets import Dataset
 from torch.utils.data import Sampler
 
+from tasks.preparing.streaming import TextStream
+
 if TYPE_CHECKING:
     from tasks.arguments.training import TrainingArguments
 
@@ -199,9 +201,9 @@ def load_batches(rows: Any, collate: Callable[[list[Any]], Any], args: TrainingA
 def row_names(rows: Any, batches: list[dict[str, Any]]) -> list[str]:
     """The ids (or numbers) of the rows of ``batches``, found by their tokens, so that no id has to travel with a batch.
 
-    Rows with the same tokens are all named. Empty where the rows cannot be read again (a stream).
+    Rows with the same tokens are all named. Of a stream the last ones alone are known.
     """
-    if not isinstance(rows, Dataset):
+    if not isinstance(rows, (Dataset, TextStream)):
         return []
     wanted: set[tuple[int, ...]] = set()
     for batch in batches:
@@ -212,6 +214,9 @@ def row_names(rows: Any, batches: list[dict[str, Any]]) -> list[str]:
             ids = batch["input_ids"][0]
             lengths = batch["position_ids"][0].eq(0).cumsum(0).bincount()[1:]
         wanted |= {tuple(row.tolist()) for row in ids.split(lengths.tolist())}
-    ids = rows["id"] if "id" in rows.column_names else range(len(rows))
-    tokens = (row for part in rows.select_columns(["input_ids"]).iter(batch_size=1000) for row in part["input_ids"])
+    if isinstance(rows, TextStream):
+        ids, tokens = zip(*((row["id"], row["input_ids"]) for row in rows.recent))
+    else:
+        ids = rows["id"] if "id" in rows.column_names else range(len(rows))
+        tokens = (row for part in rows.select_columns(["input_ids"]).iter(batch_size=1000) for row in part["input_ids"])
     return list(dict.fromkeys(str(name) for name, row in zip(ids, tokens) if tuple(row) in wanted))

@@ -20,6 +20,7 @@ from accelerate.utils import DistributedType
 from tqdm import tqdm
 from transformers import EarlyStoppingCallback, TrainerCallback
 
+from tasks.distributed import launcher, world_size
 from tasks.errors import Interrupted, UserError
 from tasks.progress import progress
 from tasks.training.batches import row_names
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 RESUME = ["--resume_from_checkpoint", "last"]
+
+#: Seconds after a SIGTERM in which an evaluation may end by itself; clusters kill after 30.
+GRACE = 15.0
 
 #: Rows that a message names; a batch may hold hundreds.
 SHOWN = 20
@@ -111,12 +115,20 @@ class StopOnDivergence(TrainerCallback):
         )
 
 
+def resuming() -> list[str]:
+    """The command line of this run with what resumes it; of a flag that is given twice the last one counts."""
+    return [*launcher(sys.argv[0], world_size()), *sys.argv, *RESUME * (sys.argv[-2:] != RESUME)]
+
+
 class StopOnSignal(TrainerCallback):
     """Ctrl-C and SIGTERM (preemption) end training after the current step, with a checkpoint; a second Ctrl-C at once.
 
     Under torchrun the signal reaches the processes at different moments. They ask each other after every step (one number,
     reduced), so that all save the same step. ``enable_jit_checkpoint`` of transformers does not let them agree, may save
     between a step's gradient and its update, and then continues as if training had ended.
+
+    A checkpoint waits for the evaluation of its step. One that takes longer than ``GRACE`` after a SIGTERM is given up, and
+    the checkpoint before it counts.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
@@ -124,10 +136,12 @@ class StopOnSignal(TrainerCallback):
         self._signal: signal.Signals | None = None
         self._received_at = 0.0
         self._stopping = False  # what all processes have agreed on
+        self.evaluating = False
         self._previous: dict[signal.Signals, Any] = {}
 
-    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Take over both signals, in the main thread: Python handles them nowhere else."""
+        self._folder = Path(args.output_dir)
         if not self._previous:  # --auto_find_batch_size starts more than once
             self._previous = {number: signal.signal(number, self._receive) for number in EXIT_CODES}
 
@@ -141,6 +155,18 @@ class StopOnSignal(TrainerCallback):
             self._signal, self._received_at = signal.Signals(number), time.monotonic()
             more = "; press Ctrl-C again to stop at once" if number == signal.SIGINT else ""
             logger.warning("stopping after this step, to save it%s", more)
+            if number == signal.SIGTERM and hasattr(signal, "setitimer"):
+                self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._give_up)
+                signal.setitimer(signal.ITIMER_REAL, GRACE, 1.0)
+
+    def _give_up(self, *_: Any) -> None:
+        if not self.evaluating:  # a step, or a checkpoint that is being written
+            return
+        self.restore_handlers()
+        kept = find_checkpoints(self._folder)
+        state, command = (f"{kept[-1]} is kept", resuming()) if kept else ("no checkpoint yet", resuming()[: -len(RESUME)])
+        message = f"ended by SIGTERM in an evaluation; {state}; go on with: {shlex.join(command)}"
+        raise Interrupted(message, exit_code=EXIT_CODES[signal.SIGTERM])
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._accelerator.num_processes > 1:
@@ -160,10 +186,9 @@ class StopOnSignal(TrainerCallback):
         self.restore_handlers()
         number = self._signal or signal.SIGTERM  # another process received it
         how = "interrupted" if number == signal.SIGINT else "ended by SIGTERM"
-        command = sys.argv if sys.argv[-2:] == RESUME else [*sys.argv, *RESUME]  # of a flag given twice the last counts
         raise Interrupted(
             f"{how} at step {state.global_step}; its state is in {args.output_dir}/checkpoint-{state.global_step}; resume "
-            f"with: python {shlex.join(command)}",
+            f"with: {shlex.join(resuming())}",
             exit_code=EXIT_CODES[number],
         )
 
@@ -175,6 +200,8 @@ class StopOnSignal(TrainerCallback):
 
     def restore_handlers(self) -> None:
         """Make the signals do again what they did before training."""
+        if getattr(signal, "SIGALRM", None) in self._previous:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}

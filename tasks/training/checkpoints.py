@@ -25,6 +25,7 @@ from transformers import TrainerCallback, TrainerState
 from tasks.errors import UserError, write_failure
 from tasks.model.adapters import is_adapter, restore_adapter
 from tasks.model.model_files import unreadable
+from tasks.preparing.streaming import TextStream
 from tasks.run_folder import file_sha256, write_json
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a checkpoint; None where it has none, or none that can be read."""
     try:
         found = json.loads((folder / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
+        seals = [isinstance(seal["bytes"], int) and isinstance(seal["sha256"], str) for seal in found["files"].values()]
+        return found if all(seals) and found.get("seconds", 0.0) >= 0 else None
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
         return None
-    return found if isinstance(found, dict) and isinstance(found.get("files"), dict) else None
 
 
 def find_checkpoints(folder: Path) -> list[Path]:
@@ -153,12 +155,15 @@ def rotate(current: Path, best: str | None, limit: int | None) -> None:
 
 
 def fingerprint(*datasets: Any) -> str | None:
-    """SHA-256 of the token ids and labels of prepared rows, in their order; None for a stream."""
+    """SHA-256 of the token ids and labels of prepared rows, in their order; of a stream that of where it is read from."""
     from datasets import Dataset
 
     digest = hashlib.sha256()
     for rows in datasets:
         if rows is None:
+            continue
+        if isinstance(rows, TextStream):
+            digest.update(rows.origin().encode())
             continue
         if not isinstance(rows, Dataset):
             return None

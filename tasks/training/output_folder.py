@@ -6,7 +6,6 @@ import errno
 import json
 import logging
 import os
-import shutil
 import socket
 from io import TextIOWrapper
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, RunConfig, make_writable, write_json
+from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, RUN_FILE, RunConfig, make_writable, refuse_links, write_json
 from tasks.training.checkpoints import (
     MANIFEST,
     STATE,
@@ -38,9 +37,6 @@ logger = logging.getLogger(__name__)
 
 #: A model or code of someone else's, which a run would overwrite.
 FOREIGN = ("config.json", "model.safetensors", "adapter_config.json", "setup.cfg", ".git")
-
-#: What the run in a folder was started with, and whether it is finished.
-RUN_FILE = "run.json"
 
 LOCK_FILE = ".lock"
 
@@ -79,7 +75,13 @@ def _checkpoint(task: Task, args: RunArguments) -> str | None:
     folder, resume = Path(args.training.output_dir), args.training.resume_from_checkpoint
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output_dir {folder} is a file; name a folder")
-    earlier, run, checkpoints = RunConfig.load(folder), _read_run(folder), find_checkpoints(folder)
+    refuse_links(folder)
+    earlier, run, checkpoints = RunConfig.load(folder), read_run(folder), find_checkpoints(folder)
+    if not args.training.do_train and (earlier or run or checkpoints):
+        raise UserError(
+            f"--no_do_train: --output_dir {folder} holds a trained run, whose results would be replaced by those of "
+            "--model; choose another folder, or measure that run with scripts/evaluate_model.py"
+        )
     earlier_task = earlier.task if earlier else run.get("task", task.name)
     if earlier_task != task.name:
         raise UserError(f"--output_dir {folder} holds a run of {earlier_task}; choose another folder for {task.name}")
@@ -137,13 +139,14 @@ def _named(checkpoint: Path) -> str:
     return str(checkpoint)
 
 
-def _read_run(folder: Path) -> dict[str, Any]:
+def read_run(folder: Path) -> dict[str, Any]:
     """What run.json says, {} where it is missing or none of ours."""
     try:
         run = json.loads((folder / RUN_FILE).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return run if isinstance(run, dict) and {"task", "settings"} <= run.keys() else {}
+    ours = isinstance(run, dict) and isinstance(run.get("task"), str) and isinstance(run.get("settings"), dict)
+    return run if ours else {}
 
 
 def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
@@ -159,9 +162,10 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
     folder = Path(args.training.output_dir)
     lock(folder)
     if args.training.overwrite_output_dir and checkpoint is None:
-        results = (RESULTS_FILE, RUN_FILE, PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}", "loss.png", "confusion.png")
-        for path in [*folder.glob("checkpoint-*"), *(folder / name for name in results)]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for path in find_checkpoints(folder):
+            discard(path)
+        for name in (RESULTS_FILE, RUN_FILE, PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}", "loss.png", "confusion.png"):
+            (folder / name).unlink(missing_ok=True)
     for path in find_checkpoints(folder):
         if read_manifest(path) is not None or str(path) == checkpoint:
             continue
@@ -173,10 +177,12 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
     write_json(folder / RUN_FILE, {"task": task.name, "settings": args.settings, "finished": False})
 
 
-def end_run(folder: str | Path) -> None:
-    """Put on record that nothing is left to do: results, curve and card are written. The same command is refused then."""
-    if run := _read_run(Path(folder)):
-        write_json(Path(folder) / RUN_FILE, run | {"finished": True})
+def end_run(folder: str | Path, publishing: bool = False) -> None:
+    """Put on record that results, curve and card are written, so that the same command is refused, and whether the upload
+    is still to come.
+    """
+    if run := read_run(Path(folder)):
+        write_json(Path(folder) / RUN_FILE, run | {"finished": True, "publishing": publishing})
 
 
 def lock(folder: str | Path, create: bool = True) -> None:

@@ -184,8 +184,12 @@ class CompletionTrainer(Trainer):
     # Evaluation
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        with self._explained("measuring the loss"):
-            return super().evaluate(*args, **kwargs)
+        self._signals.evaluating = True
+        try:
+            with self._explained("measuring the loss"):
+                return super().evaluate(*args, **kwargs)
+        finally:
+            self._signals.evaluating = False
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
         """With a loss in nats per labelled token, and while training the task's metrics if they choose the checkpoint."""

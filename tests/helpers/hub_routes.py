@@ -19,6 +19,7 @@ ROUTES = [
     ("auth", "GET", "/api/models/{repo}/auth-check/{write}"),
     ("info", "GET", "/api/models/{repo}/revision/{revision}"),
     ("refs", "GET", "/api/models/{repo}/refs"),
+    ("discussions", "GET", "/api/models/{repo}/discussions"),
     ("tree", "GET", "/api/models/{repo}/tree/{revision}"),
     ("tree", "GET", "/api/models/{repo}/tree/{revision}/{path}"),
     ("preupload", "POST", "/api/models/{repo}/preupload/{revision}"),

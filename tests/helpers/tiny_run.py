@@ -13,7 +13,7 @@ from tasks.model.loading import load_config
 from tasks.model.tokenizer import add_separators, load_tokenizer
 from tasks.publishing.release import write_card
 from tasks.publishing.report import Base, Data, RunReport
-from tasks.run_folder import RunConfig, prompt_format, write_json
+from tasks.run_folder import RunConfig, prompt_format, weight_hashes, write_json
 from tests.conftest import gpt2, model_args
 
 #: What is sent of the folder that ``write_run`` makes.
@@ -51,7 +51,7 @@ def write_run(folder: Path, base: str, accuracy: float = 0.75) -> Path:
     )
     config.save(folder)
     results = {"task": "nli", "seed": 42, "rows": 8, "eval_loss": 1.5, "accuracy": accuracy, "train_runtime": 3.0}
-    write_json(folder / "all_results.json", results)
+    write_json(folder / "all_results.json", results | {"weights_sha256": weight_hashes(folder)})
     write_json(folder / "trainer_state.json", {"log_history": [{"step": 1, "epoch": 1.0, "eval_loss": 1.5}]})
     (folder / "loss.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1000))
     report = RunReport(

@@ -89,6 +89,29 @@ def test_an_output_file_is_json_lines_or_text_by_its_name(run_script, finished, 
     assert (tmp_path / "out.txt").read_text("utf-8") == "".join(" ".join(r["prediction"].split()) + "\n" for r in by_stdin)
 
 
+def test_an_output_file_may_be_a_pipe_and_is_no_input(run_script, finished, by_stdin, tmp_path):
+    given = write_rows(tmp_path / "in.jsonl", [{"document": text} for text in DOCUMENTS])
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    result = run_script("predict", finished("summarize"), "--input_file", given, "--output_file", tmp_path / "pipe")
+    assert (result.code, result.stdout) == (0, "")
+    assert rows(os.read(reader, 65536).decode("utf-8")) == by_stdin
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+
+    (tmp_path / "link.jsonl").symlink_to(given)
+    before = (tmp_path / "in.jsonl").read_bytes()
+    for pattern in (given, tmp_path / "*.jsonl"):
+        result = run_script(
+            "predict", finished("summarize"), "--input_file", pattern, "--output_file", tmp_path / "link.jsonl"
+        )
+        assert (result.code, result.error) == (
+            2,
+            f"--output_file {tmp_path}/link.jsonl is read from, too; name another file, or the rows are lost",
+        )
+    assert (tmp_path / "in.jsonl").read_bytes() == before
+
+
 def test_the_format_can_be_asked_for(run_script, finished, by_stdin):
     result = run_script("predict", finished("summarize"), "--prompt", DOCUMENTS[1], "--output_format", "text")
     assert result.stdout == " ".join(by_stdin[1]["prediction"].split()) + "\n"

@@ -108,7 +108,23 @@ def killed(place) -> dict:
 
 
 @pytest.fixture(scope="module")
-def released(place, killed) -> Finished:
+def terminated(place, killed) -> Finished:
+    """The same command, ended by SIGTERM at the same moment."""
+    server, _, command, how = place
+    arrived, gone = threading.Event(), threading.Event()
+    server.before("commit", lambda: (arrived.set(), gone.wait(60)))
+    server.fail("commit", 503)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how) as process:
+        assert arrived.wait(60), process.stderr.read()
+        os.kill(process.pid, signal.SIGTERM)
+        out, err = process.communicate(timeout=30)  # the Hub has not answered yet
+    gone.set()
+    server.heal()
+    return Finished(process.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def released(place, killed, terminated) -> Finished:
     """The same command once more, now to its end."""
     _, _, command, how = place
     done = subprocess.run(command, capture_output=True, timeout=120, check=False, **how)
@@ -133,6 +149,15 @@ def test_killed_between_upload_and_commit_the_run_is_whole_and_the_hub_shows_not
     assert killed["after"] == killed["before"]
     assert killed["commits"] == 1  # the Hub's own
     assert hashlib.sha256(killed["before"]["model.safetensors"]).hexdigest() in killed["objects"]
+
+
+def test_ended_by_sigterm_it_says_so_and_names_the_command_that_finishes(place, terminated):
+    assert (terminated.code, terminated.error) == (
+        143,
+        "ended by SIGTERM; the run's folder is as it was, and the last line goes on",
+    )
+    words = shlex.split(terminated.stderr.splitlines()[-1])
+    assert words == ["python", "scripts/publish.py", str(place[1]), *COMMAND]
 
 
 def test_the_same_command_finishes_and_sends_no_large_file_again(place, killed, released):
@@ -502,6 +527,44 @@ def test_a_repository_of_somebody_else_or_of_another_task(publish, hub):
     hub.add_repo("me/x", {"config.json": b"{}", "task.json": b'{"task": "qa"}'}, private=True)
     assert publish().error.startswith("me/x holds a model for qa; choose another --repo_id")
     assert {seen.method for seen in hub.requests} <= {"GET", "HEAD"}
+
+
+# what was not measured
+
+
+def test_only_what_was_measured_is_published(publish, run, hub):
+    again = "run its command with --resume_from_checkpoint last, which measures it, or anew with --overwrite_output_dir"
+    state, results = (json.loads((run / name).read_text("utf-8")) for name in ("run.json", "all_results.json"))
+    weights = (run / "model.safetensors").read_bytes()
+    digest = hashlib.sha256(weights).hexdigest()
+    assert (state["finished"], results["weights_sha256"]) == (True, {"model.safetensors": digest})
+    other = f"{run}: the results were not measured with this model.safetensors (its SHA-256 differs); {again}"
+    for flags in ((), ("--dry_run",)):
+        (run / "model.safetensors").write_bytes(weights[:-1] + bytes([weights[-1] ^ 1]))
+        assert publish(*flags).error == other
+        (run / "model.safetensors").write_bytes(weights)
+        (run / "all_results.json").write_text(json.dumps({**results, "weights_sha256": None}), "utf-8")
+        assert publish(*flags).error == other
+        (run / "all_results.json").unlink()
+        none = f"{run}: no results there (all_results.json), so nothing says how good the model is; {again}"
+        assert publish(*flags).error == none
+        (run / "all_results.json").write_text(json.dumps(results), "utf-8")
+        (run / "run.json").write_text(json.dumps({**state, "finished": False}), "utf-8")
+        unfinished = f"{run}: the run is not finished; start its command again, which goes on where it ended"
+        assert publish(*flags).error == unfinished
+        (run / "run.json").write_text(json.dumps(state), "utf-8")
+    assert hub.requests == []
+    assert publish().code == 0
+
+
+def test_a_template_that_a_folder_names_is_not_read(publish, run, hub, tmp_path):
+    (tmp_path / "own.md").write_text("---\n{{ card_data }}\n---\n# mine\n", "utf-8")
+    report = json.loads((run / "run_report.json").read_text("utf-8"))
+    report["choices"]["card_template"] = str(tmp_path / "own.md")
+    (run / "run_report.json").write_text(json.dumps(report), "utf-8")
+    (run / "README.md").unlink()
+    assert "# mine" not in publish("--dry_run").stdout
+    assert "# mine" in publish("--dry_run", "--card_template", tmp_path / "own.md").stdout
 
 
 # arguments and folders

@@ -111,8 +111,8 @@ def test_a_copy_that_is_recognised_keeps_its_credit_and_is_named_once(
     assert len(attempts) > 1
     assert result.stderr.count("is taken for a copy") == 1
     assert (
-        "my-copy is taken for a copy of skt/kogpt2-base-v2 by its config or vocabulary; if it is another model, name it "
-        "by --base_model\n"
+        "my-copy is taken for a copy of skt/kogpt2-base-v2 by its config or vocabulary; if it is another model, say "
+        "what it comes of by base_model in its README.md\n"
     ) in result.stderr
     card = hub.repo("me/x").files["README.md"].decode()
     assert "license: cc-by-nc-sa-4.0\n" in card and "base_model: skt/kogpt2-base-v2\n" in card
@@ -156,6 +156,13 @@ def test_a_commit_refused_at_the_end_leaves_the_run_whole_and_the_command_that_r
     before = (tmp_path / "out" / "model.safetensors").read_bytes()
     sent = hub.count("put")
     hub.heal()
+    again = run("--license", "apache-2.0")  # the same command names it, too, and trains nothing anew
+    assert (again.code, again.error) == (
+        2,
+        f"the run in {tmp_path}/out is finished, and what is left is to publish it; the last line does",
+    )
+    assert again.stderr.splitlines()[-1] == result.stderr.splitlines()[-1]
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
     _, script, *words = shlex.split(result.stderr.splitlines()[-1])
     assert (tmp_path / script).samefile(ROOT / "scripts" / "publish.py")
     assert run_script("publish", *words).code == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 
@@ -12,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.model import new_model as scratch_tokenizer
+from tasks.training.trainer import CompletionTrainer
 from tests.conftest import ROOT, write_rows
 from tests.scripts.conftest import read_json
 
@@ -49,6 +52,32 @@ def test_generate_streams_its_corpus_and_counts_what_it_read(whole):
     assert results["counts"]["train"]["tokens"] == state["num_input_tokens_seen"] > 0
     assert 16 <= results["counts"]["train"]["rows"] <= 4 * 4 + 100
     assert results["train_tokens_per_second"] > 0
+
+
+def test_a_corpus_that_changed_since_is_noticed_on_resuming(run_once, kogpt2_folder, corpus, tmp_path):
+    for path in corpus.parent.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    folder, short = tmp_path / "run", ("--num_samples", 0)
+    command = ("run_generate", "--model", kogpt2_folder, *flags(tmp_path / "shard-*.jsonl", folder, *short))
+    assert run_once(*command).code == 0
+    run = read_json(folder / "run.json")
+    (folder / "run.json").write_text(json.dumps({**run, "finished": False}))  # as if it had been killed at its end
+    text = (tmp_path / "shard-1.jsonl").read_text("utf-8")
+    (tmp_path / "shard-1.jsonl").write_text(text.replace("책", "글", 1), "utf-8")
+    assert run_once(*command).error == (
+        f"{folder}/checkpoint-4 was trained on other rows, or rows in another order, than those given now; give the same "
+        "again, name the checkpoint with --resume_from_checkpoint to resume all the same, or restart with "
+        "--overwrite_output_dir"
+    )
+
+
+def test_a_loss_that_is_no_number_names_rows_of_the_stream(run_once, kogpt2_folder, corpus, tmp_path, monkeypatch):
+    plain = CompletionTrainer.compute_loss
+    monkeypatch.setattr(CompletionTrainer, "compute_loss", lambda self, *args, **more: plain(self, *args, **more) * math.nan)
+    result = run_once("run_generate", "--model", kogpt2_folder, *flags(corpus, tmp_path / "run"))
+    found = re.match(r"the loss is not a finite number at step 1 \(rows (.*?)\); nothing of that step", result.error)
+    assert len(found[1].split(", ")) == 4
+    assert all(re.search(r"shard-[01]\.jsonl", name) for name in found[1].split(", ")), found[1]
 
 
 def test_a_resumed_stream_goes_on_where_it_was(run_once, kogpt2_folder, corpus, whole, tmp_path):

@@ -37,3 +37,13 @@ def test_an_accelerator(monkeypatch):
     found = machine.hardware(torch.device("cuda", 0), 2)
     assert (found["accelerator"], found["accelerator_memory_gib"], found["processes"]) == ("NVIDIA H100", 79, 2)
     assert machine.hardware(torch.device("mps"), 1)["accelerator"] == "mps"
+
+
+def test_half_precision_that_is_emulated_is_found_out(monkeypatch):
+    clock = iter([0.0, 3.0] * 4 + [0.0, 0.5] * 4 + [0.0, 0.5] * 4 + [0.0, 0.5] * 4)
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: next(clock))
+    assert machine.slow_half("--bf16", "bfloat16", "cpu") == (
+        "--bf16: this machine computes bfloat16 6.0 times slower than float32; leave it out"
+    )
+    assert machine.slow_half("--dtype", "float16", "cpu") is None  # as fast
+    assert machine.slow_half("--dtype", "float32", "cpu") is None  # nothing to measure

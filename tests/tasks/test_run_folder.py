@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
 from tasks import get_task
 from tasks.errors import UserError
 from tasks.run_folder import RunConfig, prompt_format, write_json, write_jsonl, write_lines
+from tests.conftest import ROOT
 
 CONFIG = RunConfig(
     "summarize", 1, "skt/kogpt2-base-v2", "document <summarize> summary <eos>", {"<summarize>": 9}, {}, 1024, 128,
@@ -114,3 +117,59 @@ def test_writing_replaces_what_was_there(tmp_path):
     path.write_text("a longer text that was there before")
     write_lines(path, ["하나\n", "둘\n"])
     assert path.read_text("utf-8") == "하나\n둘\n"
+
+
+# What is no regular file
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_lines(pipe, ["하나\n", "둘\n"])
+    assert os.read(reader, 100).decode() == "하나\n둘\n"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert [file.name for file in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_link_keeps_leading_where_it_does(tmp_path):
+    (tmp_path / "data").mkdir()
+    for name, before in (("there.txt", "old"), ("not-yet.txt", None)):
+        target, link = tmp_path / "data" / name, tmp_path / f"link-to-{name}"
+        if before:
+            target.write_text(before)
+        link.symlink_to(target)
+        write_lines(link, ["new\n"])
+        assert (link.is_symlink(), target.read_text()) == (True, "new\n")
+    assert sorted(file.name for file in (tmp_path / "data").iterdir()) == ["not-yet.txt", "there.txt"]
+
+
+def test_a_link_to_a_pipe_is_written_to(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_json(tmp_path / "link", {"a": 1})
+    assert json.loads(os.read(reader, 100)) == {"a": 1}
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("redirected", ["pipe", "file", "end of a file"])
+def test_standard_output_by_its_name(tmp_path, redirected):
+    code = "import sys; from tasks.run_folder import write_lines; write_lines('/dev/stdout', ['하나\\n'])"
+    out = tmp_path / "out"
+    out.write_text("before\n")
+    with open(out, "a" if redirected == "end of a file" else "w", encoding="utf-8") as file:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE if redirected == "pipe" else file, check=True
+        )
+    expected = {"pipe": "", "file": "하나\n", "end of a file": "before\n하나\n"}
+    assert out.read_text("utf-8") == expected[redirected]
+    assert (done.stdout or b"").decode() == ("하나\n" if redirected == "pipe" else "")
+
+
+def test_a_folder_and_a_name_that_is_too_long_are_errors(tmp_path):
+    for path, problem in ((tmp_path, "Is a directory"), (tmp_path / ("a" * 300), "File name too long")):
+        with pytest.raises(UserError, match=f"{problem}; nothing there was changed; free some space or write elsewhere"):
+            write_lines(path, ["x\n"])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from tasks import get_task
 from tasks.arguments import model as adapter_arguments
 from tasks.arguments.command_line import parse_arguments
-from tasks.arguments.model import FineTuningArguments, ModelArguments, ScratchArguments
-from tasks.arguments.training import ScratchTrainingArguments
+from tasks.arguments.model import FineTuningArguments, ModelArguments
+from tasks.arguments.sharding import check_adapter
 from tasks.errors import UserError
 from tasks.model.adapters import four_bit_config
 
@@ -99,6 +101,17 @@ def test_four_bits_are_computed_in_what_the_device_has(monkeypatch, cuda, bfloat
 
 def test_a_model_from_nothing_has_no_adapter():
     with pytest.raises(UserError, match="unknown argument --lora_r"):
-        parse_arguments(
-            get_task("scratch"), "", ["--lora_r", "8"], model_type=ScratchArguments, training_type=ScratchTrainingArguments
-        )
+        parse_arguments(get_task("scratch"), "", ["--lora_r", "8"])
+
+
+@pytest.mark.parametrize("how", ["flag", "launcher"])
+def test_an_adapter_under_fsdp_is_refused_by_name(monkeypatch, how):
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    if how == "launcher":
+        monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    message = "--lora_r under FSDP is not supported; train the adapter by torchrun, with the whole base on each GPU"
+    for lora_r in (8, 1):
+        with pytest.raises(UserError) as caught:
+            check_adapter(SimpleNamespace(fsdp="full_shard" if how == "flag" else ""), lora_r)
+        assert str(caught.value) == f"{message} (--load_in_4bit makes it small), or all weights without --lora_r"
+    assert check_adapter(SimpleNamespace(fsdp="full_shard"), None) is None

@@ -12,10 +12,14 @@ from tasks import get_task
 from tasks.arguments.command_line import parse_arguments, parse_dataclasses
 from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ScratchArguments
-from tasks.arguments.training import ScratchTrainingArguments, TrainingArguments
+from tasks.arguments.training import TrainingArguments
 from tasks.errors import UserError
 
 TASK = get_task("summarize")
+
+
+NOT_NEGATIVE = ("learning_rate", "max_grad_norm", "weight_decay", "warmup_steps", "adam_epsilon")
+FORBIDDEN = ("0.0", "-1.0", "nan", "inf")
 
 
 def parse(*argv: str):
@@ -67,9 +71,7 @@ def test_notices_have_the_log_level_of_the_command_line():
 
 def test_from_scratch_has_defaults_of_its_own():
     argv = ["--model_size", "mini", "--vocab_size", "8000"]
-    args = parse_arguments(
-        get_task("scratch"), "d", argv, model_type=ScratchArguments, training_type=ScratchTrainingArguments
-    )
+    args = parse_arguments(get_task("scratch"), "d", argv)
     model, training = args.model, args.training
     assert (model.vocab_size, model.model_size, model.n_positions) == (8000, "mini", 1024)
     assert (training.learning_rate, training.weight_decay, training.adam_beta2) == (6e-4, 0.1, 0.95)
@@ -195,6 +197,30 @@ def test_a_mistake_is_named_in_one_line(argv, message):
         parse(*argv)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "must"),
+    [
+        *(("num_train_epochs", value, "a number over 0") for value in FORBIDDEN),
+        *((flag, value, "0 or more") for flag in NOT_NEGATIVE
+          for value in FORBIDDEN if value != "0.0"),
+        *((flag, value, "from 0 to below 1") for flag in ("adam_beta1", "adam_beta2", "label_smoothing_factor")
+          for value in ("nan", "1.0", "-0.5")),
+        *((flag, value, "1 or more") for value in ("0", "-4")
+          for flag in ("gradient_accumulation_steps", "per_device_train_batch_size", "per_device_eval_batch_size")),
+        ("max_steps", "0", "1 or more, or left out for --num_train_epochs"),
+        ("max_steps", "-5", "1 or more, or left out for --num_train_epochs"),
+    ],
+)  # fmt: skip
+def test_training_that_would_do_nothing_is_refused_by_flag(flag, value, must):
+    with pytest.raises(UserError) as caught:
+        training(f"--{flag}={value}")
+    assert str(caught.value) == f"--{flag} is {value}; it must be {must}"
+
+
+def test_numbers_at_the_edge_of_what_trains():
+    training("--max_grad_norm", "0", "--weight_decay", "0", "--warmup_steps", "0", "--max_steps", "-1", "--adam_beta1", "0")
 
 
 def test_abbreviations_are_not_guessed():

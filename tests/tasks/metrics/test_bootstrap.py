@@ -66,6 +66,19 @@ def test_one_row_is_its_own_interval():
     assert intervals(rows([0.3]), mean, seed=1) == {"mean": [0.3, 0.3]}
 
 
+def test_rows_of_a_group_are_drawn_together():
+    values = [1.0] * 50 + [0.0] * 50
+    alone = intervals(rows(values), mean, seed=1)
+    assert intervals(rows(values), mean, seed=1, groups=list(range(100))) == alone  # each row its own group
+    # Two groups: a quarter of the draws are all ones, a quarter all zeros.
+    assert intervals(rows(values), mean, seed=1, groups=["a"] * 50 + ["b"] * 50) == {"mean": [0.0, 1.0]}
+    assert intervals(rows(values), mean, seed=1, groups=["a"] * 100) == {"mean": [0.5, 0.5]}
+    # As though each group were one row of its sums.
+    sums = [{"value": 3.0, "rows": 2}, {"value": 1.0, "rows": 3}, {"value": 0.0, "rows": 1}]
+    texts = rows([1.0, 1.0, 0.0, 2.0, 0.0, 0.0])
+    assert intervals(texts, mean, seed=3, groups=["b", "a", "a", "b", "a", "c"]) == intervals(sums, mean, seed=3)
+
+
 def test_no_rows_have_no_interval():
     assert intervals([], mean, seed=1) == {}
 

@@ -194,3 +194,48 @@ def test_dropout_is_the_models_own_unless_given(any_folder, given):
     model = load_model(model_args(any_folder, dropout=given), tokenizer)
     found = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
     assert found == (own if given is None else [given] * len(own))
+
+
+# code of the Hub
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"_attn_implementation": "someone/kernel"}, '"someone/kernel"'),
+        ({"attn_implementation": "someone/kernel:function"}, '"someone/kernel:function"'),
+        ({"attn_implementation": {"": "sdpa", "text_config": "paged|a/b"}}, '{"": "sdpa", "text_config": "paged|a/b"}'),
+        ({"text_config": {"_attn_implementation": "a/b"}}, '"a/b"'),
+    ],
+)
+def test_attention_that_is_code_of_the_hub_is_refused(kogpt2_folder, tmp_path, settings, code):
+    folder = copy(kogpt2_folder, tmp_path)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | settings), "utf-8")
+    with pytest.raises(UserError) as caught:
+        load_config(model_args(str(folder)))
+    assert str(caught.value) == (
+        f"{folder}: its attention ({code}) is code of the Hub, which would run here; read it, then add --trust_remote_code"
+    )
+    assert load_config(model_args(str(folder), trust_remote_code=True)).model_type == "gpt2"
+
+
+def test_attention_of_the_command_line_is_asked_for_the_same(kogpt2_folder):
+    with pytest.raises(UserError, match=r"its attention \(a/b\) is code of the Hub"):
+        load_config(model_args(kogpt2_folder, attn_implementation="a/b"))
+    assert load_config(model_args(kogpt2_folder, attn_implementation="sdpa")).model_type == "gpt2"
+
+
+def test_the_tokenizer_of_another_model_is_refused(kogpt2_folder, neox_folder, tmp_path):
+    folder = copy(kogpt2_folder, tmp_path)
+    state = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    rows = len(state["model"]["vocab"])
+    state["model"]["vocab"] |= {f"foreign{number}": rows + number for number in range(3)}
+    (folder / "tokenizer.json").write_text(json.dumps(state), "utf-8")
+    with pytest.raises(UserError) as caught:
+        prepare(folder)
+    assert str(caught.value) == (
+        f"{folder}: its tokenizer has {rows + 3:,} tokens and its weights know {rows:,}, so it is another model's; put the "
+        "model's own tokenizer.json there"
+    )
+    prepare(neox_folder)  # more rows than tokens, as many models have

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 
 import pytest
@@ -117,6 +118,20 @@ def test_an_empty_corpus_is_an_error(texts):
 def test_training_twice_gives_the_same_tokenizer():
     first, second = (train_tokenizer(iter(CORPUS), 700, SEPARATORS, 64) for _ in range(2))
     assert first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
+
+
+def test_of_equally_rare_characters_those_of_lower_code_points_are_in_it():
+    rare = [chr(code) for code in range(0x4E00, 0x4E00 + 300)]
+    texts = [*CORPUS * 5, " ".join(reversed(rare))]
+    frequent = {character for text in CORPUS * 2 for character in text}
+    trained = [train_tokenizer(texts, RESERVED + 400, SEPARATORS, 64).backend_tokenizer.to_str() for _ in range(2)]
+    assert trained[0] == trained[1]
+    vocabulary = json.loads(trained[0])["model"]["vocab"]
+    single = {token for token in vocabulary if len(token) == 1}
+    assert len(single) == 200
+    ours = [character for character in rare if character in single]
+    assert ours == rare[: len(ours)] and 0 < len(ours) < len(rare)
+    assert {character for character in frequent if not character.isspace()} <= single
 
 
 def test_it_is_the_same_one_in_plain_auto_tokenizer_and_in_ours(tokenizer, tmp_path):

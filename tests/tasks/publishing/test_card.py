@@ -165,9 +165,56 @@ def test_a_hub_base_and_a_hub_dataset(tmp_path):
 )
 def test_other_sources(data, english, korean, tmp_path):
     for language, words in (("en", english), ("ko", korean)):
-        text = card(dataclasses.replace(full_report("nli"), data=data), tmp_path, card_language=language)
-        assert words in sections(text)["data"]
+        report = dataclasses.replace(full_report("nli"), data=data)
+        assert words in sections(card(report, tmp_path, card_language=language, card_file_names=True))["data"]
+        unnamed = words
+        for name in (", `my-rows`", " `my-rows`", "a.csv: ", "b.csv: "):
+            unnamed = unnamed.replace(name, "")
+        text = card(report, tmp_path, card_language=language)
+        assert unnamed in sections(text)["data"]
         assert_tidy(text)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_of_files_and_people_are_shown_where_that_is_asked_for_alone(language, tmp_path):
+    report = full_report("nli")
+    for file in report.data.files:
+        file["name"] = f"김민수-{file['name']}"
+    report.data.choices = ["김민수-train.jsonl: premise = 문장1", "김민수-validation.jsonl: premise = 문장1"]
+    report.command = (
+        "python scripts/run_nli.py --train_file 김민수-train.jsonl --validation_file=김민수-val.csv --config 김민수.yaml "
+        "--output_dir outputs/김민수 --run_name 김민수 --bf16 --hub_model_id=김민수/x --push_to_hub --seed 1"
+    )
+    hidden = card(report, tmp_path, card_language=language)
+    assert "김민수" not in hidden
+    assert (
+        "python scripts/run_nli.py --train_file TRAIN.jsonl --validation_file=VALIDATION.csv --config CONFIG.yaml "
+        "--bf16 --seed 1\n" in hidden
+    )
+    assert hidden.count("premise = 문장1") == 1
+    assert f"| 100,000 | `{'a' * 64}` |" in hidden
+    shown = card(report, tmp_path, card_language=language, card_file_names=True)
+    assert f"| `김민수-train.jsonl` | 100,000 | `{'a' * 64}` |" in shown
+    assert "--train_file '김민수-train.jsonl'" in shown
+    assert "--output_dir" not in shown and "--run_name" not in shown
+
+
+def test_a_korean_card_has_korean_columns_and_metrics(tmp_path):
+    report = full_report("nli")
+    text = card(report, tmp_path, card_language="ko")
+    assert "| 분할 | 행 | 잘못된 행 | 잘린 글 | 토큰 | 레이블 토큰 | 학습과 겹침 |" in text
+    assert "| contradiction 재현율 | 0.750 |" in text
+    assert "contradiction.recall" not in text
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "that share their `context`"), ("ko", "`context`가 같은 행들을")])
+def test_a_card_says_what_its_intervals_draw(language, words, tmp_path):
+    report = full_report("qa")
+    assert words not in card(report, tmp_path, card_language=language)  # measured before groups were drawn
+    report.results["interval_groups"] = 7
+    text = card(report, tmp_path, card_language=language)
+    assert words in text
+    assert_tidy(text)
 
 
 BASES = [
@@ -448,7 +495,13 @@ class TestTemplates:
         text = card(bare_report("nli"), tmp_path, "me/x", card_template=str(template))
         assert text.endswith("---\n# x: nli\n")
 
-    @pytest.mark.parametrize("source", ["{{ nmae }}", "{% if %}", "{{ report.nothing }}", "{{ 1/0 }}"])
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "{{ nmae }}", "{% if %}", "{{ report.nothing }}", "{{ 1/0 }}",
+            "{{ name.__class__.__mro__ }}", "{{ cycler.__init__.__globals__.os.getcwd() }}",
+        ],
+    )  # fmt: skip
     def test_a_broken_one_is_named(self, source, tmp_path):
         template = tmp_path / "own.md"
         template.write_text(source, "utf-8")

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pytest
@@ -21,6 +22,7 @@ from tasks.arguments.publishing import PublishArguments
 from tasks.arguments.training import TrainingArguments
 from tasks.errors import UserError
 from tasks.publishing import facts
+from tasks.publishing.license import license_for
 from tasks.publishing.report import Base, Data, RunReport
 from tasks.publishing.run import shown_arguments
 from tasks.publishing.secrets import find_private, find_secrets
@@ -40,6 +42,10 @@ def words_hash(folder: str) -> str:
     vocabulary = json.loads(Path(folder, "tokenizer.json").read_text("utf-8"))["model"]["vocab"]
     words = sorted(word for word in vocabulary if not re.fullmatch("<.*>", word))
     return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def also(base: Base) -> dict:
+    return {base.hub_id: base.license}
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +111,8 @@ class TestBase:
         found = facts.base_facts(str(copy))
         assert found == dataclasses.replace(KOGPT2, copy="내 모델")
         assert facts.base_of(ModelArguments(model=str(copy)), PublishArguments()) == found
-        assert facts.base_facts(str(copy), hub_id="me/own") == Base("me/own", "me/own")  # the user's word counts
+        # The user's word counts, and what is known binds all the same.
+        assert facts.base_facts(str(copy), hub_id="me/own") == Base("me/own", "me/own", also=also(KOGPT2))
 
     def test_what_is_no_copy(self, copy):
         edit_json(copy / "config.json", created_date="2021-05-06")  # another model with the same vocabulary
@@ -191,6 +198,47 @@ class TestBase:
         # What it was published under may be stricter than what its base asks for.
         (second / "README.md").write_text("---\nlicense: cc-by-nc-nd-4.0\n---\n", "utf-8")
         assert facts.base_facts(str(second)).license == "cc-by-nc-nd-4.0"
+
+        (second / "README.md").write_text("---\nlicense: mit\n---\n", "utf-8")  # and never laxer
+        base = facts.base_facts(str(second))
+        assert (base.license, base.also) == ("mit", also(KOGPT2))
+
+    @pytest.mark.parametrize("model", ["skt/kogpt2-base-v2", "copy"])
+    @pytest.mark.parametrize("given", [None, "mit", "apache-2.0"])
+    def test_a_laxer_base_model_does_not_free_a_known_one(self, copy, model, given):
+        base = facts.base_facts(str(copy) if model == "copy" else model, hub_id="openai-community/gpt2")
+        with pytest.raises(UserError, match=r"comes of skt/kogpt2-base-v2 too, which is under cc-by-nc-sa-4\.0, and"):
+            license_for(base, None, PublishArguments(license=given))
+        assert license_for(base, None, PublishArguments(license="cc-by-nc-sa-4.0")) == "cc-by-nc-sa-4.0"
+
+    @pytest.mark.parametrize("bases", ["skt/kogpt2-base-v2", "\n- gpt2\n- skt/kogpt2-base-v2"])
+    def test_all_bases_of_a_card_count(self, tmp_path, monkeypatch, bases):
+        (tmp_path / "README.md").write_text(f"---\nlicense: mit\nbase_model: {bases}\n---\n", "utf-8")
+        monkeypatch.setattr(facts, "find_file", lambda hub_id, name, revision: tmp_path / "README.md")
+        for base in (facts.base_facts("me/merged"), facts.base_facts(str(tmp_path))):
+            assert (base.license, base.also) == ("mit", also(KOGPT2))
+            with pytest.raises(UserError, match="drops non-commercial, share-alike; name a --license that both allow"):
+                license_for(base, None, PublishArguments())
+            report = dataclasses.replace(bare_report("nli"), base=dataclasses.replace(base, hub_id="gpt2"))
+            text = card(report, tmp_path, license="cc-by-nc-sa-4.0")
+            assert "base_model:\n- gpt2\n- skt/kogpt2-base-v2\n" in text
+            assert "Based on [KoGPT2]" in text
+        (tmp_path / "README.md").write_text("---\nlicense: mit\nbase_model: [gpt2, kakaobrain/kogpt]\n---\n", "utf-8")
+        with pytest.raises(
+            UserError, match=r"kakaobrain/kogpt is under cc-by-nc-nd-4\.0, which forbids sharing adaptations"
+        ):
+            license_for(facts.base_facts(str(tmp_path)), None, PublishArguments())
+
+    def test_without_a_report_the_base_is_that_of_task_json_or_publishing_stops(self, copy, gpt2_folder, tmp_path):
+        for name, expected in (("skt/kogpt2-base-v2", KOGPT2), ("my-model", KOGPT2)):  # the second by its vocabulary
+            dataclasses.replace(bare_report("nli").config, base_model=name).save(copy)
+            assert facts.load_report(copy).base == expected
+        other = Path(shutil.copytree(gpt2_folder, tmp_path / "other"))
+        for name in ("my-model", "outputs/my-model"):
+            dataclasses.replace(bare_report("nli").config, base_model=name).save(other)
+            with pytest.raises(UserError, match=rf"run_report\.json is missing, and .* the base '{name}' is; put that file"):
+                facts.load_report(other)
+            assert facts.load_report(other, "skt/kogpt2-base-v2").base == KOGPT2
 
     def test_a_folder_of_a_run_from_nothing(self, tmp_path):
         report = dataclasses.replace(bare_report("scratch"), base=Base(from_scratch=True))
@@ -374,7 +422,15 @@ class TestCommand:
         assert command == "python scripts/run_qa.py --run_name '***' '--project=***' --config '***'"
         assert find_secrets(command) == find_private(command) == []
 
-    def test_processes_and_no_arguments(self):
+    def test_processes_and_no_arguments(self, monkeypatch):
+        words = ["python", "-m", "accelerate.commands.launch", "--config_file", "/home/minsu/fsdp.yaml", "--main_process_ip",
+                 "10.0.0.7", "scripts/run_qa.py", "--sample_data"]  # fmt: skip
+        launched = "accelerate launch --config_file fsdp.yaml --main_process_ip HOST scripts/run_qa.py --sample_data"
+        for start in (words, ["python", "/home/minsu/bin/accelerate", "launch", *words[3:]]):
+            parent = SimpleNamespace(cmdline=lambda start=start: start)
+            monkeypatch.setattr("psutil.Process.parents", lambda self, parent=parent: [parent])
+            assert facts.command(["scripts/run_qa.py", "--sample_data"], 2) == launched
+        monkeypatch.undo()
         assert facts.command(["scripts/run_qa.py"], 4) == "torchrun --nproc_per_node 4 scripts/run_qa.py"
         assert facts.command(["scripts/run_qa.py"]) == "python scripts/run_qa.py"
 
@@ -426,4 +482,4 @@ def test_a_whole_card_of_private_inputs(tmp_path):
         assert find_secrets(text) == find_private(text) == []
         for private in ("minsu", "home", "gpu-box", HF, str(tmp_path), "비밀"):
             assert private not in text
-        assert "--train_file rows.jsonl --run_name '***' --model qa-run" in text
+        assert "--train_file TRAIN.jsonl --model qa-run" in text

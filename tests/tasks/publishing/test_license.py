@@ -232,6 +232,20 @@ def test_metadata_of_a_card(id, base, metadata):
     assert license_metadata(id, base) == metadata
 
 
+@pytest.mark.parametrize("named", ["apache-2.0", "cc0-1.0", "other", "unknown", "cdla-permissive-2.0", "cc-by-4.0"])
+@pytest.mark.parametrize("known", ["cc-by-sa-4.0", "cc-by-nd-4.0"])
+def test_a_known_data_set_is_not_freed_by_a_laxer_flag(known, named):
+    with pytest.raises(
+        UserError, match=f"the data set is under {known}, and --dataset_license {named} asks for less; leave"
+    ):
+        resolve("apache-2.0", "cc-by-sa-4.0", known, dataset_license=named)
+
+
+def test_a_flag_may_say_more_than_is_known_of_a_data_set():
+    assert resolve(NC_SA, None, "cc-by-4.0", dataset_license="cc-by-nc-sa-4.0") == NC_SA
+    assert resolve(NC_SA, None, "my-own-terms", dataset_license="cc-by-sa-4.0") == NC_SA
+
+
 def test_credit():
     assert credit(KOGPT2, "en") == (
         "Based on [KoGPT2](https://github.com/SKT-AI/KoGPT2) by SK Telecom (SKT AI), licensed under "

@@ -29,7 +29,7 @@ from tasks.publishing import release as release_module
 from tasks.publishing.edits import owner_text, split_front
 from tasks.publishing.hub import Destination, Hub
 from tasks.publishing.refusals import PAUSES
-from tasks.publishing.release import Release, dry_run, headline, publish, resume_command
+from tasks.publishing.release import Release, dry_run, headline, publish, resume_command, write_card
 from tasks.publishing.report import Base, RunReport
 from tasks.publishing.run import preflight, publish_run
 from tests.conftest import ROOT, model_args
@@ -271,6 +271,22 @@ def test_a_pull_request(run, hub, capsys):
     assert (messages(repo), repo.pulls[1].title, list(sent(repo, "refs/pr/1"))) == ([], "take this", SENT)
     assert (hub.count("commit"), hub.count("settings"), hub.count("tag")) == (1, 0, 0)
     assert capsys.readouterr().out.splitlines()[-1] == f"{hub.url}/you/x/discussions/1"
+
+
+def test_a_second_pull_request_updates_the_one_that_is_open(run, hub, capsys):
+    repo = hub.add_repo("you/x", {"README.md": b"theirs"})
+    repo.open_pull("fix a typo", "me")
+    to = Destination("you/x", create_pr=True, message=headline(RunReport.load(run)))
+    assert send(run, to) == f"{hub.url}/you/x/discussions/2"
+    edit_json(run / "all_results.json", accuracy=0.875)
+    write_card(run, RunReport.load(run), PublishArguments())
+    again = replace(to, message=headline(RunReport.load(run)))
+    for _ in range(2):  # the second time nothing has changed
+        assert send(run, again) == f"{hub.url}/you/x/discussions/2"
+        assert capsys.readouterr().out.splitlines()[-1] == f"{hub.url}/you/x/discussions/2"
+    assert (sorted(repo.pulls), hub.count("commit")) == ([1, 2], 2)
+    assert json.loads(sent(repo, "refs/pr/2")["all_results.json"])["accuracy"] == 0.875
+    assert list(sent(repo, "refs/pr/1")) == list(sent(repo)) == ["README.md"]
 
 
 def test_what_a_pull_request_holds_is_not_published_yet(run, hub):

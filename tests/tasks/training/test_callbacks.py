@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tasks.errors import Interrupted
 from tasks.training import callbacks
 from tasks.training.callbacks import Throughput, log_line, mean_loss
-from tests.helpers.trainers import make
+from tests.helpers.trainers import At, make
 
 
 def test_a_line_a_log_step_and_an_evaluation(kogpt2_folder, tmp_path, capsys):
@@ -74,3 +79,34 @@ def test_tokens_a_second_are_those_of_the_rows_and_leave_evaluations_out(monkeyp
     now[0] += 3
     throughput.on_step_end()
     assert throughput.per_second() == 2.0
+
+
+@pytest.mark.parametrize("saved", [True, False])
+@pytest.mark.parametrize("arrives", ["in the evaluation", "in the step before it"])
+def test_an_evaluation_that_takes_long_after_a_sigterm_is_given_up(kogpt2_folder, tmp_path, monkeypatch, saved, arrives):
+    monkeypatch.setattr(callbacks, "GRACE", 0.2)
+    monkeypatch.setattr(sys, "argv", ["scripts/run_nli.py", "--seed", "1"])
+    trainer = make(kogpt2_folder, tmp_path, max_steps=4, eval_strategy="steps", eval_steps=2,
+                   save_strategy="steps" if saved else "no", save_steps=1, load_best_model_at_end=False)  # fmt: skip
+    end = lambda: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+    plain, started = trainer.prediction_step, time.monotonic()
+
+    def slow(*args, **more):
+        if arrives == "in the evaluation":
+            end()
+        time.sleep(60)
+        return plain(*args, **more)
+
+    trainer.prediction_step = slow
+    if arrives == "in the step before it":
+        trainer.add_callback(At(2, end))
+    with pytest.raises(Interrupted) as caught:
+        trainer.train()
+    kept = f"{tmp_path}/checkpoint-1 is kept" if saved else "no checkpoint yet"
+    more = " --resume_from_checkpoint last" if saved else ""
+    assert (caught.value.exit_code, str(caught.value)) == (
+        143,
+        f"ended by SIGTERM in an evaluation; {kept}; go on with: python scripts/run_nli.py --seed 1{more}",
+    )
+    assert time.monotonic() - started < 50
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset
 
 from tasks.errors import UserError
+from tasks.preparing.streaming import TextStream
 from tasks.training.batches import row_names
 from tasks.training.callbacks import StopOnDivergence
 from tasks.training.checkpoints import newest_complete
@@ -96,3 +97,10 @@ def test_rows_are_found_by_their_tokens():
     assert row_names(rows.to_iterable_dataset(), [batch]) == []
     flat = {"input_ids": torch.tensor([[3, 1, 2]]), "position_ids": torch.tensor([[0, 0, 1]])}  # without padding
     assert row_names(rows, [flat]) == ["a", "b", "c"]
+
+
+def test_the_last_rows_of_a_stream_are_found_too():
+    stream = TextStream(None, None, None, False, {})
+    stream.recent.extend({"id": name, "input_ids": ids} for name, ids in (("a", [1, 2]), ("b", [3]), ("c", [4])))
+    batch = {"input_ids": torch.tensor([[1, 2], [4, 0]]), "attention_mask": torch.tensor([[1, 1], [1, 0]])}
+    assert row_names(stream, [batch]) == ["a", "c"]

@@ -7,18 +7,21 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 
 from tasks import get_task
 from tasks.base import Prediction
 from tasks.inference.measuring import format_results, measure
-from tasks.training.finishing import finish, plot_loss
+from tasks.training.finishing import finish
+from tasks.training.plots import plot_loss
 
 NLI = get_task("nli")
 
 
 def nli_examples(*labels: str):
     return [
-        NLI.format({"id": str(i), "premise": "비가 온다.", "hypothesis": "맑다.", "label": label})
+        NLI.format({"id": str(i), "premise": f"비가 {i}번 온다.", "hypothesis": "맑다.", "label": label})
         for i, label in enumerate(labels)
     ]
 
@@ -102,6 +105,44 @@ def test_the_loss_curve_is_a_picture(tmp_path):
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("font", "language", "expected"),
+    [
+        ("DejaVu Sans", "ko", ("스텝", "손실 (레이블 토큰당 nat)", ["학습", "검증"])),
+        (None, "ko", ("step", "loss (nats per labelled token)", ["training", "validation"])),
+        ("DejaVu Sans", "en", ("step", "loss (nats per labelled token)", ["training", "validation"])),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_the_plot_speaks_korean_where_it_can_and_names_no_program(tmp_path, monkeypatch, font, language, expected):
+    seen, save = [], Figure.savefig
+
+    def savefig(figure, *args, **kwargs):
+        [axes] = figure.axes
+        seen.append((axes.get_xlabel(), axes.get_ylabel(), [text.get_text() for text in axes.get_legend().get_texts()]))
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    monkeypatch.setattr("tasks.training.plots.hangul_font", lambda: font)
+    plot_loss([{"step": 10, "loss": 2.0}, {"step": 10, "eval_loss": 1.75}], tmp_path / "loss.png", language)
+    assert seen == [expected]
+    with Image.open(tmp_path / "loss.png") as image:
+        image.load()
+        assert not image.text
+
+
+def test_a_run_of_seven_steps_has_points_to_see(tmp_path, monkeypatch):
+    lines, save = [], Figure.savefig
+
+    def savefig(figure, *args, **kwargs):
+        lines.extend((line.get_marker(), line.get_xydata().tolist()) for line in figure.axes[0].lines)
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    plot_loss([{"step": 7, "eval_loss": 1.75}, {"step": 7, "train_loss": 2.5}], tmp_path / "loss.png")
+    assert lines == [(".", [[7.0, 2.5]]), ("o", [[7.0, 1.75]])]
+
+
 def test_without_losses_there_is_no_picture(tmp_path):
     plot_loss([{"step": 2, "epoch": 1}], tmp_path / "loss.png")
     assert not (tmp_path / "loss.png").exists()
@@ -115,9 +156,41 @@ def test_the_table_shows_what_free_answers_have():
     ]
 
 
+@pytest.mark.parametrize(
+    ("task", "row", "scores"),
+    [
+        (
+            "qa",
+            {"context": "서울은 한국의 수도이다.", "question": "수도는?", "answers": "서울"},
+            {"exact_match": 0.0, "f1": 80.0},
+        ),
+        ("summarize", {"document": "긴 글이다.", "summary": "서울"}, {"rouge1_words": 0.0, "rouge1_syllables": 0.8}),
+    ],
+)
+def test_predictions_hold_the_figures_of_their_own_row(tmp_path, task, row, scores):
+    task = get_task(task)
+    examples = [task.format({"id": "0"} | row), task.format({"id": "1"} | row)]
+    answers = iter(["서울시", "서울"])
+
+    class Two(Always):
+        def predict(self, examples):
+            return [Prediction(e.id, e.prompt_text, next(answers), e.references, {}) for e in examples]
+
+    predictor = Two()
+    predictor.task = task
+    metrics = measure(predictor, examples, tmp_path)
+    found = [json.loads(line)["scores"] for line in (tmp_path / "predictions.jsonl").read_text("utf-8").splitlines()]
+    assert {name: found[0][name] for name in scores} == scores
+    for name in scores:
+        assert metrics[name] == pytest.approx((found[0][name] + found[1][name]) / 2, abs=1e-5)
+    assert metrics.get("interval_groups") == (1 if task.grouped_by else None)
+
+
 def test_measure_writes_predictions_and_returns_metrics_beside_the_baseline(tmp_path):
     metrics = measure(Always(), nli_examples("entailment", "neutral", "neutral", "contradiction"), tmp_path)
-    assert metrics["rows"] == 4
+    assert metrics["rows"] == metrics["interval_groups"] == 4
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text("utf-8").splitlines()]
+    assert [row["scores"] for row in rows] == [{"entailment": -0.5, "accuracy": value} for value in (1.0, 0.0, 0.0, 0.0)]
     assert metrics["accuracy"] == 0.25 and metrics["baseline_accuracy"] == 0.5
     assert metrics["baseline"] == "majority label"
     # One of four is right: draws with none are 81 of 256, with three 12, with four 1. Always the same answer has at most an
@@ -126,6 +199,7 @@ def test_measure_writes_predictions_and_returns_metrics_beside_the_baseline(tmp_
     assert [key for key in metrics if "interval" in key or key.endswith("f1")] == [
         "macro_f1",
         "intervals",
+        "interval_groups",
         "baseline_macro_f1",
     ]
     assert metrics["predict_runtime"] > 0 and metrics["predict_rows_per_second"] > 0

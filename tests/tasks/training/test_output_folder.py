@@ -87,11 +87,16 @@ def test_an_earlier_run_is_refused_and_untouched(tmp_path, left):
     assert (tmp_path / left).exists()
 
 
-def test_measuring_into_a_finished_run_needs_overwrite_and_deletes_nothing(finished):
+@pytest.mark.parametrize("given", [{}, {"overwrite_output_dir": True}, {"resume_from_checkpoint": "last"}])
+def test_measuring_alone_is_never_done_in_the_folder_of_a_run(finished, given):
+    (finished / "all_results.json").unlink()
     before = sorted(path.name for path in finished.iterdir())
-    with pytest.raises(UserError, match="holds an earlier run"):
-        check(finished, do_train=False)
-    assert check(finished, do_train=False, overwrite_output_dir=True) is None
+    with pytest.raises(UserError) as caught:
+        check(finished, do_train=False, **given)
+    assert str(caught.value) == (
+        f"--no_do_train: --output_dir {finished} holds a trained run, whose results would be replaced by those of --model; "
+        "choose another folder, or measure that run with scripts/evaluate_model.py"
+    )
     assert sorted(path.name for path in finished.iterdir()) == before
 
 
@@ -103,10 +108,37 @@ def test_the_check_itself_deletes_nothing(finished):
 
 
 def test_overwrite_deletes_checkpoints_and_results_alone(finished):
+    for name in ("checkpoint-notes", "checkpoint-5.old", "my-checkpoint-5"):
+        (finished / name).mkdir()
+        (finished / name / "mine.txt").write_text("mine")
+    (finished / "checkpoint-7").write_text("a file")
     begin(finished, overwrite_output_dir=True)
     assert {path.name for path in finished.iterdir()} == {
-        ".lock", "run.json", "task.json", "config.json", "model.safetensors", "notes.txt",
+        ".lock", "run.json", "task.json", "config.json", "model.safetensors", "notes.txt", "checkpoint-notes",
+        "checkpoint-5.old", "my-checkpoint-5", "checkpoint-7",
     }  # fmt: skip
+    assert (finished / "checkpoint-notes" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [".lock", "run.json", "checkpoint-15", "all_results.json", "README.md", "loss.png"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_that_leads_out_of_the_folder_is_refused_and_not_followed(finished, tmp_path, name, there):
+    target = tmp_path / "elsewhere"
+    if there:
+        target.write_text("mine")
+    (finished / name).unlink(missing_ok=True)
+    (finished / name).symlink_to(target)
+    for given in ({}, {"overwrite_output_dir": True}, {"resume_from_checkpoint": "last"}, {"do_train": False}):
+        with pytest.raises(UserError) as caught:
+            check(finished, **given)
+        assert str(caught.value) == f"{finished / name} is a link that leads out of the folder; put the file itself there"
+    assert target.read_text() == "mine" if there else not target.exists()
+
+
+def test_a_folder_that_is_a_link_itself_and_links_within_it_are_followed(finished, tmp_path):
+    (finished / "latest").symlink_to("checkpoint-10")
+    (tmp_path / "link").symlink_to(finished)
+    assert check(tmp_path / "link", overwrite_output_dir=True) is None
 
 
 @pytest.mark.parametrize(
@@ -254,7 +286,7 @@ def test_the_unfinished_run_of_another_task_is_refused(killed):
 
 
 def test_measuring_alone_does_not_go_on(killed):
-    with pytest.raises(UserError, match="holds an earlier run"):
+    with pytest.raises(UserError, match=r"--no_do_train: --output_dir .* holds a trained run"):
         check(killed, do_train=False)
 
 
