@@ -45,7 +45,7 @@ fine_tune generate 2
 fine_tune summarize 8
 fine_tune nli 6
 fine_tune qa 8
-fine_tune classify 4
+fine_tune classify 8
 
 echo "== the trained models at work"
 python scripts/predict.py "$out/summarize" --output_format text --prompt \

@@ -72,6 +72,8 @@ class RunConfig:
             return None
         try:
             run = typed(cls, **json.loads(path.read_text("utf-8")))
+            if run.temperature is not None and not 0 < run.temperature < math.inf:
+                raise ValueError(f"temperature is {run.temperature}")
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: not a task.json of this project ({error}); name the task with --task") from None
         return run

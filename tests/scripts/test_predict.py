@@ -58,6 +58,19 @@ def test_two_columns_are_parted_by_a_tab_and_nli_answers_with_a_label(run_script
     assert (row["premise"], row["hypothesis"]) == ("비가 온다.", "날씨가 맑다.")
     assert row["prediction"] in ("entailment", "neutral", "contradiction")
     assert row["prediction"] == max(row["scores"], key=row["scores"].get)
+    assert next(iter(row["probabilities"])) == row["prediction"] and row["calibrated"] is False
+    assert row["probability"] == row["probabilities"][row["prediction"]]
+    assert sum(row["probabilities"].values()) == pytest.approx(1)
+
+
+def test_the_most_probable_labels(run_script, finished):
+    flags = ("predict", finished("nli"), "--prompt", "비가 온다.\t날씨가 맑다.", "--top_labels", 2)
+    (row,) = rows(run_script(*flags).stdout)
+    assert len(row["probabilities"]) == 2 and len(row["scores"]) == 3
+    text = run_script(*flags, "--output_format", "text").stdout
+    assert text == ", ".join(f"{label} {p:.3f}" for label, p in row["probabilities"].items()) + "\n"
+    refused = run_script("predict", finished("summarize"), "--prompt", "비가 온다.", "--top_labels", 2)
+    assert refused.error == "--top_labels: summarize writes text, not labels; leave it out"
 
 
 def test_one_prompt_on_the_command_line(run_script, finished, by_stdin):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import datasets
 import pytest
+import torch
 
 from tasks import get_task, task_of
 from tasks.arguments.data import DataArguments
+from tasks.arguments.generation import GenerationArguments
 from tasks.base import Example, Prediction, RowError, Separator, Source
 from tasks.errors import UserError
+from tasks.inference.predicting import Predictor, load_predictor
+from tasks.model.loading import open_encoder, open_model
 from tasks.preparing.run_data import RunData
 from tasks.preparing.splits import load_examples
+from tasks.reading.columns import resolve_columns
+from tasks.reading.sources import find_source
 from tasks.run_folder import RunConfig, prompt_format
-from tests.conftest import write_rows
+from tests.conftest import model_args, write_rows
 
 
 def learnt(*values, words=None, form=None):
@@ -194,3 +201,67 @@ def test_without_training_there_are_no_labels_to_learn(tmp_path):
 def test_other_tasks_have_labels_of_their_own(tmp_path):
     with pytest.raises(UserError, match=r"^--label_words: nli learns no labels from its rows; leave it out$"):
         run_data(tmp_path, Arguments(), task="nli", label_words="a=b", column_map="premise=text,hypothesis=id")
+
+
+@pytest.mark.parametrize(("given", "read"), [(None, "refs/convert/parquet"), ("other", "other")])
+def test_the_default_dataset_is_read_at_its_revision(monkeypatch, given, read):
+    labels = datasets.ClassLabel(names=["negative", "positive"])
+    features = datasets.Features({"id": datasets.Value("string"), "document": datasets.Value("string"), "label": labels})
+    part = datasets.Dataset.from_dict({"id": ["1"], "document": ["재미있다"], "label": [1]}, features=features)
+    calls = []
+
+    def load_dataset(*arguments, **more):
+        calls.append((*arguments, more["revision"]))
+        return datasets.DatasetDict(train=part, test=part)
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    source = find_source(
+        get_task("classify"), DataArguments(dataset_revision=given, dataset="e9t/nsmc" if given else None), ("train",)
+    )
+    assert calls == [("e9t/nsmc", None, read)]
+    assert source.load("validation").data[0] == {"text": "재미있다", "label": "positive", "where": "e9t/nsmc test row 1"}
+
+
+def test_titles_of_ynat_are_texts():
+    columns = resolve_columns(get_task("classify"), ["guid", "title", "label", "url", "date"], {}, "klue/klue train")
+    assert columns == {"text": "title", "label": "label"}
+
+
+@pytest.mark.parametrize("form", ["tokens", "words"])
+def test_many_labels_are_scored_as_one_by_one(kogpt2_folder, form):
+    """More labels than are scored at a time, of several tokens, and 1 begins 10 to 19."""
+    task = learnt(*range(1, 21), 1, form=form)
+    arguments = model_args(kogpt2_folder)
+    encoder = open_encoder(task, arguments, GenerationArguments())
+    model = open_model(task, arguments, encoder).eval()
+    predictor = Predictor(task, model, encoder, encoder.settings)
+    examples = [task.input_example(row("1", text)) for text in ("비가 온다.", "민준이는 도서관에서 책을 빌렸다.")]
+    eos = [encoder.tokenizer.eos_token_id] if form == "words" else []
+    for example, prediction in zip(examples, predictor.predict(examples)):
+        (prompt,) = encoder.prompts([example])[0]
+        assert list(prediction.scores) == [str(n) for n in range(1, 21)]
+        for label, score in prediction.scores.items():
+            answer = encoder.completions([task.label_words[label]])[0] + eos
+            with torch.no_grad():
+                logits = model(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1]
+            assert score == pytest.approx(logits.log_softmax(-1)[range(len(answer)), answer].sum().item(), abs=1e-4)
+
+
+def test_words_that_are_one_to_the_tokenizer_are_refused(kogpt2_folder):
+    task = learnt("1", "\u2460", "1", form="words")  # a circled 1, which NFKC makes a plain one
+    with pytest.raises(
+        UserError, match=r"^the labels '1' and '\u2460' are both '1' to this tokenizer; give them other words"
+    ):
+        open_encoder(task, model_args(kogpt2_folder), GenerationArguments())
+
+
+def test_a_long_label_keeps_its_room(kogpt2_folder):
+    encoder = open_encoder(
+        learnt("가나다라마바사아자차카타파하", "a", "a", form="words"), model_args(kogpt2_folder), GenerationArguments()
+    )
+    assert encoder.max_new_tokens == encoder.settings["max_new_tokens"] > 8
+
+
+def test_a_model_without_labels_says_so(kogpt2_folder):
+    with pytest.raises(UserError, match="no labels are known, since classify takes them from the training rows"):
+        load_predictor(model_args(kogpt2_folder), GenerationArguments(), task_name="classify")

@@ -215,7 +215,7 @@ def test_task_json(examples, tmp_path):
         found, _ = rows_or_error(lambda: RunConfig.load(tmp_path), f"{tmp_path / 'task.json'}: not a task.json")
         if found:
             expected = sound.__dict__[name]
-            kinds = {"column_map": (str, type(None))}.get(name, type(expected))
+            kinds = {"column_map": (str, type(None)), "temperature": (float, type(None))}.get(name, type(expected))
             assert isinstance(value, kinds) and not isinstance(value, bool)
 
 

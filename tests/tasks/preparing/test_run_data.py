@@ -65,8 +65,8 @@ def prepare(kogpt2_folder, files):
     def run(task="nli", seed=42, splits=("train", "validation", "test"), length=64, new_tokens=8, tokenizer=None, **flags):
         task = get_task(task) if isinstance(task, str) else task
         arguments = model_args(kogpt2_folder)
+        data = RunData(task, DataArguments(**(files | flags)), SimpleNamespace(seed=seed), splits)  # may learn labels
         tokenizer = tokenizer or add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)[0]
-        data = RunData(task, DataArguments(**(files | flags)), SimpleNamespace(seed=seed), splits)
         return *data.encode(Encoder(tokenizer, length, new_tokens)), data.counts
 
     return run
@@ -227,13 +227,12 @@ def test_a_baseline_that_learns_gets_the_training_examples(prepare, tmp_path):
 
 @pytest.mark.parametrize("task", WITH_SAMPLE)
 def test_rows_to_measure_on_are_kept_with_their_prompts(prepare, kogpt2_folder, monkeypatch, task):
-    kept = prepare(task=task, train_file=None, validation_file=None, sample_data=True, length=48)[1]["validation"]
-    formatted = load_examples(get_task(task), DataArguments(sample_data=True), seed=42, splits=("validation",))[0][
-        "validation"
-    ]
+    own = get_task(task)
+    kept = prepare(task=own, train_file=None, validation_file=None, sample_data=True, length=48)[1]["validation"]
+    formatted = load_examples(own, DataArguments(sample_data=True), seed=42, splits=("validation",))[0]["validation"]
     assert kept == formatted
     arguments = model_args(kogpt2_folder)
-    tokenizer, _ = add_separators(load_tokenizer(arguments, load_config(arguments)), get_task(task).separators)
+    tokenizer, _ = add_separators(load_tokenizer(arguments, load_config(arguments)), own.separators)
     encoder = Encoder(tokenizer, 48, 8)
     expected = encoder.prompts(formatted)
     monkeypatch.setattr(encoder, "tokenize", lambda texts, offsets=False: ([], []))  # no text reaches the tokenizer again
