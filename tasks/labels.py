@@ -89,7 +89,9 @@ class Labels(Task):
         """As ``metrics.calibration.calibrate``."""
         from tasks.metrics.calibration import calibrate
 
-        scores = [{label: prediction.scores[label] for label in self.label_words} for prediction in predictions]
+        scores = [{label: prediction.scores.get(label) for label in self.label_words} for prediction in predictions]
+        if any(value is None for row in scores for value in row.values()):  # predictions of another program
+            return None
         return calibrate(scores, [prediction.references[0] for prediction in predictions], seed)
 
     def probabilities(self, scores: Mapping[str, Any]) -> dict[str, float]:
