@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ class Labels(Task):
         value = given = row.get(self.target_columns[-1].name)
         if isinstance(value, float) and value.is_integer():  # pandas writes 2.0 where another row has no label
             value = int(value)
-        name = nfc(str(value)).strip()
+        name = re.sub(r"^(\d+)\.0+$", r"\1", nfc(str(value)).strip())  # "2.0" of a spreadsheet
         names = {label.lower(): label for label in self.label_words} | self.label_aliases
         label = name if name in self.label_words else names.get(name.lower())
         if label not in self.label_words:

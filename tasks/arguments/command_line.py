@@ -62,6 +62,8 @@ def parse_dataclasses(
     parser.add_argument("--config", help="File of these arguments (yaml, json or flags as text); the command line wins.")
     if positional:
         parser.add_argument(positional, **({} if required else {"nargs": "?"}))
+    for action in parser._actions:
+        action.type = whole_number if action.type is int else action.type
     argv = list(sys.argv[1:] if argv is None else argv)
     if _help_wanted(argv):
         scripts = [kind for kind in types if not kind.__module__.startswith(__package__)]
@@ -86,6 +88,20 @@ def parse_dataclasses(
             names = {"input": task.input_columns[0].name, "target": [*task.input_columns, *task.target_columns][-1].name}
         raise UserError(f"unknown argument {flag}{suggestion(flag, known, names)}")
     return (*parsed, getattr(rest, positional)) if positional else tuple(parsed)
+
+
+def whole_number(text: str) -> int:
+    """The int that ``text`` says, also as 24.0 or 1e2, which is how spreadsheets and YAML files may write it."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if not number.is_integer():
+            raise
+        return int(number)
+
+
+whole_number.__name__ = "int"  # argparse names it in its message
 
 
 def _help_wanted(argv: Sequence[str]) -> bool:

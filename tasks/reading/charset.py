@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from itertools import islice
 from typing import TextIO
 
 from tasks.errors import UserError
@@ -29,8 +30,8 @@ def open_text(path: str, newline: str | None = None) -> TextIO:
     return open(path, encoding=encoding_of(path), newline=newline)
 
 
-def first_line(path: str) -> str:
-    """The first line that is not blank, or its beginning. The rest of the file is neither read nor tried."""
+def first_line(path: str, skip: int = 0) -> str:
+    """The first line that is not blank, or its beginning, after ``skip`` others. Only the start of the file is read."""
     with open(path, "rb") as file:
         start = file.read(SAMPLE)
     codec = next((name for mark, (name, _) in MARKS.items() if start.startswith(mark)), "utf-8")
@@ -38,7 +39,7 @@ def first_line(path: str) -> str:
         text = codecs.getincrementaldecoder(codec)().decode(start)  # it may end inside of a character
     except UnicodeDecodeError:
         text = start.decode("cp949", "ignore")
-    return next((line for line in re.split("\r\n?|\n", text) if line.strip()), "")
+    return next(islice((line for line in re.split("\r\n?|\n", text) if line.strip()), skip, None), "")
 
 
 def encoding_of(path: str) -> str:

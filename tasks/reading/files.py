@@ -170,6 +170,8 @@ READERS = {
     ".xlsx": read_xlsx,
     ".json": read_json,
     ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".jsonlines": read_jsonl,
     ".txt": partial(read_txt, "line"),
     ".parquet": read_parquet,
 }

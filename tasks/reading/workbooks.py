@@ -7,6 +7,7 @@ from typing import Any
 from zipfile import ZipFile
 
 from tasks.errors import UserError
+from tasks.reading.delimited import INDEX
 from tasks.reading.parquet_rows import check_unfolded
 from tasks.reading.rows import Row, listed, shown
 
@@ -49,6 +50,8 @@ def _rows(path: str, lines: Iterator[tuple[int, list[Any]]]) -> Iterator[Row | U
     number, header = next((line for line in lines if line[1]), (1, []))
     names = ["" if cell is None else str(cell).strip() for cell in header]
     where = f"{path} row {number}"
+    if names[1:] and not names[0]:  # the index that pandas writes
+        names[0] = INDEX
     if "" in names:
         raise UserError(
             f"{where}: column {names.index('') + 1} of the header has no name; give it one, or remove the column"
@@ -56,10 +59,12 @@ def _rows(path: str, lines: Iterator[tuple[int, list[Any]]]) -> Iterator[Row | U
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{where}: two columns of the header are called {shown(twice)}; rename one")
-    empty: dict[str, Any] = dict.fromkeys(names)
+    empty: dict[str, Any] = dict.fromkeys(name for name in names if name != INDEX)
     for number, cells in lines:
         where = f"{path} row {number}"
         if len(cells) > len(names):
             yield UserError(f"{where}: a cell stands outside the {len(names)} columns of the header; remove it")
         else:
-            yield Row(empty | dict(zip(names, cells)) if cells else empty, where)
+            values = dict(zip(names, cells))
+            values.pop(INDEX, None)
+            yield Row(empty | values, where)

@@ -74,3 +74,9 @@ def test_the_baseline_answers_the_most_frequent_label():
     result = TASK.baseline(examples)
     assert (result["baseline"], result["baseline_accuracy"]) == ("majority label", 0.5)
     assert result["baseline_macro_f1"] == pytest.approx((2 * 2 / (4 + 2)) / 3)
+
+
+@pytest.mark.parametrize("label", ["2.0", "2.00", " 2 ", 2.0])
+def test_a_number_that_a_spreadsheet_made_of_a_label(label):
+    row = {"id": "1", "premise": "비가 온다.", "hypothesis": "날씨가 맑다.", "label": label}
+    assert get_task("nli").format(row).references == ("contradiction",)

@@ -322,3 +322,16 @@ def test_a_positional_argument_comes_last():
     assert (generation.num_beams, folder) == (2, "outputs/run")
     with pytest.raises(UserError, match="model"):
         parse_dataclasses((GenerationArguments,), "d", [], "model")
+
+
+@pytest.mark.parametrize(("text", "number"), [("24.0", 24), ("1e2", 100), ("7", 7)])
+def test_whole_numbers_as_spreadsheets_and_yaml_write_them(text, number, tmp_path):
+    assert training("--max_steps", text).max_steps == number
+    config = tmp_path / "run.yaml"
+    config.write_text(f"max_steps: {text}\n", "utf-8")
+    assert training("--config", str(config)).max_steps == number
+
+
+def test_a_part_of_a_step_is_none():
+    with pytest.raises(UserError, match=r"invalid int value: '2\.5'"):
+        training("--max_steps", "2.5")

@@ -95,7 +95,11 @@ def test_tsv_with_bare_quotation_marks_is_not_quoted():
             'text,label\n"하나"둘,1\n',
             "train.csv line 2: ',' expected after '\"'; inside a quoted cell write a double quote twice",
         ),
-        (",text\n0,하나\n", "train.csv line 1: column 1 of the header has no name; give it one (pandas: index=False)"),
+        ("text,,label\n하나,x,0\n", "train.csv line 1: column 2 of the header has no name; give it one"),
+        (
+            "text,label,\n하나,0,x\n",
+            "train.csv line 2: its last cell has no name in the header; name that column, or quote commas",
+        ),
         ("text,label, text\na,b,c\n", "train.csv line 1: two columns of the header are called 'text'; rename one"),
         ("text,label\n", "train.csv holds no rows; give a file that has some"),
         ("text\n하\0나\n", "train.csv line 2: column 'text' holds a NUL character, as character 2; remove it"),
@@ -284,18 +288,17 @@ def test_missing_file_suggests_a_neighbour():
     assert message("data/zzz.parquet").startswith("there is no file data/zzz.parquet; nothing in ")
 
 
+KNOWN = ".csv, .tsv, .xlsx, .json, .jsonl, .ndjson, .jsonlines, .txt, .parquet"
+
+
 def test_paths_that_are_no_data_files():
     Path("data").mkdir()
     write("data.xls", "x")
     write("empty.csv", "")
-    assert message("data") == (
-        "data is a folder without a file that is read; those that are: .csv, .tsv, .xlsx, .json, .jsonl, .txt, .parquet"
-    )
+    assert message("data") == ("data is a folder without a file that is read; those that are: " + KNOWN)
     assert message("data/*.csv").startswith("no file matches data/*.csv; ")
     assert message("empty.csv") == "empty.csv is empty; give a file that has rows"
-    assert message("data.xls") == (
-        "data.xls: the file type is not known; those that are read: .csv, .tsv, .xlsx, .json, .jsonl, .txt, .parquet"
-    )
+    assert message("data.xls") == ("data.xls: the file type is not known; those that are read: " + KNOWN)
     Path("broken.csv").symlink_to("gone.csv")
     assert message("broken.csv") == "broken.csv is not a regular file; save the data to one first"
 
@@ -458,3 +461,26 @@ def test_other_encodings_are_refused(content):
 def test_a_name_is_found_however_its_hangul_is_written(typed, stored):
     Path(unicodedata.normalize(stored, "학습데이터.txt")).write_text("비가 온다.\n", "utf-8")
     assert find_files(unicodedata.normalize(typed, "학습데이터.txt")) == [unicodedata.normalize(stored, "학습데이터.txt")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",text,label\n0,하나,0\n1,둘,1\n",  # pandas with its index
+        "text,label,\n하나,0,\n둘,1,\n",
+        "text,label\n하나,0,\n둘,1,\n",
+        "sep=;\r\ntext;label\r\n하나;0\r\n둘;1\r\n",
+        '"text";"label"\n"하나";"0"\n"둘";"1"\n',
+        '"text"|"label"\n"하나"|"0"\n"둘"|"1"\n',
+        '"text"\t"label"\n"하나"\t"0"\n"둘"\t"1"\n',
+    ],
+)
+def test_what_spreadsheets_and_pandas_do_to_a_table_is_no_obstacle(text):
+    write("a.csv", text)
+    assert [row.values for row in rows("a.csv")] == [{"text": "하나", "label": "0"}, {"text": "둘", "label": "1"}]
+
+
+@pytest.mark.parametrize("suffix", ["ndjson", "jsonlines"])
+def test_other_names_of_jsonl(suffix):
+    write(f"a.{suffix}", '{"text": "하나"}\n')
+    assert rows(f"a.{suffix}") == [Row({"text": "하나"}, f"a.{suffix} line 1")]
