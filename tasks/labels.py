@@ -101,7 +101,7 @@ class Labels(Task):
         best = max(scores.values())
         powers = {label: math.exp((value - best) / (self.temperature or 1.0)) for label, value in scores.items()}
         total = math.fsum(powers.values())
-        return {label: powers[label] / total for label in sorted(powers, key=lambda label: -powers[label])}
+        return {label: round(powers[label] / total, 6) for label in sorted(powers, key=lambda label: -powers[label])}
 
     def row_scores(self, predictions: Sequence[Prediction]) -> list[dict[str, float]]:
         """Whether the row's label is right; a macro-F1 of one row says nothing more."""

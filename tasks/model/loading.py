@@ -119,7 +119,7 @@ def load_config(model_args: ModelArguments) -> PretrainedConfig:
     try:
         _refuse_kernels(model_args, PretrainedConfig.get_config_dict(name, revision=model_args.model_revision)[0])
         config = AutoConfig.from_pretrained(name, **hub_options(model_args))
-    except MemoryError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # each architecture checks its config in a way of its own
         raise model_error(name, error) from None

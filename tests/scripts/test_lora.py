@@ -161,8 +161,8 @@ def test_the_card_says_what_the_adapter_belongs_to(tuned, base, run_script, monk
     assert result.code == 0, result.stderr
     listing, _, card = result.stdout.partition("\n\n")
     assert [line.split()[1] for line in listing.splitlines()] == [
-        "README.md", "adapter_config.json", "adapter_model.safetensors", "all_results.json", "generation_config.json",
-        "loss.png", "task.json", "tokenizer.json", "tokenizer_config.json",
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "all_results.json", "confusion.png",
+        "generation_config.json", "loss.png", "task.json", "tokenizer.json", "tokenizer_config.json",
     ]  # fmt: skip
     for line in ("library_name: peft", "base_model: skt/kogpt2-base-v2", "base_model_relation: adapter", "- lora"):
         assert f"\n{line}\n" in card

@@ -25,8 +25,8 @@ from tests.scripts.conftest import read_json
 pytest_plugins = ["tests.helpers.hub_fixtures"]
 
 SENT = [
-    "README.md", "all_results.json", "config.json", "generation_config.json", "loss.png", "model.safetensors", "task.json",
-    "tokenizer.json", "tokenizer_config.json",
+    "README.md", "all_results.json", "config.json", "confusion.png", "generation_config.json", "loss.png",
+    "model.safetensors", "task.json", "tokenizer.json", "tokenizer_config.json",
 ]  # fmt: skip
 ANOTHER = "hf_" + "a" * 34  # put together here, as ME is
 MINE = b"---\nlicense: mit\n---\n# Mine\n\nWritten by hand.\n"
@@ -164,7 +164,7 @@ def test_the_same_command_finishes_and_sends_no_large_file_again(place, killed, 
     server = place[0]
     assert released.code == 0, released.stderr
     assert len(server.repo("me/x").commits) == 2
-    assert server.count("put") == killed["put"] == 2  # weights and loss curve
+    assert server.count("put") == killed["put"] == 3  # weights, loss curve and confusion matrix
     assert sorted(server.repo("me/x").files) == [".gitattributes", *SENT]
     assert server.repo("me/x").private
 
@@ -610,12 +610,12 @@ def test_check_reads_a_card_and_lists_what_is_wrong_with_it(publish, run_script,
     result = run_script("publish", "--check", card)
     assert result.code == 2
     findings = result.stdout.splitlines()
-    assert [re.match(r"card\.md line \d+: (.*?)(?: |;|,)", line)[1] for line in findings if "loss.png" not in line]
-    assert result.error == f"{card}: what is wrong with the card is listed above (4)"
+    assert [re.match(r"card\.md line \d+: (.*?)(?: |;|,)", line)[1] for line in findings if ".png" not in line]
+    assert result.error == f"{card}: what is wrong with the card is listed above (5)"
     assert ANOTHER not in result.stdout + result.stderr
-    for word in ("apache", "TO" + "DO", "a secret (Hugging Face token)", "loss.png"):
+    for word in ("apache", "TO" + "DO", "a secret (Hugging Face token)", "loss.png", "confusion.png"):
         assert sum(word in line for line in findings) == 1, findings
-    assert len(findings) == 4
+    assert len(findings) == 5
     assert len(hub.requests) == asked
 
 

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from tasks import get_task
-from tasks.base import Separator
+from tasks.base import BOS, Separator
 from tasks.model.loading import load_config
 from tasks.model.new_model import train_tokenizer
 from tasks.model.tokenizer import add_separators, load_tokenizer
@@ -66,7 +66,6 @@ def test_text_never_becomes_a_special_token(tokenizer_of, name, examples):
     tokenizer = tokenizer_of(task)
     special = special_ids(tokenizer)
     whole = task.output_type == "loglikelihood"  # the prompt is bos alone
-    separators = [tokenizer.convert_tokens_to_ids(separator) for separator in task.separators]
     written = texts.filter(lambda text: is_writable(text) and text.strip()) | st.sampled_from(MARKED)
 
     @fuzz(examples, first=written, second=written, length=st.sampled_from([128, 64]))
@@ -85,6 +84,9 @@ def test_text_never_becomes_a_special_token(tokenizer_of, name, examples):
         assert len(plain) == len(offsets)
         assert all(0 <= start <= end <= len(first) for start, end in offsets)
         example = task.format(row)
+        parts = [part for part in task.prompt(row) if isinstance(part, Separator) and part != BOS]
+        assert task.optional_columns or parts == list(task.separators)
+        separators = [tokenizer.convert_tokens_to_ids(part) for part in parts]
         begin = encoder.prefix or ([tokenizer.bos_token_id] if whole else [])
         learnt = encoder.training_rows([example])
         assume(learnt or not whole)  # a text of nothing but what the tokenizer drops

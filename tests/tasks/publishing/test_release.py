@@ -890,7 +890,8 @@ def ask(run: Path, publishing: PublishArguments, model: str, **more: object) -> 
 def end(run: Path, publishing: PublishArguments, *, first: bool = True, **more: object) -> None:
     """What a run does last."""
     report = RunReport.load(run)
-    trainer = SimpleNamespace(is_world_process_zero=lambda: first, state=SimpleNamespace(log_history=report.log))
+    state = SimpleNamespace(log_history=report.log)
+    trainer = SimpleNamespace(is_world_process_zero=lambda: first, state=state, run_config=report.config)
     publish_run(trainer, report, report.results, arguments(run, publishing, **more))
 
 
