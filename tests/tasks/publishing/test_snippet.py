@@ -22,8 +22,8 @@ from tasks.arguments.generation import GenerationArguments
 from tasks.inference.predicting import load_predictor
 from tasks.model.loading import open_encoder, open_model
 from tasks.model.model_files import make_portable
-from tasks.publishing.card import usage_snippet
 from tasks.publishing.report import RunReport
+from tasks.publishing.snippet import usage_snippet
 from tasks.run_folder import RunConfig
 from tests.conftest import model_args
 from tests.helpers.full_report import ALL_TASKS, bare_report, card
