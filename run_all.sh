@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The whole job. From a fresh clone, with nothing installed:
 #
-#   bash run_all.sh                               tokenizer and small GPT-2 from scratch on the bundled sample, then the five
+#   bash run_all.sh                               tokenizer and small GPT-2 from scratch on the bundled sample, then five
 #                                                 tasks on top of it, their cards, and a dry run of publishing one; needs no
-#                                                 network but for installing, under 10 minutes
+#                                                 network but for installing
 #   bash run_all.sh --model skt/kogpt2-base-v2    the five tasks on the documented Hub datasets; any flag of the scripts
 #                                                 may follow, such as --bf16 or --max_train_samples 5000
 #

@@ -103,12 +103,6 @@ def _share(task: Task, data: datasets.Dataset, share: float, seed: int) -> dict[
     return {"train": [number for number in range(len(data)) if number not in taken], "validation": validation}
 
 
-def _values(data: datasets.Dataset, column: str) -> Iterator[Any]:
-    """The values of one column, a batch at a time: a corpus may not fit into memory as Python strings."""
-    for batch in data.select_columns([column]).iter(batch_size=1000):
-        yield from batch[column]
-
-
 def _finish(task: Task, loaded: Loaded, split: str, rows: Sequence[int], limit: int | None, seed: int) -> datasets.Dataset:
     """``limit`` of ``rows`` of the loaded split, in their order, with ids: a file may be sorted by label."""
     if limit is not None and limit < len(rows):

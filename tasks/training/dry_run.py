@@ -95,7 +95,10 @@ def data_lines(
         if isinstance(rows, IterableDataset):
             yield "  (streamed: counted while training reads)"
             continue
-        for name, share in (("cut", counts.get("cut", 0)), ("longer", counts.get("longer_than_max_new_tokens", 0))):
+        for name, share in (
+            ("lose their end", counts.get("cut", 0)),
+            ("are too long to predict", counts.get("longer_than_max_new_tokens", 0)),
+        ):
             if share:
                 yield f"  {100 * share / counts['rows']:.1f} % {name}"
         labels = [(counts[name], name.removeprefix(LABEL)) for name in counts if name.startswith(LABEL)]

@@ -220,7 +220,9 @@ def test_training_that_would_do_nothing_is_refused_by_flag(flag, value, must):
 
 
 def test_numbers_at_the_edge_of_what_trains():
-    training("--max_grad_norm", "0", "--weight_decay", "0", "--warmup_steps", "0", "--max_steps", "-1", "--adam_beta1", "0")
+    flags = {"max_grad_norm": 0, "weight_decay": 0, "warmup_steps": 0, "max_steps": -1, "adam_beta1": 0}
+    args = training(*(f"--{name}={value}" for name, value in flags.items()))
+    assert {name: getattr(args, name) for name in flags} == flags
 
 
 def test_abbreviations_are_not_guessed():
