@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils import gather_object
 
-from tasks.base import Example, Task
+from tasks.base import Example, RowError, Task, skip_counts
 from tasks.errors import UserError
 from tasks.preparing.encoding import COUNTS, SHARED, Encoder
 from tasks.preparing.splits import digest_of, format_examples, format_rows, load_raw_datasets
@@ -136,7 +136,7 @@ class Stream:
         for split, rows in self._measured.items():
             formatted, skipped = format_examples(self.task, rows, self.data_args.skip_bad_rows)
             datasets[split], counts[split], _, examples[split] = encode(encoder, formatted, split, measured=True)
-            counts[split] |= {"skipped": skipped} if skipped else {}
+            counts[split] |= skipped
         if "train" in self.splits:
             counts["validation"] |= {SHARED: 0} if self._draws else {}
             args = self.args
@@ -179,11 +179,11 @@ class TextStream(torch.utils.data.IterableDataset):
             learnt = 0
             rows = self.read(epoch)
             while batch := list(itertools.islice(rows, BATCH)):
-                examples = list(format_rows(self.task, batch, self.skip_bad_rows))
+                skipped: list[RowError] = []
+                examples = list(format_rows(self.task, batch, self.skip_bad_rows, skipped))
                 self.encoder.counts.clear()
                 sequences = self.encoder.training_rows(examples)
-                self.seen.update(rows=len(examples), skipped=len(batch) - len(examples))
-                self.seen.update(self.encoder.counts)
+                self.seen.update(self.encoder.counts + skip_counts(skipped) + Counter(rows=len(examples)))
                 learnt += len(sequences)
                 for sequence in sequences:
                     self.recent.append(sequence)
@@ -196,4 +196,4 @@ class TextStream(torch.utils.data.IterableDataset):
         total: Counter[str] = Counter(tokens=tokens)
         for seen in gather_object([dict(self.seen)]):
             total.update(seen)
-        self.counts.update({name: total[name] for name in COUNTS if total[name]})
+        self.counts.update({name: total[name] for name in dict.fromkeys((*COUNTS, *sorted(total))) if total[name]})

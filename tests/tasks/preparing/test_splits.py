@@ -681,7 +681,7 @@ def test_format_examples():
     )
     assert format_examples(Pair(), data, True) == (
         [Example("train-0", ("전제 0",), "yes"), Example("train-2", ("전제 2",), "yes")],
-        1,
+        {"skipped": 1, "skipped_no_text": 1},
     )
 
 
