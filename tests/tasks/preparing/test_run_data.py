@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import datasets
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 
 from tasks import get_task
 from tasks.arguments.data import DataArguments
@@ -344,7 +345,13 @@ def test_what_a_killed_process_left_is_not_taken_and_goes(prepare, folder, monke
         with pytest.raises(KeyboardInterrupt):
             prepare()
     assert [path.suffix for path in folder.iterdir() if path.is_dir()] == [".tmp"]
-    prepare()
+    other, mine = folder / "0a1b.x2y3.tmp", folder / "4c5d.x2y3.tmp"  # of other rows: left, and being written
+    other.mkdir()
+    mine.mkdir()
+    with FileLock(folder / "4c5d.lock"):
+        prepare()
+    assert mine.is_dir() and not other.exists()
+    mine.rmdir()
     assert [path.suffix for path in folder.iterdir() if path.is_dir()] == [""]
 
 
