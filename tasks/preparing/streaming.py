@@ -78,7 +78,11 @@ class Stream:
             yield from rows
 
     def _origin(self) -> str:
-        return json.dumps([self.source.identity("train"), self.source.describe()])
+        """The files by content, or of the Hub the name, and what the first rows hold: a name may stand for others later."""
+        content = self.source.identity("train")
+        if content is None:
+            content = [self._digest(row).hex() for row in itertools.islice(self._read(self._train), BATCH)]
+        return json.dumps([content, self.source.describe()])
 
     @cached_property
     def _measured(self) -> dict[str, list[dict[str, Any]]]:

@@ -22,6 +22,7 @@ from tasks.preparing.encoding import Encoder
 from tasks.preparing.run_data import RunData
 from tasks.reading import sources
 from tasks.reading.rows import Row
+from tasks.training.checkpoints import fingerprint
 from tests.conftest import model_args, write_rows
 
 TEXTS = [f"{n} 민준이는 도서관에서 책을 빌렸다." for n in range(100)]
@@ -246,6 +247,16 @@ def test_a_hub_dataset_is_streamed(open_data, hub):
     assert sorted(itertools.chain(*parts)) == sorted(one_pass(data))
     drawn = open_data(None, dataset="one/split", max_eval_samples=4, validation_split=0.2)
     assert len(list(drawn.texts())) == len(TEXTS) - 4
+
+
+def test_rows_of_the_hub_that_changed_are_noticed_without_a_commit(open_data, monkeypatch):
+    def of(texts):
+        parts = {split: datasets.Dataset.from_dict({"text": texts}).to_iterable_dataset() for split in ("train", "dev")}
+        monkeypatch.setattr(datasets, "load_dataset", lambda *args, **more: parts)
+        data = open_data(None, dataset="some/corpus", max_eval_samples=4)
+        return fingerprint(data.encode(data.encoder)[0]["train"])
+
+    assert of(TEXTS) == of(TEXTS) != of([*TEXTS[:50], "다른 글이다.", *TEXTS[51:]])
 
 
 def test_a_connection_that_is_lost_on_the_way_is_one_line(open_data, hub, monkeypatch):
