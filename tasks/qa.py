@@ -7,7 +7,20 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.base import CardText, Column, Example, HubDataset, Metric, Part, RowError, Separator, Source, Task, text_of
+from tasks.base import (
+    CardText,
+    Column,
+    Example,
+    HubDataset,
+    Metric,
+    Part,
+    RowError,
+    Separator,
+    Source,
+    Task,
+    text_of,
+    unusable_character,
+)
 from tasks.text import nfc
 
 QUESTION = Separator("<question>")
@@ -167,6 +180,8 @@ def _answers_of(row: dict[str, Any]) -> tuple[list[str], list[int | None]]:
     texts, starts = answers["text"], answers["answer_start"]
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
         raise RowError("the row has no answer; drop such rows with --skip_bad_rows", "no_answer")
+    if found := next(filter(None, map(unusable_character, texts)), None):
+        raise RowError(f"an answer holds {found}; remove it", "unusable_character")
     # Space around an answer is an accident of annotation; the offset moves along with what is stripped in front.
     offsets = [
         start if start is None else start + len(text) - len(text.lstrip())

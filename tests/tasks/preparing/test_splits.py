@@ -12,12 +12,15 @@ from pathlib import Path
 import datasets
 import pytest
 
+from tasks import get_task
 from tasks.arguments.data import DataArguments
 from tasks.base import Column, Example, HubDataset, RowError, Task, text_of
 from tasks.errors import UserError
 from tasks.preparing.splits import format_examples, load_raw_datasets, row_error
 from tasks.reading import sources
-from tasks.reading.hub_data import commit_of
+from tasks.reading.columns import columns_of
+from tasks.reading.hub_data import commit_of, load_split
+from tests.helpers.task_rows import TRAINED, rows_of
 
 
 class Pair(Task):
@@ -644,6 +647,20 @@ def test_folder_saved_to_disk():
     assert {split: len(data) for split, data in load(dataset="table").items()} == {"train": 19, "validation": 1}
     Path("table/state.json").write_text("{", "utf-8")
     assert message(dataset="table").startswith("the dataset table could not be read (")
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_no_nul_comes_from_the_hub(name):
+    task = get_task(name)
+    for column in columns_of(task):
+        rows = [dict(row) for row in rows_of(task)]
+        answers = [rows[2][column.name], f"{rows[2][column.name]}\0"] if column.read else f"{rows[2][column.name]}\0"
+        for row in rows:
+            row[column.name] = [row[column.name]] if column.read else row[column.name]
+        rows[2][column.name] = answers
+        data = load_split(task, datasets.Dataset.from_list(rows), {}, "me/mine train").data
+        with pytest.raises(UserError, match=r"me/mine train row 3: (.* holds a NUL character|unknown label)"):
+            format_examples(task, [row | {"id": "1"} for row in data], False)
 
 
 def test_folder_of_data_files(tmp_path, monkeypatch):
