@@ -10,6 +10,8 @@ import unicodedata
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks import get_task
@@ -661,6 +663,18 @@ def test_no_nul_comes_from_the_hub(name):
         data = load_split(task, datasets.Dataset.from_list(rows), {}, "me/mine train").data
         with pytest.raises(UserError, match=r"me/mine train row 3: (.* holds a NUL character|unknown label)"):
             format_examples(task, [row | {"id": "1"} for row in data], False)
+
+
+@pytest.mark.parametrize("more", ["", "/README.md"])  # by the files, and by the datasets library
+def test_the_limits_of_parquet_hold_for_a_folder(monkeypatch, more):
+    monkeypatch.setattr("tasks.reading.parquet_rows.UNFOLDED_BYTES", 1 << 20)
+    os.mkdir("folder")
+    table = pa.table({name: ["가" * 1_000_000] for name in ("premise", "hypothesis", "label")})
+    pq.write_table(table, "folder/train.parquet", compression="zstd")
+    if more:
+        Path("folder/README.md").write_text("# rows\n", "utf-8")
+    error = message(dataset="folder")
+    assert error.startswith("folder/train.parquet unfolds to ") and "1,048,576 is the most for a file of its size" in error
 
 
 def test_folder_of_data_files(tmp_path, monkeypatch):
