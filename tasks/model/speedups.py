@@ -36,8 +36,9 @@ def keep_freed_memory() -> bool:
 def avoid_cudnn_attention() -> None:
     """Leave cuDNN out of the kernels that sdpa attention chooses from on CUDA; a CPU is not concerned.
 
-    On Hopper and Blackwell torch prefers it, and it builds a plan for every new shape of a batch, which takes longer than the
-    step. Rows of differing length have a new shape in nearly every batch (pytorch/pytorch#155958, modelscope/FunASR#3704).
+    On Hopper and Blackwell torch prefers it, and it builds a plan for every new shape of a batch, which takes longer than
+    the step. Rows of differing length have a new shape in nearly every batch (pytorch/pytorch#155958,
+    modelscope/FunASR#3704).
     """
     torch.backends.cuda.enable_cudnn_sdp(False)
 
