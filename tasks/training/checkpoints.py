@@ -194,6 +194,7 @@ class Checkpoints(TrainerCallback):
         self.resumed_from = Path(resumed_from) if resumed_from else None
         self._rows = rows
         earlier = (read_manifest(self.resumed_from) or {}) if self.resumed_from else {}
+        self.first_step = earlier.get("step", 0)
         self.evaluated = earlier.get("evaluated", True)  # else it was saved in an evaluation that is still to be made
         self._started = time.monotonic() - earlier.get("seconds", 0.0)
         if rows and earlier.get("rows") not in (None, rows):

@@ -108,8 +108,7 @@ class CompletionTrainer(Trainer):
         self._checkpoints.start(resume_from_checkpoint, rows, named=self.args.resume_from_checkpoint is not None)
         self.resumed_from = resume_from_checkpoint
         eager = self.args.use_cpu and self.args.eager_on_cpu and speedups.has_attention_dropout(self.model)
-        wanted = self.args.eval_on_start
-        self.args.eval_on_start = wanted or not self._checkpoints.evaluated
+        self.args.eval_on_start |= not self._checkpoints.evaluated
         with speedups.eager_attention(self.model) if eager else nullcontext(), self._explained("training"):
             try:
                 output = super().train(resume_from_checkpoint, *args, **kwargs)
@@ -118,7 +117,6 @@ class CompletionTrainer(Trainer):
                     raise problem from None
                 raise
             finally:
-                self.args.eval_on_start = wanted
                 self._signals.restore_handlers()
                 self._console.on_train_end()
         if isinstance(self.train_dataset, TextStream):
@@ -203,7 +201,8 @@ class CompletionTrainer(Trainer):
                 metrics = super().evaluate(*args, **kwargs)
         except Interrupted:
             follows = self.args.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy")
-            if checkpoints.evaluated and not follows and self.accelerator.num_processes == 1:
+            stepped = self.state.global_step > checkpoints.first_step
+            if stepped and not follows and self.accelerator.num_processes == 1:
                 checkpoints.evaluated = False
                 self._save_checkpoint(self.model_wrapped, None)
                 self.callback_handler.on_save(self.args, self.state, self.control)  # ends training

@@ -110,7 +110,7 @@ class Ended(TrainerCallback):
     (2, {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 4}),
     (4, {"early_stopping_patience": 2}),
     (8, {}),
-    (8, {"save_strategy": "best"}),
+    (8, {"save_strategy": "best", "eval_on_start": True}),
     (12, {"early_stopping_patience": 2}),  # it is the evaluation that ends training
 ])  # fmt: skip
 def test_ended_in_an_evaluation_the_resume_makes_it_first(kogpt2_folder, tmp_path, monkeypatch, step, settings):
@@ -140,7 +140,15 @@ def test_ended_in_an_evaluation_the_resume_makes_it_first(kogpt2_folder, tmp_pat
     assert evaluations(resumed.state.log_history) == evaluations(whole.state.log_history)
     best = Path(whole.state.best_model_checkpoint).name
     assert (resumed.state.best_metric, Path(resumed.state.best_model_checkpoint).name) == (whole.state.best_metric, best)
-    assert not resumed.args.eval_on_start
+
+
+def test_an_evaluation_before_the_first_step_leaves_no_checkpoint(kogpt2_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(callbacks, "GRACE", 0.01)
+    trainer = make(kogpt2_folder, tmp_path, **RUN, eval_on_start=True)
+    trainer.add_callback(Ended(0))
+    with pytest.raises(Interrupted, match="ended by SIGTERM in an evaluation; no checkpoint yet; go on with: "):
+        trainer.train()
+    assert not list(tmp_path.glob("checkpoint-*"))
 
 
 def test_dropout_and_order_decide_in_the_test_above(kogpt2_folder, tmp_path):
