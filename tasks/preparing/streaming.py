@@ -153,7 +153,7 @@ class Stream:
                 return self._read(rows)
 
             skip, origin = self.data_args.skip_bad_rows, self._origin
-            datasets["train"] = TextStream(self.task, read, encoder, skip, counts["train"], origin)
+            datasets["train"] = TextStream(self.task, read, encoder, skip, counts["train"], origin, self.source.skipped)
         return datasets, examples, counts
 
 
@@ -164,7 +164,7 @@ class TextStream(torch.utils.data.IterableDataset):
     Processes do not have the same number of rows, and one that came to an end would leave the others waiting; so
     ``--max_steps`` ends training. A resumed run reads again what was read before and skips it. ``read(epoch)`` gives the
     rows of a pass; ``counts`` are those of ``all_results.json``. ``origin()`` tells the files or the commit that they are
-    read from, and ``recent`` are the last sequences, each with its ``id``.
+    read from, ``damaged`` counts what its source leaves out, and ``recent`` are the last sequences, each with its ``id``.
     """
 
     task: Task
@@ -173,12 +173,14 @@ class TextStream(torch.utils.data.IterableDataset):
     skip_bad_rows: bool
     counts: dict[str, int]
     origin: Callable[[], str] = str
+    damaged: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
     recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1024))
 
     def __iter__(self) -> Iterator[dict[str, list[int]]]:
         """``{"input_ids", "labels"}`` of one sequence after another."""
         self.seen.clear()
+        self.damaged.clear()
         for epoch in itertools.count():
             learnt = 0
             rows = self.read(epoch)
@@ -198,6 +200,6 @@ class TextStream(torch.utils.data.IterableDataset):
     def fill_counts(self, tokens: int) -> None:
         """What was streamed: rows as all processes have read them, ``tokens`` as the Trainer has counted them."""
         total: Counter[str] = Counter(tokens=tokens)
-        for seen in gather_object([dict(self.seen)]):
+        for seen in gather_object([dict(self.seen + self.damaged)]):
             total.update(seen)
         self.counts.update({name: total[name] for name in dict.fromkeys((*COUNTS, *sorted(total))) if total[name]})

@@ -202,10 +202,14 @@ def test_bad_rows_are_named_or_skipped_and_counted(open_data, validation, tmp_pa
     path = write_rows(tmp_path / "rows.jsonl", [{"text": "책을"}, {"text": ""}, {"text": "빌렸다."}])
     with pytest.raises(UserError, match=r"rows\.jsonl line 2: column 'text' is empty"):
         one_pass(open_data(path, validation_file=validation))
+    with open(path, "a", encoding="utf-8") as file:
+        file.write('{"text"\n')
     data = open_data(path, validation_file=validation, skip_bad_rows=True)
     stream = data.encode(data.encoder)[0]["train"]
     list(itertools.islice(stream, 2))
-    assert [stream.seen[name] for name in ("rows", "skipped", "skipped_no_text")] == [2, 1, 1]
+    stream.fill_counts(9)
+    expected = {"rows": 2, "skipped": 2, "skipped_no_text": 1, "skipped_damaged": 1}
+    assert {name: stream.counts.get(name) for name in expected} == expected
     empty = write_rows(tmp_path / "empty.jsonl", [{"text": ""}])
     with pytest.raises(UserError, match="found no row to learn from"):
         next(iter(open_data(empty, validation_file=validation, skip_bad_rows=True).encode(data.encoder)[0]["train"]))
