@@ -9,10 +9,13 @@ import torch
 from transformers import TrainingArguments as HfTrainingArguments
 
 from tasks.arguments.checks import above_zero, at_least, share
-from tasks.arguments.sharding import check_engine, load_whole_models
+from tasks.arguments.sharding import check_engine, launched_with, load_whole_models
 from tasks.arguments.training_flags import ScratchFlags, TrainingFlags
 from tasks.distributed import processes, world_size
 from tasks.errors import UserError
+
+#: The optimizer of tasks/training/muon.py, which transformers does not know.
+MUON = "muon"
 
 
 @dataclass
@@ -21,6 +24,8 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
 
     def __post_init__(self) -> None:
         """Set what follows from other flags or the machine. Raises UserError on flags that conflict."""
+        if self.optim == MUON:
+            raise UserError("--optim muon trains new models, by run_scratch.py; leave it out: AdamW fine-tunes, all or --lora_r")
         if "no" in (str(self.eval_strategy), str(self.save_strategy)):
             self.load_best_model_at_end = False
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
@@ -110,4 +115,11 @@ class ScratchTrainingArguments(ScratchFlags, TrainingArguments):
     def __post_init__(self) -> None:
         if not self.do_train:
             raise UserError("--no_do_train: there is no model yet that could be measured; leave it out")
+        muon = self.optim == MUON
+        if muon:
+            if self.fsdp or self.deepspeed or launched_with("FSDP") or launched_with("DEEPSPEED"):
+                raise UserError("--optim muon needs whole matrices, and FSDP and DeepSpeed hold pieces of them; use torchrun")
+            self.optim = "adamw_torch"  # what transformers is told, which would refuse the name
         super().__post_init__()
+        if muon:
+            self.optim = MUON
