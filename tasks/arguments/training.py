@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from transformers import TrainingArguments as HfTrainingArguments
@@ -45,7 +47,8 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
             "data_seed",
         )  # fmt: skip
         above_zero(self, "num_train_epochs")
-        share(self, "adam_beta1", "adam_beta2", "label_smoothing_factor")
+        above_zero(self, "decay_share")
+        share(self, "decay_share", "adam_beta1", "adam_beta2", "label_smoothing_factor")
         if self.max_steps < 1 and self.max_steps != -1:
             raise UserError(f"--max_steps is {self.max_steps}; it must be 1 or more, or left out for --num_train_epochs")
         if max(self.seed, self.data_seed or 0) >= 2**32:
@@ -79,6 +82,12 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
         load_whole_models(self)
         self._check_extras()
 
+    def schedule(self, steps: int) -> dict[str, Any]:
+        """``--lr_scheduler_kwargs`` of a run of ``steps``, with those of ``--decay_share`` where none are given."""
+        decays = self.lr_scheduler_type == "warmup_stable_decay"
+        decay = {"num_decay_steps": math.ceil(steps * self.decay_share)} if decays else {}
+        return decay | (self.lr_scheduler_kwargs or {})
+
     def _check_extras(self) -> None:
         """Raises UserError on a tracker, optimizer or schedule that is not installed, or refuses its settings."""
         from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
@@ -100,7 +109,7 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
         try:
             Trainer.get_optimizer_cls_and_kwargs(self)
             optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=self.learning_rate)
-            get_scheduler(self.lr_scheduler_type, optimizer, 1, 2, self.lr_scheduler_kwargs)
+            get_scheduler(self.lr_scheduler_type, optimizer, 1, 2, self.schedule(2))
         except (ImportError, TypeError, ValueError, ArithmeticError) as error:
             if "need to pass a" not in str(error):  # a model, for layer-wise optimizers
                 raise UserError(

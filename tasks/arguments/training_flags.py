@@ -18,6 +18,9 @@ class TrainingFlags:
     learning_rate: float = HfArg(default=3e-5, help="Peak learning rate of AdamW.")
     optim: str = HfArg(default="adamw_torch_fused", help="One of transformers' optimizers; in run_scratch.py also muon.")
     warmup_steps: float = HfArg(default=0.1, help="Steps of warm-up; below 1 a share of all steps.")
+    decay_share: float = HfArg(
+        default=0.2, help="Of --lr_scheduler_type warmup_stable_decay: the last share of the steps, in which the rate falls."
+    )
     num_train_epochs: float = HfArg(default=3.0, help="Passes over the training rows.")
     per_device_train_batch_size: int = HfArg(default=16, help="Rows a device and step.")
     bf16: bool = HfArg(default=False, help="Compute in bfloat16 and keep float32 weights: faster where the device has it.")

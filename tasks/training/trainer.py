@@ -146,6 +146,13 @@ class CompletionTrainer(Trainer):
             self.optimizer = muon(self.model, self.args, self.get_decay_parameter_names(self.model))
         return super().create_optimizer(model)
 
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        given, self.args.lr_scheduler_kwargs = self.args.lr_scheduler_kwargs, self.args.schedule(num_training_steps)
+        try:
+            return super().create_scheduler(num_training_steps, optimizer)
+        finally:
+            self.args.lr_scheduler_kwargs = given
+
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(model, inputs, *args, **kwargs)
         self._throughput.count(inputs)
