@@ -1,11 +1,12 @@
 """Measure run_scratch.py: bits per character against tokens and seconds, of each architecture with each optimizer.
 
-python docs/measure_scratch.py --train_file train.jsonl --validation_file validation.jsonl --rates 1e-3 2e-3 4e-3 --seeds 1 2 3 \\
-    --output_dir outputs/measure -- --model_size mini --vocab_size 8000 --n_positions 512 --tokens_per_batch 8192 --max_steps 2000
+python docs/measure_scratch.py --train_file train.jsonl --validation_file validation.jsonl --rates 1e-3 2e-3 4e-3 \\
+    --output_dir outputs/measure --seeds 1 2 3 -- --model_size mini --vocab_size 8000 --n_positions 512 \\
+    --tokens_per_batch 8192 --max_steps 2000
 
-What follows -- goes to run_scratch.py. Each variant is run with each rate and the first seed, then with its best rate and the
-other seeds, then all but the first variant with --share of the steps. A run that is finished is not run again, so the same
-command continues. The figures are read from all_results.json and trainer_state.json; seconds leave evaluations out.
+What follows -- goes to run_scratch.py. Each variant is run with each rate and the first seed, then with its best rate and
+the other seeds, then all but the first variant with --share of the steps. A run that is finished is not run again, so the
+same command continues. The figures are read from all_results.json and trainer_state.json; seconds leave evaluations out.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", default=["1", "2", "3"])
     parser.add_argument("--evaluations", type=int, default=20, help="Evaluations a run.")
     parser.add_argument("--share", type=float, default=0.5, help="Share of the steps of the short runs; 0: none.")
-    parser.add_argument("--jobs", type=int, default=1, help="Runs at a time; several share the device, so seconds are longer.")
+    parser.add_argument("--jobs", type=int, default=1, help="Runs at a time, which share the device.")
     args = parser.parse_args(argv)
     if "--max_steps" not in passed:
         parser.error("name --max_steps after --")
@@ -91,7 +92,7 @@ def main() -> None:
     def run(job: tuple[str, str, str, int]) -> Run:
         variant, rate, seed, max_steps = job
         folder = args.output_dir / f"{variant}-{rate}-{seed}-{max_steps}"
-        if not (folder / "README.md").is_file():  # what a run writes last
+        if not (folder / "all_results.json").is_file():
             every = max(1, max_steps // args.evaluations)
             architecture, optim = VARIANTS[variant]
             flags = {
@@ -153,7 +154,7 @@ def table(chosen: dict[str, list[Run]], shorter: dict[str, list[Run]], best: dic
             variant, best[variant], spread(runs), spread(shorter.get(variant, [])), f"{rate:,.0f}",
             *(["", ""] if math.isnan(tokens) else [f"{tokens / 1e6:.2f} M ({tokens / whole:.0%})", f"{seconds:.0f}"]),
         ])  # fmt: skip
-    head = ["", "rate", "bits per character", f"with {share:.0%} of the steps", "tokens/s"]
+    head = ["", "rate", "bits per character", f"with {share:.0%} of the steps" if shorter else "", "tokens/s"]
     return markdown([*head, f"tokens to {goal:.3f}", f"seconds to {goal:.3f}"], rows)
 
 

@@ -27,7 +27,7 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
     def __post_init__(self) -> None:
         """Set what follows from other flags or the machine. Raises UserError on flags that conflict."""
         if self.optim == MUON:
-            raise UserError("--optim muon trains new models, by run_scratch.py; leave it out: AdamW fine-tunes, all or --lora_r")
+            raise UserError("--optim muon is for new models, in run_scratch.py; leave it out, and AdamW trains")
         if "no" in (str(self.eval_strategy), str(self.save_strategy)):
             self.load_best_model_at_end = False
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
@@ -127,7 +127,9 @@ class ScratchTrainingArguments(ScratchFlags, TrainingArguments):
         muon = self.optim == MUON
         if muon:
             if self.fsdp or self.deepspeed or launched_with("FSDP") or launched_with("DEEPSPEED"):
-                raise UserError("--optim muon needs whole matrices, and FSDP and DeepSpeed hold pieces of them; use torchrun")
+                raise UserError(
+                    "--optim muon needs whole matrices; FSDP and DeepSpeed cut them to pieces, torchrun does not"
+                )
             self.optim = "adamw_torch"  # what transformers is told, which would refuse the name
         super().__post_init__()
         if muon:
