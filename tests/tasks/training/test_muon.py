@@ -89,7 +89,11 @@ def test_its_state_is_saved_and_restored_to_the_bit():
     [
         ("nli", (), "--optim muon is for new models, in run_scratch.py; leave it out, and AdamW trains"),
         ("nli", ("--lora_r", "8"), "--optim muon is for new models"),
-        ("scratch", ("--fsdp", "full_shard"), "--optim muon needs whole matrices; FSDP and DeepSpeed cut them to pieces"),
+        (
+            "scratch",
+            ("--fsdp", "full_shard"),
+            "--optim muon needs whole matrices; FSDP and DeepSpeed cut them",
+        ),
         ("scratch", ("--deepspeed", "zero.json"), "--optim muon needs whole matrices"),
     ],
 )
