@@ -4,6 +4,7 @@ import copy
 
 from tasks import distributed, progress
 from tasks.base import Task
+from tasks.chat import Chat
 from tasks.errors import UserError
 from tasks.generate import Generate
 from tasks.nli import NLI
@@ -17,7 +18,7 @@ progress.quiet_bars()
 progress.set_up_logging()
 
 #: A new task comes last: their order is that of the separators in a tokenizer from scratch.
-OTHERS = (Generate(), Summarize(), NLI(), QA())
+OTHERS = (Generate(), Summarize(), NLI(), QA(), Chat())
 TASKS: dict[str, Task] = {task.name: task for task in (*OTHERS, Scratch(OTHERS))}
 
 

@@ -134,7 +134,23 @@ class Predictor:
         return as_typed(text.rstrip() if before else text.strip())
 
     def _write(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
-        return [row[0] for row in self.complete(examples, numbers)]
+        written = [row[0] for row in self.complete(examples, numbers)]
+        if self.task.conversational:
+            prompts = [windows[0] for windows in self.encoder.prompts(examples)]
+            losses = self._losses(list(zip(prompts, self.encoder.completions(examples))))
+            for example, prediction, values in zip(examples, written, losses):
+                characters = len(nfc(example.completion or ""))
+                prediction.scores.update(nll=-math.fsum(values), tokens=len(values), characters=characters)
+        return written
+
+    def _losses(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
+        """log P of every token of each (context, text), through windows where both together are too long."""
+        windows = [text_windows(context, text, self.encoder.max_length) for context, text in pairs]
+        values: list[list[float]] = [[] for _ in pairs]
+        rows = [i for i, parts in enumerate(windows) for _ in parts]
+        for i, logprobs in zip(rows, self._logprobs([part for parts in windows for part in parts])):
+            values[i] += logprobs
+        return values
 
     def _choose(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
         """The label whose word has the highest summed log-probability, as lm-evaluation-harness's ``acc``."""
@@ -154,12 +170,7 @@ class Predictor:
         tokenizer = self.encoder.tokenizer
         texts = [example.references[0] for example in examples]
         ids = self.encoder.tokenize(texts)[0]
-        bos, eos, longest = tokenizer.bos_token_id, tokenizer.eos_token_id, self.encoder.max_length
-        windows = [text_windows([bos], [*row, eos], longest) for row in ids]
-        values: list[list[float]] = [[] for _ in examples]
-        rows = [i for i, pairs in enumerate(windows) for _ in pairs]
-        for i, logprobs in zip(rows, self._logprobs([pair for pairs in windows for pair in pairs])):
-            values[i] += logprobs
+        values = self._losses([([tokenizer.bos_token_id], [*row, tokenizer.eos_token_id]) for row in ids])
         sampled = [i for i, number in enumerate(numbers) if number < self.settings["num_samples"]]
         beginnings = [self.task.sample_example(examples[i]) for i in sampled]
         samples = dict(zip(sampled, self._write(beginnings, [numbers[i] for i in sampled])))

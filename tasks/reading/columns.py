@@ -136,7 +136,7 @@ def resolve_columns(
             if found:
                 result[column.name] = found[0]
     for column in columns_of(task):
-        if column.name in needed and column.name not in result:
+        if column.name in needed and column.name not in result and not column.optional:
             reason = f"no column {column.name!r} ({column.help})"
             raise UserError(f"{origin}: {reason}; {there}; if one of them is meant, add --column_map {column.name}=NAME")
     return {name: result[name] for name in (column.name for column in columns_of(task)) if name in result}

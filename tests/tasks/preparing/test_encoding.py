@@ -11,10 +11,10 @@ from tasks import TASKS, get_task
 from tasks.base import BOS, Example, Separator, Source
 from tasks.errors import UserError
 from tasks.model.loading import load_config
-from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.model.tokenizer import load_tokenizer
 from tasks.preparing.encoding import IGNORE, Encoder, sequence_length
 from tasks.preparing.tables import encode
-from tests.conftest import model_args
+from tests.conftest import model_args, with_separators
 from tests.helpers.task_rows import TRAINED, rows_of
 
 EOS = 1  # </s> of the kogpt2 layout
@@ -32,14 +32,14 @@ ROWS = {name: {"id": "0", **rows_of(task)[0]} for name, task in TASKS.items()} |
     },
 }
 #: Those whose prompt has a text that may be cut.
-ANSWERED = [name for name in TRAINED if get_task(name).output_type != "loglikelihood"]
+ANSWERED = [name for name in TRAINED if get_task(name).format(ROWS[name]).source_text]
 
 WORDS = ["서울은", "부산은", "비가", "책을", "민준이는", "공원에서", "날씨가", "과일을", "시청은", "누가"]
 
 
 def make(folder: str, task: str, max_length: int = 128, max_new_tokens: int = 16) -> Encoder:
     arguments = model_args(folder)
-    tokenizer, _ = add_separators(load_tokenizer(arguments, load_config(arguments)), get_task(task).separators)
+    tokenizer, _ = with_separators(load_tokenizer(arguments, load_config(arguments)), get_task(task))
     return Encoder(tokenizer, max_length, max_new_tokens)
 
 
