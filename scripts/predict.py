@@ -4,6 +4,7 @@ python scripts/predict.py outputs/summarize-kogpt2-base-v2 --input_file articles
 echo "한 줄에 문서 하나" | python scripts/predict.py outputs/summarize-kogpt2-base-v2 --output_format text
 python scripts/predict.py outputs/generate-kogpt2-base-v2 --prompt "옛날 옛적에" --top_k 40 --num_return_sequences 3
 python scripts/predict.py outputs/qa-kogpt2-base-v2
+python scripts/predict.py outputs/chat-kogpt2-base-v2
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ def main() -> None:
     args, generation_args, model_args, folder = parse_dataclasses(types, __doc__, positional="model_folder")
 
     # Slow to import, so --help and mistakes in the flags are answered first.
+    from tasks.inference.chatting import converse
     from tasks.inference.inputs import as_json, input_examples, read_inputs, rows_of_lines, typed_rows
     from tasks.inference.predicting import load_predictor
     from tasks.reading.files import read_rows
@@ -82,6 +84,8 @@ def main() -> None:
     )
     task = predictor.task
     if args.prompt is None and not args.input_file and sys.stdin.isatty():
+        if task.conversational:
+            return converse(predictor)
         for row in typed_rows(task):
             try:
                 for prediction in predictor.answer(input_examples(task, [row]))[0]:

@@ -113,7 +113,7 @@ class Chat(Task):
         "distinct_2": Metric("distinct_2", "distinct-2 of the answers", "답변의 distinct-2"),
     }
     baselines = {
-        "the nearest training question's answer; bits of character unigrams": "가장 가까운 학습 질문의 답변, 비트는 글자 유니그램",
+        "nearest training question, bits by character unigrams": "가장 가까운 학습 질문, 비트는 글자 유니그램",
         "character unigrams": "글자 유니그램",
     }
     learned_baseline = True
@@ -127,8 +127,8 @@ class Chat(Task):
             (
                 "What it says is likely, not true: facts, numbers and advice are made up.",
                 "It may repeat what its data holds, prejudice and personal details included.",
-                "Marker text that a message holds (`<usr>`) is spelled out here; stock `apply_chat_template` takes it for the "
-                "marker itself: remove it from what strangers write.",
+                "Marker text that a message holds (`<usr>`) is spelled out here; stock `apply_chat_template` takes it "
+                "for the marker itself: remove it from what strangers write.",
             ),
         ),
         "ko": CardText(
@@ -234,7 +234,9 @@ def _turns(row: dict[str, Any]) -> tuple[list[tuple[str, str]], list[str]]:
             raise RowError(f"message {number} is {str(message)[:40]!r}; give a list of {{role, content}}")
         role = ROLES.get(str(message.get("role")).strip().lower())
         if role is None:
-            raise RowError(f"message {number} has the unknown role {message.get('role')!r:.40}; known are {', '.join(ROLES)}")
+            raise RowError(
+                f"message {number} has the unknown role {message.get('role')!r:.40}; known are {', '.join(ROLES)}"
+            )
         if role == "system" and number > 1:
             raise RowError(f"message {number} is the system's, which can only stand first; put it there, or leave it out")
         try:

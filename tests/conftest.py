@@ -34,8 +34,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from tasks.model.loading import load_config
 from tasks.base import Task
+from tasks.model.loading import load_config
 from tasks.model.tokenizer import PROBE, add_separators, load_tokenizer
 from tasks.preparing.conversations import set_chat_template
 

@@ -35,7 +35,7 @@ class Predictor:
 
     ``settings`` come from ``generation_settings``. ``batch_size`` counts rows; without it a batch is as large as memory
     allows. Of several processes each predicts its share and gets the predictions of all, so all have to call.
-    ``batch_flag`` is the script's flag for ``batch_size``.
+    ``batch_flag`` is the script's flag for ``batch_size``. ``heard`` gets what was written so far of a single completion.
     """
 
     task: Task
@@ -45,6 +45,7 @@ class Predictor:
     batch_size: int | None = None
     seed: int = 42
     batch_flag: str = "--generation_batch_size"
+    heard: Callable[[list[int]], None] | None = None
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """One prediction for each example, in order. References are needed where texts are scored, and nowhere else.
@@ -85,7 +86,9 @@ class Predictor:
 
         constraint = allowed if self.settings["extractive"] else None
         tokenizer = self.encoder.tokenizer
-        written = generate(self.model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint, names)
+        written = generate(
+            self.model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint, names, self.heard
+        )
         completed = [(row, prompt, ids) for (row, _), prompt, each in zip(places, prompts, written) for ids in each]
         rivals = [(prompt, [*ids, tokenizer.eos_token_id]) for row, prompt, ids in completed if len(windows[row]) > 1]
         logprobs = iter(self._logprobs(rivals))
@@ -104,7 +107,7 @@ class Predictor:
         predictions = []
         for prompt, ids, scores in candidates[: self.settings.get("num_return_sequences", 1)]:
             extractive = self.settings["extractive"]
-            text = self.extractor.answer(example.source_text, ids) if extractive else self._text(prompt, ids)
+            text = self.extractor.answer(example.source_text, ids) if extractive else self.text(prompt, ids)
             if len(ids) >= self.settings["max_new_tokens"] and self.task.output_type == "generate_until":
                 scores[UNFINISHED] = True
             predictions.append(Prediction(example.id, example.prompt_text, text, example.references, scores))
@@ -118,7 +121,7 @@ class Predictor:
         """The index of the tokenizer's vocabulary, built once."""
         return Extractor(self.encoder.tokenizer)
 
-    def _text(self, prompt: list[int], ids: list[int]) -> str:
+    def text(self, prompt: list[int], ids: list[int]) -> str:
         """The text of generated ids as people type it.
 
         A character whose bytes are not all there, where a byte-level tokenizer ran out of room, is left out. A text that

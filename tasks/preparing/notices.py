@@ -56,7 +56,7 @@ def say_counts(
             share, length = 100 * cut / rows, encoder.max_length
             logger.warning("%d of %d %s texts (%.0f %%) lose their end: --max_length is %d", cut, rows, split, share, length)
         if older := row.get("without_oldest_turns"):
-            logger.warning("%d of %d %s answers are read without their oldest turns, which do not fit", older, row["answers"], split)
+            logger.warning("%d of %d %s answers are read without their oldest turns: no room", older, row["answers"], split)
         if longer:
             logger.warning(
                 "%d of %d %s completions are longer than --max_new_tokens %d (the longest: %d): what the model writes will "

@@ -125,9 +125,7 @@ def keys_of(examples: Sequence[Example]) -> np.ndarray:
     The target does not count: a model that has seen a question with another answer has seen it.
     """
     inputs = (
-        [getattr(part, "text", part) for part in example.prompt]
-        if example.prompt != (BOS,)
-        else [example.completion]
+        [getattr(part, "text", part) for part in example.prompt] if example.prompt != (BOS,) else [example.completion]
         for example in examples
     )
     return np.frombuffer(b"".join(digest_of(*texts) for texts in inputs), np.uint64)

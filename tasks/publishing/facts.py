@@ -142,9 +142,11 @@ def git_commit() -> str | None:
         return None
 
 
-def command(argv: Sequence[str], processes: int = 1) -> str:
-    """The command line of the run, without what is private."""
+def command(argv: Sequence[str], processes: int = 1, private: Sequence[str] = ()) -> str:
+    """The command line of the run, without what is private, such as the words that ``private`` names."""
     script, *arguments = argv
+    for word in private:
+        arguments = [argument.replace(word, "***") for argument in arguments]
     program = f"torchrun --nproc_per_node {processes}" if processes > 1 else "python"
     return f"{program} scripts/{Path(script).name} {shlex.join(map(public, arguments))}".rstrip()
 

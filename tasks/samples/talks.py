@@ -42,7 +42,12 @@ Turns = list[tuple[str, str, str]]
 def plan(rng: random.Random) -> tuple[Turns, dict[str, str]]:
     """A trip: what to take follows from where it goes."""
     place = rng.choice(list(PLANS["place"]))
-    values = {"place": place, "thing": PLANS["place"][place], "day": rng.choice(PLANS["day"]), "who": rng.choice(PLANS["who"])}
+    values = {
+        "place": place,
+        "thing": PLANS["place"][place],
+        "day": rng.choice(PLANS["day"]),
+        "who": rng.choice(PLANS["who"]),
+    }
     first = rng.choice(("{day}에 {who:과} {place}에 [갈 거야|가려고 해].", "{who:과} {day}에 {place}에 가기로 했어."))
     later: Turns = [
         ("[뭘|무엇을] 가져갈까?", "{place}에 가니까 {thing:을} 가져가세요.", "{place}에 가니까 {thing:을} 가져가."),
@@ -50,7 +55,10 @@ def plan(rng: random.Random) -> tuple[Turns, dict[str, str]]:
         ("누구와 간다고 했지?", "{who:과} 간다고 했어요.", "{who:과} 간다고 했어."),
         ("어디에 간다고 했지?", "{place}에 간다고 했어요.", "{place}에 간다고 했어."),
     ]
-    answers = ("{who:과} {place}에 가는군요. {day:이} 기다려지겠어요.", "{who:과} {place}에 가는구나. {day:이} 기다려지겠다.")
+    answers = (
+        "{who:과} {place}에 가는군요. {day:이} 기다려지겠어요.",
+        "{who:과} {place}에 가는구나. {day:이} 기다려지겠다.",
+    )
     return [(first, *answers), *_some(rng, later)], values
 
 
@@ -60,7 +68,11 @@ def meal(rng: random.Random) -> tuple[Turns, dict[str, str]]:
     values = {"food": rng.choice(FOODS), "who": rng.choice(PLANS["who"]), "taste": taste, "stem": stem}
     first = rng.choice(("{who:이} {food:을} 만들어 줬어.", "[오늘|아까] {who:이} 만든 {food:을} 먹었어."))
     answers = ("{who:이} 만든 {food:은} 맛이 어땠어요?", "{who:이} 만든 {food:은} 맛이 어땠어?")
-    good = ("[응, 정말 맛있었어.|아주 맛있었어.]", "다행이에요. {who}에게 고맙다고 하세요.", "다행이다. {who}에게 고맙다고 해.")
+    good = (
+        "[응, 정말 맛있었어.|아주 맛있었어.]",
+        "다행이에요. {who}에게 고맙다고 하세요.",
+        "다행이다. {who}에게 고맙다고 해.",
+    )
     bad = ("[너무|조금] {taste}.", "{food:이} {stem}다니 아쉽네요.", "{food:이} {stem}다니 아쉽네.")
     later: Turns = [
         ("내가 뭘 먹었다고 했지?", "{food:을} 먹었다고 했어요.", "{food:을} 먹었다고 했어."),
