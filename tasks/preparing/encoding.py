@@ -144,7 +144,7 @@ class Encoder:
             UserError: what may not be cut (a question, a typed beginning) does not fit.
         """
         new = [example for example in examples if example.prompt_ids is None]
-        made = iter([self._history(example)[1:] for example in new if example.conversation])
+        made = iter([[self._history(example)[1]] for example in new if example.conversation])
         if not any(example.conversation for example in new):
             made = (self._prompts(example, parts) for example, parts in zip(new, self.parts(new)))
         return [next(made) if example.prompt_ids is None else example.prompt_ids for example in examples]

@@ -13,7 +13,7 @@ from tasks.base import Conversation, Example
 from tasks.errors import UserError
 from tasks.model.loading import open_encoder
 from tasks.preparing.encoding import IGNORE, Encoder
-from tests.conftest import model_args
+from tests.conftest import model_args, tokenizer_of
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
@@ -93,9 +93,11 @@ def test_kogpt2_writes_as_sk_telecom_did(kogpt2_folder):
     encoder = opened(kogpt2_folder)
     (row,) = encoder.training_rows([example()])
     tokens = " ".join(encoder.tokenizer.convert_ids_to_tokens(row["input_ids"]))
-    assert tokens.startswith("▁시청은 ▁도서관을 ▁연다. <usr> ▁누가 ▁책을 ▁빌렸나요? <sys> ▁민준이는 ▁도서관에서 ▁책을 ▁빌렸다. </s> <usr>")
+    assert tokens.startswith(
+        "▁시청은 ▁도서관을 ▁연 다. <usr> ▁누가 ▁책을 ▁빌렸나요? <sys> ▁민준이는 ▁도서관에서 ▁책을 ▁빌렸다. </s> <usr>"
+    )
     assert encoder.tokenizer.convert_tokens_to_ids(["<usr>", "<sys>"]) == [2, 4]
-    assert len(encoder.tokenizer) == len(AutoTokenizer.from_pretrained(kogpt2_folder))
+    assert len(encoder.tokenizer) == len(tokenizer_of(kogpt2_folder))
 
 
 @pytest.mark.parametrize("marker", ["<usr>", "<sys>", "</s>", "<usr></s>"])
@@ -136,14 +138,17 @@ def test_a_model_keeps_its_own_template_and_gets_no_separators(gpt2_folder, tmp_
 @pytest.mark.parametrize(
     ("template", "reason"),
     [
-        (CHATML.replace("assistant\n' }}", "assistant\n<think>' }}"), "does not write a conversation as its prompt and then"),
+        (
+            CHATML.replace("assistant\n' }}", "assistant\n<think>' }}"),
+            "does not write a conversation as its prompt and then",
+        ),
         (CHATML.replace("'<|im_end|>'", "'<end>'"), "does not end an answer with <|im_end|>"),
         ("{{ raise_exception('no system') }}", r"refuses the conversation \(no system\)"),
     ],
 )
 def test_a_template_that_cannot_be_trained_with_is_refused_by_name(gpt2_folder, tmp_path, template, reason):
     encoder = opened(own_template(gpt2_folder, tmp_path / "own", template))
-    with pytest.raises(UserError, match=rf"^row r: the model's chat template {reason}"):
+    with pytest.raises(UserError, match=rf"^row r/1: the model's chat template {reason}"):
         encoder.training_rows([example()])
 
 
@@ -175,14 +180,18 @@ def test_each_answer_of_a_long_conversation_is_learnt_once_after_the_turns_that_
     assert learnt == [(prompt, ids) for (prompt,), ids in zip(prompts, encoder.completions(answers))]
     system = encoder.chat.ids([("system", TALK[0]["content"])])
     assert all(prompt[: len(system)] == system for (prompt,) in prompts)
-    assert encoder.counts["without_oldest_turns"] == sum("0 누가" not in encoder.tokenizer.decode(p) for (p,) in prompts)
+    assert encoder.counts["without_oldest_turns"] == sum(
+        prompt != encoder.chat.ids(each.conversation, asked=True) for (prompt,), each in zip(prompts, answers)
+    )
 
 
 def test_a_last_question_that_is_too_long_by_itself_names_its_row(kogpt2_folder):
     encoder = opened(kogpt2_folder, 24, 8)
     messages = [*long_talk(2), {"role": "user", "content": "책을 " * 30}, {"role": "assistant", "content": "비가"}]
     for ask in (encoder.training_rows, lambda rows: encoder.prompts(rows[0].answers())):
-        with pytest.raises(UserError, match=r"^row r(/3)?: the last question has \d+ tokens with its markers, and 16 fit; shorten"):
+        with pytest.raises(
+            UserError, match=r"^row r(/3)?: the last question has \d+ tokens with its markers, and 16 fit; shorten"
+        ):
             ask([example(messages)])
 
 
