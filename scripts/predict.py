@@ -4,6 +4,7 @@ python scripts/predict.py outputs/summarize-kogpt2-base-v2 --input_file articles
 echo "한 줄에 문서 하나" | python scripts/predict.py outputs/summarize-kogpt2-base-v2 --output_format text
 python scripts/predict.py outputs/generate-kogpt2-base-v2 --prompt "옛날 옛적에" --top_k 40 --num_return_sequences 3
 python scripts/predict.py outputs/qa-kogpt2-base-v2
+python scripts/predict.py outputs/chat-kogpt2-base-v2
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def main() -> None:
 
     # Slow to import, so --help and mistakes in the flags are answered first.
     from tasks.inference import inputs
+    from tasks.inference.chatting import converse
     from tasks.inference.predicting import load_predictor, trained_task
     from tasks.reading.files import read_rows
     from tasks.run_folder import write_lines
@@ -109,6 +111,8 @@ def main() -> None:
         seed=args.seed,
         num_return_sequences=args.num_return_sequences,
     )
+    if typed and task.conversational:
+        return converse(predictor)
     if typed:
         inputs.greet(task)
         while True:

@@ -14,7 +14,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
-from tasks.base import BOS, Part, Separator, Source, Task
+from tasks.base import BOS, Conversation, Part, Separator, Source, Task
 from tasks.errors import UserError
 from tasks.labels import LABEL
 from tasks.preparing.encoding import SHARED
@@ -97,14 +97,20 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
     config = report.config
     example = {column.name: task.usage_example[column.name] for column in task.input_columns}
     parts = task.prompt(example)
-    names = {value: name for name, value in example.items()}
-    code = [_expression(part, names) for part in parts]
+    names = {} if task.conversational else {value: name for name, value in example.items()}
+    if talks := isinstance(parts[0], Conversation):
+        messages = [{"role": role, "content": text} for role, text in parts[0].messages]
+        lines = [f"messages = {json.dumps(messages, ensure_ascii=False)}"]
+        lines.append("encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)")
+        lines.append('prompt = encoded["input_ids"]')
+    code = [] if talks else [_expression(part, names) for part in parts]
     cut = next((i for i, part in enumerate(parts) if isinstance(part, Source)), None)
     first = [] if parts[0] == BOS or not report.adds_bos else ["[tokenizer.bos_token_id]"]
-    lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in example.items()]
-    if cut is None:
+    if not talks:
+        lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in example.items()]
+    if cut is None and not talks:
         lines.append(f"prompt = {' + '.join(first + code)}")
-    else:
+    elif cut is not None:
         room = config.max_length - config.max_new_tokens - len(first)
         lines.append(f"rest = {' + '.join(code[cut + 1 :])}")
         source = f"{code[cut]}[: {room} - len(rest)]"
