@@ -12,9 +12,10 @@ from tasks import get_task
 from tasks.base import BOS, Separator
 from tasks.model.loading import load_config
 from tasks.model.new_model import train_tokenizer
-from tasks.model.tokenizer import add_separators, load_tokenizer
-from tasks.preparing.encoding import Encoder, spell_out
-from tests.conftest import CORPUS, model_args
+from tasks.model.tokenizer import load_tokenizer
+from tasks.preparing.encoding import Encoder
+from tasks.preparing.spelling import spell_out
+from tests.conftest import CORPUS, model_args, with_separators
 from tests.helpers.fuzz import EXAMPLES, deadline, fuzz, is_writable, texts
 from tests.helpers.task_rows import TRAINED
 
@@ -43,11 +44,11 @@ def tokenizer_of(request):
 
     def make(task):
         if request.param == "unigram":
-            return add_separators(unigram_tokenizer(), task.separators)[0]
+            return with_separators(unigram_tokenizer(), task)[0]
         if request.param == "scratch":
             return train_tokenizer(MARKED, 700, map(Separator, get_task("scratch").separators), 128)
         arguments = model_args(request.getfixturevalue(f"{request.param}_folder"))
-        return add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)[0]
+        return with_separators(load_tokenizer(arguments, load_config(arguments)), task)[0]
 
     return make
 
