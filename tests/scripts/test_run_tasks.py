@@ -123,6 +123,9 @@ def test_plain_tokenizers_give_the_ids_that_training_used(finished, task):
     for part in example.prompt:
         text = plain.bos_token if part == BOS else getattr(part, "text", part)
         by_hand += plain(text, add_special_tokens=False).input_ids
+    if example.conversation:
+        messages = [{"role": role, "content": text} for role, text in example.conversation]
+        by_hand = plain.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
     assert predictor.encoder.prompts([example]) == [[by_hand]]
     for separator, index in read(finished(task) / "task.json")["separators"].items():
         assert plain.convert_tokens_to_ids(separator) == index

@@ -235,3 +235,43 @@ def test_each_answer_is_measured_after_what_was_said_before_it():
     assert second.prompt == example().prompt
     one = example(TALK[:3])
     assert one.answers() == [one]
+
+
+@pytest.mark.parametrize("text", ["민준이는 책을 빌렸다.", "비가 온다.\n날씨가 맑다. \n"])
+@pytest.mark.parametrize("name", ["summarize", "generate", "classify"])
+@pytest.mark.parametrize("layout", ["kogpt2", "gpt2", "llama", "neox"])
+def test_one_user_message_is_the_prompt_of_a_task_that_reads_one_text(request, tmp_path, layout, name, text):
+    task = get_task(name)
+    folder = request.getfixturevalue(f"{layout}_folder")
+    encoder = open_encoder(task, model_args(folder), GenerationArguments(max_new_tokens=16), 128)
+    row = {"id": "1", task.input_columns[0].name: text}
+    asked = [{"role": "user", "content": text}]
+    told = stock(encoder, tmp_path / "saved", asked, add_generation_prompt=True)
+    assert [[told]] == encoder.prompts([task.input_example(row)])
+    if name == "summarize":
+        answered = [*asked, {"role": "assistant", "content": "시청은 도서관을 연다."}]
+        (learnt,) = encoder.training_rows([task.format(row | {"summary": "시청은 도서관을 연다."})])
+        assert stock(encoder, tmp_path / "saved", answered) == learnt["input_ids"]
+
+
+@pytest.mark.parametrize("messages", [TALK, [*TALK[1:], TALK[1]], [TALK[1], TALK[1]]])
+def test_a_task_that_reads_one_text_refuses_a_conversation(kogpt2_folder, tmp_path, messages):
+    encoder = open_encoder(get_task("summarize"), model_args(kogpt2_folder), GenerationArguments(max_new_tokens=16), 128)
+    with pytest.raises(Exception, match="give one user message, the text to summarize"):
+        stock(encoder, tmp_path / "saved", messages)
+
+
+@pytest.mark.parametrize("name", ["nli", "qa"])
+def test_no_template_of_the_base_is_kept_that_training_does_not_follow(gpt2_folder, tmp_path, name):
+    folder = own_template(gpt2_folder, tmp_path / "chatml")
+    encoder = open_encoder(get_task(name), model_args(folder), GenerationArguments(max_new_tokens=16), 128)
+    encoder.tokenizer.save_pretrained(tmp_path / "saved")
+    assert not (tmp_path / "saved" / "chat_template.jinja").exists()
+    assert AutoTokenizer.from_pretrained(tmp_path / "saved").chat_template is None
+
+
+def test_a_pair_of_texts_to_classify_has_no_template(kogpt2_folder):
+    task = get_task("classify")
+    task.use_columns("text_pair=b")
+    encoder = open_encoder(task, model_args(kogpt2_folder), GenerationArguments(max_new_tokens=16), 128)
+    assert encoder.tokenizer.chat_template is None
