@@ -39,14 +39,14 @@ python scripts/run_scratch.py "${quiet[@]}" --output_dir "$out/scratch" --model_
 fine_tune() {
     echo "== $1: train, evaluate, predict"
     python scripts/run_$1.py "${quiet[@]}" --output_dir "$out/$1" --model "$out/scratch" --learning_rate 1e-3 \
-        --num_train_epochs "$2" --num_samples 8
+        --num_train_epochs "$2" --num_samples 8 "${@:3}"
 }
 fine_tune generate 2
 fine_tune summarize 8
 fine_tune nli 6
 fine_tune qa 8
 fine_tune classify 8
-fine_tune chat 8
+fine_tune chat 8 --max_new_tokens 32
 
 echo "== the trained models at work"
 python scripts/predict.py "$out/summarize" --output_format text --prompt \

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 
@@ -23,6 +22,8 @@ EXPORT = "김철수 님과 카카오톡 대화\n저장한 날짜 : 2024-12-09 01
     f"[김철수] [오후 2:31] 사진\n[홍길동] [오후 2:32] {place}에서 책을 빌렸다.\n"
     for day, place in enumerate(["공원", "시청", "서울", "부산", "바다", "도시"], 1)
 )
+#: The tiny model reads 128 tokens.
+SHORT = ("--max_new_tokens", 12)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def kakao(run_once, kogpt2_folder, tmp_path_factory):
     path.write_text(EXPORT, "utf-8")
     result = run_once(
         "run_chat", "--model", kogpt2_folder, "--train_file", path, "--validation_split", 0.3, "--output_dir",
-        folder / "out", "--num_train_epochs", 1, "--max_new_tokens", 12, "--assistant_name", "홍길동",
+        folder / "out", "--num_train_epochs", 1, *SHORT, "--assistant_name", "홍길동",
     )  # fmt: skip
     assert result.code == 0, result.stderr
     return folder / "out"
@@ -41,7 +42,7 @@ def kakao(run_once, kogpt2_folder, tmp_path_factory):
 
 def test_no_file_of_a_run_names_who_spoke(kakao):
     for path in kakao.rglob("*"):
-        if path.is_file() and path.suffix in (".json", ".jsonl", ".md", ".jinja"):
+        if path.suffix in (".json", ".jsonl", ".md", ".jinja") and path.name != "run.json":  # which is not published
             assert not [name for name in NAMES if name in path.read_text("utf-8")], path
     counts = read_json(kakao / "all_results.json")["counts"]
     assert sum(split["rows"] for split in counts.values()) == 6
@@ -50,7 +51,7 @@ def test_no_file_of_a_run_names_who_spoke(kakao):
 
 def test_an_export_without_a_name_stops_and_names_both(run_script, kogpt2_folder, tmp_path):
     (tmp_path / "a.txt").write_text(EXPORT, "utf-8")
-    result = run_script("run_chat", "--model", kogpt2_folder, "--train_file", tmp_path / "a.txt")
+    result = run_script("run_chat", "--model", kogpt2_folder, "--train_file", tmp_path / "a.txt", *SHORT)
     assert result.code == 2
     assert result.error == f"{tmp_path}/a.txt: 김철수, 홍길동 write there; say who answers with --assistant_name NAME"
 
@@ -94,12 +95,12 @@ def test_the_documented_command_of_trl_tunes_the_folder(finished, tmp_path):
     rows = [{name: [{"role": roles[name], "content": text}] for name, text in row.items()} for row in told]
     write_rows(tmp_path / arguments["--dataset_name"] / "train.jsonl", rows)
     arguments["--model_name_or_path"] = str(finished("chat"))
+    arguments |= {"--max_steps": "2", "--bf16": "false", "--use_cpu": "true", "--report_to": "none"}
     words = [word for pair in arguments.items() for word in pair]
+    program = "from trl.cli import main; main()"
     result = subprocess.run(
-        [sys.executable, "-c", "from trl.cli import main; main()", command[1], *words, "--max_steps", "2", "--bf16", "false", "--report_to", "none",
-         "--per_device_train_batch_size", "2", "--use_cpu", "true"],
-        cwd=tmp_path, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", program, command[1], *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     tuned = tmp_path / arguments["--output_dir"]
     template = AutoTokenizer.from_pretrained(finished("chat")).chat_template

@@ -147,8 +147,9 @@ def test_the_bundled_sample_trains(run_script, kogpt2_folder, tmp_path, task):
     )  # fmt: skip
     assert result.code == 0, result.stderr
     results = read(tmp_path / "out" / "all_results.json")
-    assert (results["counts"]["train"]["rows"], results["rows"]) == (16, 4)
-    assert f"{task} on 4 validation rows, beside the baseline" in result.stdout
+    assert [results["counts"][split]["rows"] for split in ("train", "validation")] == [16, 4]
+    assert results["rows"] == results["counts"]["validation"].get("answers", 4)
+    assert f"{task} on {results['rows']} validation rows, beside the baseline" in result.stdout
     assert f"everything is in {tmp_path / 'out'}" in result.stdout
 
 

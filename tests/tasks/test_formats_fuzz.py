@@ -138,7 +138,9 @@ def test_lines_of_standard_input(examples, name):
             rows, made = found
             assert len(rows) == len(made) == sum(bool(line.strip()) for line in lines)
             for row, example in zip(rows, made):
-                if task.output_type != "loglikelihood":  # an empty text is a beginning there
+                if task.conversational:
+                    assert example.conversation[-1][0] == "user" and is_writable(example.prompt_text)
+                elif task.output_type != "loglikelihood":  # an empty text is a beginning there
                     assert [getattr(part, "text", part) for part in example.prompt if type(part) in (str, Source)] == [
                         row.values[column.name] for column in task.input_columns
                     ]

@@ -14,6 +14,7 @@ def talk(kogpt2_folder, make_predictor, monkeypatch, capsys):
     """``talk(lines...)``: what the model was asked each time (role and text), standard output and standard error."""
     predictor = make_predictor(kogpt2_folder, "chat", do_sample=False)
     complete, asked = predictor.complete, []
+    capsys.readouterr()  # of loading the model
 
     def listening(examples, numbers):
         asked.append(list(examples[0].conversation))

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tasks import get_task
 from tasks.base import BOS, Separator
+from tasks.errors import UserError
 from tasks.model.loading import load_config
 from tasks.model.new_model import train_tokenizer
 from tasks.model.tokenizer import load_tokenizer
@@ -46,7 +47,8 @@ def tokenizer_of(request):
         if request.param == "unigram":
             return with_separators(unigram_tokenizer(), task)[0]
         if request.param == "scratch":
-            return train_tokenizer(MARKED, 700, map(Separator, get_task("scratch").separators), 128)
+            scratch = train_tokenizer(MARKED, 700, map(Separator, get_task("scratch").separators), 128)
+            return with_separators(scratch, task)[0]
         arguments = model_args(request.getfixturevalue(f"{request.param}_folder"))
         return with_separators(load_tokenizer(arguments, load_config(arguments)), task)[0]
 
@@ -90,7 +92,11 @@ def test_text_never_becomes_a_special_token(tokenizer_of, name, examples):
         assert task.optional_columns or parts == list(task.separators)
         separators = [tokenizer.convert_tokens_to_ids(part) for part in parts]
         begin = encoder.prefix or ([tokenizer.bos_token_id] if whole else [])
-        learnt = encoder.training_rows([example])
+        try:
+            learnt = encoder.training_rows([example])
+        except UserError as error:
+            assert task.conversational and "the last question has" in str(error)  # it is never cut
+            return
         assume(learnt or not whole)  # a text of nothing but what the tokenizer drops
         found = [index for sequence in learnt for index in sequence["input_ids"] if index in special]
         assert found in ([], [*begin, *separators, tokenizer.eos_token_id])
