@@ -84,6 +84,11 @@ class Example:
         """The (role, text) of a prompt that is a Conversation; none of others."""
         return self.prompt[0].messages if self.prompt and isinstance(self.prompt[0], Conversation) else ()
 
+    @property
+    def group(self) -> str:
+        """What alike rows share, by which intervals draw them: the text of the Source, or the first question."""
+        return self.source_text or next((text for role, text in self.conversation if role == "user"), "")
+
     def answers(self) -> list[Example]:
         """What is measured of the row: itself, and of a conversation each answer after what was said before it."""
         whole = (*self.conversation, ("assistant", self.completion or ""))
@@ -194,7 +199,7 @@ class Task:
     temperature: float | None = None  # by which a trained model's scores of labels are divided, once it was fitted
     do_sample: ClassVar[bool] = False
     from_scratch: ClassVar[bool] = False  # whether a run makes its model instead of loading one
-    grouped_by: ClassVar[str | None] = None  # the column of the prompt's Source, where rows that share it are alike
+    grouped_by: ClassVar[str | None] = None  # the column of Example.group, where rows that share it are alike
     learned_baseline: ClassVar[bool] = False  # whether baseline_answers reads the training examples
     extractive: ClassVar[bool] = False  # whether --extractive may ask for completions that stand in the prompt's Source
     chat_template: ClassVar[str | None] = None  # of the tokenizer: makes the task's prompt of messages, for other programs

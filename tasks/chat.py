@@ -117,6 +117,7 @@ class Chat(Task):
         "character unigrams": "글자 유니그램",
     }
     learned_baseline = True
+    grouped_by = "messages"  # answers of one conversation are no independent draws
     conversational = True
     do_sample = True  # docs/chat.md has the figures: greedy answers repeat themselves and each other
     max_new_tokens = 256

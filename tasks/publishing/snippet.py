@@ -8,7 +8,7 @@ from importlib.resources import files
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from tasks.base import BOS, Conversation, Part, Separator, Source, Task
+from tasks.base import BOS, Part, Separator, Source, Task
 from tasks.publishing.report import RunReport
 
 #: Of cards and their programs; a template of the user's may come from anybody.
@@ -26,7 +26,7 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
     example = {column.name: task.usage_example[column.name] for column in task.input_columns}
     parts = task.prompt(example)
     first = [] if parts[0] == BOS or not report.adds_bos else ["[tokenizer.bos_token_id]"]
-    if isinstance(parts[0], Conversation):
+    if task.conversational:
         messages = [{"role": role, "content": text} for role, text in parts[0].messages]
         lines = [
             f"messages = {json.dumps(messages, ensure_ascii=False)}",
@@ -54,6 +54,7 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         adapter=report.adapter,
         model_id=json.dumps(model_id, ensure_ascii=False),
         prompt=lines,
+        encodes=not task.conversational,
         words=labels and json.dumps(labels, ensure_ascii=False),
         label_ids=label_ids,
         temperature=config.temperature,
