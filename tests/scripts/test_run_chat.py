@@ -16,10 +16,10 @@ from tests.scripts.conftest import read_json
 from tests.scripts.test_predict import Terminal
 
 #: Two people, spelled with what the tiny tokenizers know, on days of their own, so that each pair is a conversation.
-NAMES = ("김철수", "홍길동")
+NAMES = ("김철수", "민수")
 EXPORT = "김철수 님과 카카오톡 대화\n저장한 날짜 : 2024-12-09 01:01:22\n\n" + "".join(
     f"--------------- 2024년 12월 {day}일 일요일 ---------------\n[김철수] [오후 2:30] {place} 누가\n"
-    f"[김철수] [오후 2:31] 사진\n[홍길동] [오후 2:32] {place}에서 책을 빌렸다.\n"
+    f"[김철수] [오후 2:31] 사진\n[민수] [오후 2:32] {place}에서 책을 빌렸다.\n"
     for day, place in enumerate(["공원", "시청", "서울", "부산", "바다", "도시"], 1)
 )
 #: The tiny model reads 128 tokens.
@@ -30,11 +30,11 @@ SHORT = ("--max_new_tokens", 12)
 def kakao(run_once, kogpt2_folder, tmp_path_factory):
     """A run on an export whose file is named after both."""
     folder = tmp_path_factory.mktemp("kakao")
-    path = folder / "김철수와 홍길동.txt"
+    path = folder / "김철수와 민수.txt"
     path.write_text(EXPORT, "utf-8")
     result = run_once(
         "run_chat", "--model", kogpt2_folder, "--train_file", path, "--validation_split", 0.3, "--output_dir",
-        folder / "out", "--num_train_epochs", 1, *SHORT, "--assistant_name", "홍길동",
+        folder / "out", "--num_train_epochs", 1, *SHORT, "--assistant_name", "민수",
     )  # fmt: skip
     assert result.code == 0, result.stderr
     return folder / "out"
@@ -53,7 +53,7 @@ def test_an_export_without_a_name_stops_and_names_both(run_script, kogpt2_folder
     (tmp_path / "a.txt").write_text(EXPORT, "utf-8")
     result = run_script("run_chat", "--model", kogpt2_folder, "--train_file", tmp_path / "a.txt", *SHORT)
     assert result.code == 2
-    assert result.error == f"{tmp_path}/a.txt: 김철수, 홍길동 write there; say who answers with --assistant_name NAME"
+    assert result.error == f"{tmp_path}/a.txt: 김철수, 민수 write there; say who answers with --assistant_name NAME"
 
 
 def test_a_conversation_at_the_terminal(run_once, finished, monkeypatch):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from transformers import AutoTokenizer
@@ -12,6 +15,7 @@ from tasks.arguments.generation import GenerationArguments
 from tasks.base import Conversation, Example
 from tasks.errors import UserError
 from tasks.model.loading import open_encoder
+from tasks.model.model_files import make_portable
 from tasks.preparing.encoding import IGNORE, Encoder
 from tests.conftest import model_args, tokenizer_of
 
@@ -275,3 +279,31 @@ def test_a_pair_of_texts_to_classify_has_no_template(kogpt2_folder):
     task.use_columns("text_pair=b")
     encoder = open_encoder(task, model_args(kogpt2_folder), GenerationArguments(max_new_tokens=16), 128)
     assert encoder.tokenizer.chat_template is None
+
+
+@pytest.mark.slow
+def test_transformers_4_gives_the_same_ids(folder, tmp_path):
+    """In an environment of its own, which has tokenizers and no torch."""
+    encoder = opened(folder)
+    whole = stock(encoder, tmp_path / "saved", TALK)
+    asked = stock(encoder, tmp_path / "saved", TALK[:4], add_generation_prompt=True)
+    make_portable(tmp_path / "saved")  # as a run does
+    old = tmp_path / "old"
+    installed = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--target", old, "transformers>=4.57,<5", "jinja2"], check=False
+    )
+    if installed.returncode:
+        pytest.skip("transformers 4 cannot be installed here")
+    program = (
+        "import json, sys, transformers; assert transformers.__version__.startswith('4.'); folder, talk = sys.argv[1:]\n"
+        "tokenizer, talk = transformers.AutoTokenizer.from_pretrained(folder), json.loads(talk)\n"
+        "whole = tokenizer.apply_chat_template(talk, return_dict=True)['input_ids']\n"
+        "asked = tokenizer.apply_chat_template(talk[:4], add_generation_prompt=True, return_dict=True)['input_ids']\n"
+        "print(json.dumps([whole, asked]))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", program, str(tmp_path / "saved"), json.dumps(TALK)],
+        env={"PYTHONPATH": str(old), "PATH": ""}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout) == [whole, asked]
