@@ -148,7 +148,7 @@ class Predictor:
         written = [row[0] for row in self.complete(examples, numbers)]
         if self.task.conversational:
             prompts = [windows[0] for windows in self.encoder.prompts(examples)]
-            losses = self._losses(list(zip(prompts, self.encoder.answers(examples))))
+            losses = self._losses(list(zip(prompts, self.encoder.conversations.answers(examples))))
             for example, prediction, values in zip(examples, written, losses):
                 characters = len(nfc(example.completion or ""))
                 prediction.scores.update(nll=-math.fsum(values), tokens=len(values), characters=characters)

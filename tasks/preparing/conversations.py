@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.base import BOS
 from tasks.errors import UserError
@@ -13,7 +13,8 @@ from tasks.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from tasks.base import Task
+    from tasks.base import Example, Task
+
 
 Messages = Sequence[tuple[str, str]]
 
@@ -131,6 +132,69 @@ class ChatTemplate:
                 f"the model's chat template does not end an answer with {self.tokenizer.eos_token}, the tokenizer's eos, so "
                 "that it would never stop; correct eos_token in tokenizer_config.json"
             ) from None
+
+
+class Conversations:
+    """The conversations of an ``encoder``: within its lengths, and counted there."""
+
+    def __init__(self, encoder: Any) -> None:
+        """``encoder`` is the Encoder, which may change its lengths later."""
+        self.encoder = encoder
+
+    def history(self, example: Example, room: int | None = None, first: int | None = None) -> tuple[int, list[int]]:
+        """Which turn of a conversation is read first, and the prompt. Raises UserError as ``Encoder.prompts``."""
+        encoder = self.encoder
+        try:
+            return encoder.chat.history(example.conversation, room or encoder.max_length - encoder.max_new_tokens, first)
+        except UserError as error:
+            raise UserError(
+                f"row {example.id}: {error}; shorten it, or change --max_length (now {encoder.max_length}) or "
+                f"--max_new_tokens (now {encoder.max_new_tokens})"
+            ) from None
+
+    def answers(self, examples: Sequence[Example]) -> list[list[int]]:
+        """The ids of each right answer and its end, as they follow the example's prompt."""
+        answers = [self._answer(example, *self.history(example)) for example in examples]
+        return [answer.ids[answer.size :] for answer in answers]
+
+    def sequences(
+        self, example: Example, prompts: list[list[list[int]]] | None
+    ) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
+        """The ids to train on, and the spans (start, end) in them that are learnt.
+
+        As few sequences as there are places where the turns that are read begin; each answer is learnt in one of them. What
+        ``Encoder.prompts`` returns for the answers is added to ``prompts``.
+        """
+        counts, first, found = self.encoder.counts, None, {}
+        for each in example.answers():
+            counts["answers"] += 1
+            first, prompt = self.history(each, first=first)
+            if prompts is not None:
+                prompts.append([prompt])
+            answer = self._answer(each, first, prompt)
+            length = len(answer.ids) - answer.size
+            if length > self.encoder.max_new_tokens:  # its end is learnt all the same, after fewer turns
+                counts["longer_than_max_new_tokens"] += 1
+                try:
+                    answer = self._answer(each, *self.history(each, self.encoder.max_length - length, first))
+                except UserError:
+                    counts["dropped"] += 1
+                    continue
+            counts["without_oldest_turns"] += answer.start > int(example.conversation[0][0] == "system")
+            counts["unwritable"] += self.encoder.unknown in answer.ids[answer.size :]
+            found.setdefault(answer.start, []).append(answer)
+        counts["split"] += len(found) > 1
+        for answers in found.values():
+            ids = answers[-1].ids
+            counts["unknown_tokens"] += ids.count(self.encoder.unknown)
+            yield ids, [(answer.size, self.encoder.chat.end(ids, answer.ids[: answer.size])) for answer in answers]
+
+    def _answer(self, example: Example, start: int, prompt: list[int]) -> Answer:
+        turns = (*example.conversation, ("assistant", example.completion or ""))
+        try:
+            return self.encoder.chat.answer(turns, start, prompt)
+        except UserError as error:
+            raise UserError(f"row {example.id}: {error}") from None
 
 
 def set_chat_template(tokenizer: PreTrainedTokenizerFast, task: Task, system: str = "") -> None:

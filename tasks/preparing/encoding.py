@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.base import BOS, Conversation, Example, Separator, Source
 from tasks.errors import UserError
-from tasks.preparing.conversations import Answer, ChatTemplate
+from tasks.preparing.conversations import ChatTemplate, Conversations
 from tasks.preparing.spelling import spell_out, spellings, unknown_id
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Encoder:
         self.unknown = unknown_id(tokenizer)
         self._spellings = spellings(tokenizer)
         self.chat = ChatTemplate(tokenizer, self._spellings)
+        self.conversations = Conversations(self)
         # What the tokenizer itself puts in front of every text (Llama's bos): the model has never seen a text without it.
         prefix = tokenizer("").input_ids[:1]
         self.prefix = prefix if prefix == [tokenizer.bos_token_id] else []
@@ -177,7 +178,7 @@ class Encoder:
             UserError: what may not be cut (a question, a typed beginning) does not fit.
         """
         new = [example for example in examples if example.prompt_ids is None]
-        made = iter([[self._history(example)[1]] for example in new if example.conversation])
+        made = iter([[self.conversations.history(example)[1]] for example in new if example.conversation])
         if not any(example.conversation for example in new):
             made = (self._prompts(example, parts) for example, parts in zip(new, self.parts(new)))
         return [next(made) if example.prompt_ids is None else example.prompt_ids for example in examples]
@@ -192,58 +193,6 @@ class Encoder:
                 f"change --max_length (now {self.max_length}) or --max_new_tokens (now {self.max_new_tokens})"
             )
         return prompts
-
-    def _history(self, example: Example, room: int | None = None, first: int | None = None) -> tuple[int, list[int]]:
-        """Which turn of a conversation is the first that is read, and the prompt. Raises UserError as ``prompts``."""
-        try:
-            return self.chat.history(example.conversation, room or self.max_length - self.max_new_tokens, first)
-        except UserError as error:
-            raise UserError(
-                f"row {example.id}: {error}; shorten it, or change --max_length (now {self.max_length}) or "
-                f"--max_new_tokens (now {self.max_new_tokens})"
-            ) from None
-
-    def _answer(self, example: Example, start: int, prompt: list[int]) -> Answer:
-        try:
-            return self.chat.answer((*example.conversation, ("assistant", example.completion or "")), start, prompt)
-        except UserError as error:
-            raise UserError(f"row {example.id}: {error}") from None
-
-    def answers(self, examples: Sequence[Example]) -> list[list[int]]:
-        """The ids of each right answer of a conversation and its end, as they follow the example's prompt."""
-        answers = [self._answer(example, *self._history(example)) for example in examples]
-        return [answer.ids[answer.size :] for answer in answers]
-
-    def _conversation_rows(self, example: Example, prompts: list[list[list[int]]] | None) -> Iterator[dict[str, Any]]:
-        """As few sequences as there are places where the turns that are read begin; each answer is learnt in one of them."""
-        first: int | None = None
-        found: dict[int, list[Answer]] = {}
-        for each in example.answers():
-            self.counts["answers"] += 1
-            first, prompt = self._history(each, first=first)
-            if prompts is not None:
-                prompts.append([prompt])
-            answer = self._answer(each, first, prompt)
-            length = len(answer.ids) - answer.size
-            if length > self.max_new_tokens:  # its end is learnt all the same, after fewer turns
-                self.counts["longer_than_max_new_tokens"] += 1
-                try:
-                    answer = self._answer(each, *self._history(each, self.max_length - length, first))
-                except UserError:
-                    self.counts["dropped"] += 1
-                    continue
-            self.counts["without_oldest_turns"] += answer.start > int(example.conversation[0][0] == "system")
-            self.counts["unwritable"] += self.unknown in answer.ids[answer.size :]
-            found.setdefault(answer.start, []).append(answer)
-        self.counts["split"] += len(found) > 1
-        for answers in found.values():
-            ids = answers[-1].ids
-            labels = [IGNORE] * len(ids)
-            for answer in answers:
-                end = self.chat.end(ids, answer.ids[: answer.size])
-                labels[answer.size : end] = ids[answer.size : end]
-            self.counts["unknown_tokens"] += ids.count(self.unknown)
-            yield {"id": example.id, "input_ids": ids, "labels": labels}
 
     def training_rows(
         self, examples: Sequence[Example], prompts: list[list[list[int]]] | None = None
@@ -280,6 +229,13 @@ class Encoder:
             prompt = windows[len(windows) // 2]  # of those that hold the answer, the one with most text around it
             rows.append({"id": example.id, "input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + labels})
         return rows
+
+    def _conversation_rows(self, example: Example, prompts: list[list[list[int]]] | None) -> Iterator[dict[str, Any]]:
+        for ids, learnt in self.conversations.sequences(example, prompts):
+            labels = [IGNORE] * len(ids)
+            for start, end in learnt:
+                labels[start:end] = ids[start:end]
+            yield {"id": example.id, "input_ids": ids, "labels": labels}
 
     def _split(self, prompt: list[int], text: list[int]) -> Iterator[dict[str, list[int]]]:
         """A text as one sequence, or as several of full length that follow each other without overlap."""

@@ -89,7 +89,7 @@ def test_the_loss_is_on_each_answer_and_its_end_alone(folder):
     texts = [encoder.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in learnt[:-1]]
     assert texts == [TALK[2]["content"], TALK[4]["content"]]
     assert learnt[-1] == [] and all(ids[-1] == eos for ids in learnt[:-1])
-    assert encoder.answers(example().answers()) == learnt[:-1]
+    assert encoder.conversations.answers(example().answers()) == learnt[:-1]
     assert encoder.counts["answers"] == 2
 
 
@@ -181,7 +181,7 @@ def test_each_answer_of_a_long_conversation_is_learnt_once_after_the_turns_that_
             while start and row["labels"][start - 1] not in (IGNORE, encoder.tokenizer.eos_token_id):
                 start -= 1
             learnt.append((row["input_ids"][:start], row["input_ids"][start:end]))
-    assert learnt == [(prompt, ids) for (prompt,), ids in zip(prompts, encoder.answers(answers))]
+    assert learnt == [(prompt, ids) for (prompt,), ids in zip(prompts, encoder.conversations.answers(answers))]
     system = encoder.chat.ids([("system", TALK[0]["content"])])
     assert all(prompt[: len(system)] == system for (prompt,) in prompts)
     assert encoder.counts["without_oldest_turns"] == sum(
