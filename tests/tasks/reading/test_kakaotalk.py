@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 import pytest
+from hypothesis import strategies as st
 
 from tasks import get_task
 from tasks.arguments.data import DataArguments
@@ -14,6 +15,7 @@ from tasks.publishing.facts import command
 from tasks.reading.files import read_files
 from tasks.reading.kakaotalk import is_export, read_kakaotalk
 from tasks.reading.sources import find_source
+from tests.helpers.fuzz import EXAMPLES, fuzz, texts
 
 WINDOWS = """김철수 님과 카카오톡 대화
 저장한 날짜 : 2024-12-09 01:01:22
@@ -197,3 +199,24 @@ def test_a_name_without_a_chat_is_refused(tmp_path):
 def test_a_chat_is_no_table_to_other_tasks(tmp_path):
     path = written(tmp_path, "a.csv", MAC)
     assert next(read_files([path])).values["User"] == "김철수"
+
+
+@EXAMPLES
+@pytest.mark.parametrize("name", EXPORTS)
+def test_an_export_in_any_order_and_with_any_text_is_read_or_refused_in_one_line(tmp_path, examples, name):
+    lines = EXPORTS[name].splitlines()
+    piece = st.sampled_from(lines) | st.tuples(st.sampled_from(lines), texts).map("".join) | texts
+
+    @fuzz(examples, head=st.just(lines[:1]), body=st.lists(piece, max_size=8), assistant=st.sampled_from([None, "홍길동"]))
+    def check(head, body, assistant):
+        text = "\n".join([*head, *body])
+        path = tmp_path / name
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        try:
+            talks, *_ = read(str(path), assistant)
+        except UserError as error:
+            assert str(error).startswith(str(path)) and "\n" not in str(error)
+            return
+        for talk in talks:
+            assert [role for role, _ in talk] == ["user", "assistant"] * (len(talk) // 2)
+            assert all(content.strip() for _, content in talk)
