@@ -73,6 +73,7 @@ class Encoder:
         self.max_new_tokens = max_new_tokens
         self.settings = settings or {}
         self.new_ids = new_ids
+        self.classes: dict[str, int] | None = None  # of a classification head: what stands for a label -> its number
         self.revision: str | None = None  # the commit that the tokenizer was read at, which the weights are read at, too
         self.counts: Counter[str] = Counter()
         self._added = tokenizer.get_added_vocab()
@@ -190,8 +191,12 @@ class Encoder:
         A ``divisible`` completion that is too long becomes several sequences, so that nothing of it is lost; any other is
         kept whole and the source is cut. The list ``prompts``, if given, is extended by what ``self.prompts`` returns, and
         raises what that raises; each prompt is tokenised once for both.
+
+        For a classification head the label is a class, at the token after the prompt, as the next token is in a language
+        model; -100 where training has no such label. So batches and losses are the same for both.
         """
-        completions = self.completions([example.completion or "" for example in examples])
+        written = [example.completion or "" for example in examples]
+        completions = self.completions(written) if self.classes is None else [[] for _ in written]
         rows: list[dict[str, Any]] = []
         for example, parts, completion in zip(examples, self.parts(examples), completions):
             if prompts is not None:
@@ -208,12 +213,14 @@ class Encoder:
             if len(labels) > self.max_new_tokens:
                 self.counts["longer_than_max_new_tokens"] += 1
             budget = self.max_length - max(self.max_new_tokens, len(labels))
-            windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole] if completion else []
+            learns = completion or self.classes
+            windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole] if learns else []
             if not windows:
                 self.counts["dropped"] += 1
                 continue
             prompt = windows[len(windows) // 2]  # of those that hold the answer, the one with most text around it
-            rows.append({"id": example.id, "input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + labels})
+            targets = [self.classes.get(example.completion, IGNORE)] if self.classes else labels
+            rows.append({"id": example.id, "input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + targets})
         return rows
 
     def _split(self, prompt: list[int], text: list[int]) -> Iterator[dict[str, list[int]]]:

@@ -27,10 +27,12 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
     parts = task.prompt(example)
     names = {value: name for name, value in example.items()}
     code = [_expression(part, names) for part in parts]
-    cut = next((i for i, part in enumerate(parts) if isinstance(part, Source)), None)
+    cut = None if config.head else next((i for i, part in enumerate(parts) if isinstance(part, Source)), None)
     first = [] if parts[0] == BOS or not report.adds_bos else ["[tokenizer.bos_token_id]"]
     lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in example.items()]
-    if cut is None:
+    if config.head:
+        pass  # the tokenizer makes the prompt
+    elif cut is None:
         lines.append(f"prompt = {' + '.join(first + code)}")
     else:
         room = config.max_length - config.max_new_tokens - len(first)
@@ -47,6 +49,9 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         model_id=json.dumps(model_id, ensure_ascii=False),
         prompt=lines,
         words=labels and json.dumps(labels, ensure_ascii=False),
+        head=config.head,
+        inputs=dict(zip(example, ("text", "text_pair"))),
+        longest=config.max_length - config.max_new_tokens,
         label_ids=label_ids,
         temperature=config.temperature,
         changes_letters=report.changes_letters,

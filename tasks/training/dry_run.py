@@ -25,7 +25,6 @@ from tasks.training.trainer import CompletionTrainer
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerFast
 
     from tasks.arguments.command_line import RunArguments
     from tasks.preparing.run_data import RunData
@@ -112,11 +111,12 @@ def data_lines(
     unknown = " ".join(encoder.unknown_characters(texts))
     yield f"characters without a token in the rows to measure on: {unknown or 'none'}"
     for number, row in zip(range(1, 4), datasets.get("train", datasets["validation"])):
-        yield f"\nrow {number}, the learnt part in [[ ]]:\n{marked(row, encoder.tokenizer)}"
+        yield f"\nrow {number}, the learnt part in [[ ]]:\n{marked(row, encoder)}"
 
 
-def marked(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> str:
-    """A sequence as text with its learnt part in double brackets, long parts without their middle."""
+def marked(row: Mapping[str, Any], encoder: Encoder) -> str:
+    """A sequence as text with its learnt part, or its class, in double brackets, long parts without their middle."""
+    tokenizer = encoder.tokenizer
 
     def text(ids: Sequence[int]) -> str:
         if len(ids) <= 2 * SHOWN:
@@ -124,7 +124,10 @@ def marked(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> str:
         return f"{tokenizer.decode(ids[:SHOWN])} ... {tokenizer.decode(ids[-SHOWN:])}"
 
     start = next((place for place, label in enumerate(row["labels"]) if label != IGNORE), len(row["labels"]))
-    return f"{text(row['input_ids'][:start])}[[{text(row['input_ids'][start:])}]]"
+    learnt = text(row["input_ids"][start:])
+    if encoder.classes:
+        learnt = ", ".join(name for name, number in encoder.classes.items() if number == row["labels"][-1])
+    return f"{text(row['input_ids'][:start])}[[{learnt}]]"
 
 
 def training_lines(

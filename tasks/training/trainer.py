@@ -67,8 +67,12 @@ class CompletionTrainer(Trainer):
             speedups.keep_freed_memory()
         if args.fused_gelu:
             speedups.fuse_gelu(model)
-        if args.labelled_head:
-            speedups.head_on_labels_only(unwrap_peft_model(model))
+        if args.labelled_head or run_config.head:
+            done = speedups.head_on_labels_only(unwrap_peft_model(model))
+            if run_config.head and not done:
+                raise UserError(
+                    f"--head: that of {type(model).__name__} is not read from its last hidden state; leave it out"
+                )
         super().__init__(model=model, args=args, **kwargs)
         self.run_config = run_config
         self.evaluator = evaluator
@@ -79,6 +83,8 @@ class CompletionTrainer(Trainer):
         if merge_adapter and self._is_sharded:
             reason = "under FSDP and DeepSpeed the weights lie on several devices"
             raise UserError(f"--merge_adapter: {reason}; leave it out, and the folder holds the adapter")
+        if run_config.head and self._is_sharded:
+            raise UserError("--head: not with FSDP or DeepSpeed, where it was never tried; leave one of them out")
         self._first_weights: dict[str, torch.Tensor] | None = None
         self.remove_callback(PrinterCallback if args.disable_tqdm else DEFAULT_PROGRESS_CALLBACK)
         self._console = callbacks.Console()
