@@ -180,13 +180,14 @@ def add_prompt(tokenizer: PreTrainedTokenizerFast, task: Task) -> PreTrainedToke
     parts = task.prompt({column.name: column.name for column in task.input_columns})
     texts = iter(("$A", "$B"))
     prompt = [part if isinstance(part, Separator) else next(texts) for part in parts]
-    if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:
-        prompt = [tokenizer.bos_token, *prompt]
-    ids = [(token, tokenizer.convert_tokens_to_ids(token)) for token in map(str, prompt) if token[0] != "$"]
+    start = [tokenizer.bos_token] if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else []
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     made = _rebuild(tokenizer, state)  # without add_bos_token, by which transformers would make it again
-    template = {"pair": prompt} if next(texts, None) is None else {"single": prompt}
-    made.backend_tokenizer.post_processor = TemplateProcessing(**template, special_tokens=ids)
+    made.backend_tokenizer.post_processor = TemplateProcessing(
+        single=[*start, "$A"] if "$B" in prompt else [*start, *prompt],
+        pair=[*start, *prompt] if "$B" in prompt else None,
+        special_tokens=[(str(t), tokenizer.convert_tokens_to_ids(str(t))) for t in (*start, *prompt) if t[0] != "$"],
+    )
     return made
 
 
