@@ -106,7 +106,8 @@ def data_lines(
         for name, lengths in zip(("sequence", "learnt part"), lengths_of(rows)):
             median, most = np.percentile(lengths, [50, 95])
             yield f"  tokens, {name}: median {median:.0f}, 95 % {most:.0f}, longest {lengths.max()}"
-    yield f"\na sequence may have {encoder.max_length} tokens, {encoder.max_new_tokens} of them for what the model writes"
+    room = f", {encoder.max_new_tokens} of them for what the model writes" if encoder.classes is None else ""
+    yield f"\na sequence may have {encoder.max_length} tokens{room}"
     texts = [text for part in examples.values() for text in texts_of(part)]
     unknown = " ".join(encoder.unknown_characters(texts))
     yield f"characters without a token in the rows to measure on: {unknown or 'none'}"
