@@ -190,13 +190,10 @@ class Encoder:
 
         A ``divisible`` completion that is too long becomes several sequences, so that nothing of it is lost; any other is
         kept whole and the source is cut. The list ``prompts``, if given, is extended by what ``self.prompts`` returns, and
-        raises what that raises; each prompt is tokenised once for both.
-
-        For a classification head the label is a class, at the token after the prompt, as the next token is in a language
-        model; -100 where training has no such label. So batches and losses are the same for both.
+        raises what that raises; each prompt is tokenised once for both. With ``classes`` the label of the token after the
+        prompt is the class, -100 where there is no such class, so that batches and losses are as for a next token.
         """
-        written = [example.completion or "" for example in examples]
-        completions = self.completions(written) if self.classes is None else [[] for _ in written]
+        completions = self.completions(["" if self.classes else example.completion or "" for example in examples])
         rows: list[dict[str, Any]] = []
         for example, parts, completion in zip(examples, self.parts(examples), completions):
             if prompts is not None:
