@@ -85,7 +85,7 @@ class CompletionTrainer(Trainer):
             reason = "under FSDP and DeepSpeed the weights lie on several devices"
             raise UserError(f"--merge_adapter: {reason}; leave it out, and the folder holds the adapter")
         if run_config.head and self._is_sharded:
-            raise UserError("--head: not with FSDP or DeepSpeed, where it was never tried; leave one of them out")
+            raise UserError("--head: not with FSDP or DeepSpeed; leave one of them out")
         self._first_weights: dict[str, torch.Tensor] | None = None
         self.remove_callback(PrinterCallback if args.disable_tqdm else DEFAULT_PROGRESS_CALLBACK)
         self._console = callbacks.Console()

@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import pipeline
 
-from tasks.publishing.staging import check_loads, stage
+from tasks.training.trainer import CompletionTrainer
 from tests.scripts.conftest import read_json, read_jsonl
 from tests.scripts.test_resume import interrupt_at
 
@@ -44,7 +45,7 @@ def test_a_stock_pipeline_takes_the_folder(tuned, files):
     assert config["id2label"] == {str(n): label for n, label in enumerate(labels)}
     assert config["label2id"] == {label: n for n, label in enumerate(labels)}
     assert (config["pad_token_id"], run["head"], list(run["label_words"])) == (3, True, labels)
-    rows = read_jsonl(files[task][1])
+    rows = read_jsonl(Path(files[task][1]))
     names = ("text", "text_pair") if task == "classify" else ("premise", "hypothesis")
     inputs = [dict(zip(("text", "text_pair"), (row[name] for name in names))) for row in rows]
     classifier = pipeline("text-classification", model=str(folder))
@@ -71,7 +72,7 @@ def test_it_is_measured_and_predicted_as_the_run_did(tuned, files, run_script, t
         assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-4)
 
 
-def test_its_card_says_what_it_is_and_stock_loads_what_is_published(tuned, run_script, tmp_path):
+def test_its_card_says_what_it_is_and_stock_loads_what_is_published(tuned, run_script):
     task, folder = tuned
     card = ModelCard.load(folder / "README.md")
     assert card.data.pipeline_tag == "text-classification"
@@ -79,16 +80,13 @@ def test_its_card_says_what_it_is_and_stock_loads_what_is_published(tuned, run_s
     said = io.StringIO()
     (code,) = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
     assert 'pipeline("text-classification"' in code
-    result = run_script("publish", folder, "--repo_id", "me/x", "--license", "mit", "--dry_run")
-    assert result.code == 0, result.stderr
-    assert "pipeline_tag: text-classification" in result.stdout
     with contextlib.redirect_stdout(said):
         exec(re.sub(r'model=".*?"', f"model={str(folder)!r}", code), {"__name__": "__main__"})
     assert said.getvalue().split(", ")[0].split()[0] in read_json(folder / "task.json")["label_words"]
-    if task == "classify":  # a process that imports torch takes seconds
-        (tmp_path / "staged").mkdir()
-        assert "model.safetensors" in stage(folder, tmp_path / "staged", card.content)
-        check_loads(folder, tmp_path / "staged")
+    if task == "classify":  # stock transformers loads it in a process of its own, which takes seconds
+        result = run_script("publish", folder, "--repo_id", "me/x", "--license", "mit", "--dry_run")
+        assert result.code == 0, result.stderr
+        assert "pipeline_tag: text-classification" in result.stdout
 
 
 def test_an_interrupted_run_goes_on_as_if_never_interrupted(tuned, files, kogpt2_folder, run_once, tmp_path, monkeypatch):
@@ -112,10 +110,10 @@ def test_an_adapter_is_merged_with_its_head(files, kogpt2_folder, run_script, tm
     saved = load_file(checkpoint / "adapter_model.safetensors")
     assert any("score" in name for name in saved)
     classifier = pipeline("text-classification", model=str(tmp_path / "run"))
-    for row, expected in zip(read_jsonl(files["classify"][1]), read_jsonl(tmp_path / "run" / "predictions.jsonl")):
+    for row, expected in zip(read_jsonl(Path(files["classify"][1])), read_jsonl(tmp_path / "run" / "predictions.jsonl")):
         answer = classifier({"text": row["text"], "text_pair": row["text_pair"]}, top_k=None)
         assert answer[0]["label"] == expected["prediction"]
-        assert answer[0]["score"] == pytest.approx(torch.tensor(max(expected["scores"].values())).exp().item(), abs=0.3)
+        assert answer[0]["score"] == pytest.approx(torch.tensor(max(expected["scores"].values())).exp().item(), abs=1e-3)
 
 
 def test_a_dry_run_shows_the_label(files, kogpt2_folder, run_script, tmp_path):
@@ -137,3 +135,15 @@ def test_a_dry_run_shows_the_label(files, kogpt2_folder, run_script, tmp_path):
 def test_what_does_not_go_with_it(run_script, script, flags, message):
     result = run_script(script, "--sample_data", "--head", *flags)
     assert (result.code, result.error) == (2, message)
+
+
+def test_not_where_the_model_is_sharded(files, kogpt2_folder, run_script, tmp_path, monkeypatch):
+    plain = CompletionTrainer.create_accelerator_and_postprocess
+
+    def sharded(self):
+        plain(self)
+        self.is_fsdp_enabled = True
+
+    monkeypatch.setattr(CompletionTrainer, "create_accelerator_and_postprocess", sharded)
+    result = run_script("run_nli", *arguments(kogpt2_folder, files, "nli", tmp_path / "run"))
+    assert (result.code, result.error) == (2, "--head: not with FSDP or DeepSpeed; leave one of them out")
