@@ -70,11 +70,8 @@ class CompletionTrainer(Trainer):
         if args.fused_gelu:
             speedups.fuse_gelu(model)
         if args.labelled_head or run_config.head:
-            done = speedups.head_on_labels_only(unwrap_peft_model(model))
-            if run_config.head and not done:
-                raise UserError(
-                    f"--head: that of {type(model).__name__} is not read from its last hidden state; leave it out"
-                )
+            if not speedups.head_on_labels_only(unwrap_peft_model(model)) and run_config.head:
+                raise UserError(f"--head: {type(model).__name__} reads its last hidden state otherwise; leave it out")
         super().__init__(model=model, args=args, **kwargs)
         self.run_config = run_config
         self.evaluator = evaluator
