@@ -69,9 +69,9 @@ class CompletionTrainer(Trainer):
         speedups.avoid_cudnn_attention()
         if args.fused_gelu:
             speedups.fuse_gelu(model)
-        if args.labelled_head or run_config.head:
-            if not speedups.head_on_labels_only(unwrap_peft_model(model)) and run_config.head:
-                raise UserError(f"--head: {type(model).__name__} reads its last hidden state otherwise; leave it out")
+        on_labels = args.labelled_head or run_config.head
+        if on_labels and not speedups.head_on_labels_only(unwrap_peft_model(model)) and run_config.head:
+            raise UserError(f"--head: {type(model).__name__} reads its last hidden state otherwise; leave it out")
         super().__init__(model=model, args=args, **kwargs)
         self.run_config = run_config
         self.evaluator = evaluator
