@@ -11,6 +11,9 @@ from tasks.inference.answering import Model
 from tasks.showing.page import Page, marked
 from tasks.text import nfc
 
+#: Pieces of a text, as ``marked`` takes them, and notes.
+Pieces = tuple[list[tuple[str, str]], list[str]]
+
 
 class Labels(Page):
     """A bar for the probability of each label."""
@@ -40,9 +43,7 @@ class Beside(Page):
         pieces, notes = self.source(example, found, words)
         return [found["prediction"], marked(pieces)], notes + [words["unfinished"]] * is_unfinished(found)
 
-    def source(
-        self, example: Example, found: dict[str, Any], words: dict[str, str]
-    ) -> tuple[list[tuple[str, str]], list[str]]:
+    def source(self, example: Example, found: dict[str, Any], words: dict[str, str]) -> Pieces:
         """The pieces of the source, as ``marked`` takes them, and notes."""
         text, end = example.source_text, read_until(self.model, example)
         notes = [words["unread"].format(share=1 - end / len(text))] if end < len(text) else []
@@ -52,9 +53,7 @@ class Beside(Page):
 class Span(Beside):
     """An answer, marked in the context that it was read from."""
 
-    def source(
-        self, example: Example, found: dict[str, Any], words: dict[str, str]
-    ) -> tuple[list[tuple[str, str]], list[str]]:
+    def source(self, example: Example, found: dict[str, Any], words: dict[str, str]) -> Pieces:
         """The context with the first place where the answer stands, and of a long one how it was read."""
         text, answer, scores = example.source_text, nfc(found["prediction"]), found.get("scores", {})
         before, there, after = text.partition(answer) if answer else (text, "", "")

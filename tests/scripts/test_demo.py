@@ -12,13 +12,10 @@ import pytest
 from tasks import TASKS
 from tasks.errors import UserError
 from tasks.inference import load
-from tests.helpers.task_rows import TRAINED
-from tests.scripts.conftest import ROWS
-
-gr = pytest.importorskip("gradio", reason="the extra `demo` is not installed")
-
 from tasks.showing import page as pages
 from tasks.showing.kinds import PAGES, page_of
+from tests.helpers.task_rows import TRAINED
+from tests.scripts.conftest import ROWS
 
 KOREAN = SimpleNamespace(headers={"accept-language": "ko-KR,ko;q=0.9,en;q=0.8"})
 FORMS = [name for name in TRAINED if issubclass(PAGES[TASKS[name].page], pages.Page)]

@@ -1,4 +1,4 @@
-"""The page of scripts/demo.py in a headless Chromium: an example, a click, an answer; then a text of one's own, and an error."""
+"""The page of scripts/demo.py in a headless Chromium: a text, a click, an answer, an example, an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from tests.scripts.conftest import ROWS
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
 
-pytest.importorskip("gradio", reason="the extra `demo` is not installed")
 pytest.importorskip("selenium", reason="selenium is not installed")
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason="no chromium with chromedriver on this machine")
 
