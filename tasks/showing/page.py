@@ -27,15 +27,6 @@ LONGEST, LONGEST_LINE = 20_000, 2_000
 #: Requests that may wait; a further one is told that the queue is full.
 WAITING = 20
 
-CSS = """
-.marked {white-space: pre-wrap; line-height: 1.7; overflow-wrap: anywhere; margin-bottom: .8em}
-.marked .dim {opacity: .45}
-.marked:first-child {margin-top: 1.4em}
-#does p {font-size: 1.25em; font-weight: 600}
-#examples thead {display: none}
-.marked mark {background: #fde68a; color: #111827; border-radius: 3px; padding: 1px 2px}
-"""
-
 
 @functools.cache
 def translations() -> dict[str, dict[str, str]]:
@@ -107,7 +98,11 @@ class Page:
     def launch(self, **settings: Any) -> str:
         """Serve the page from a thread of this process, and return its address; ``settings`` are those of Gradio's."""
         quiet = {"share": False, "quiet": True, "run_history": False, "ssr_mode": False, "footer_links": ["settings"]}
-        shown = {"i18n": self.say, "css": CSS, "theme": gr.themes.Default(primary_hue="blue")}
+        shown = {
+            "i18n": self.say,
+            "css_paths": Path(__file__).with_name("page.css"),
+            "theme": gr.themes.Default(primary_hue="blue"),
+        }
         return self.blocks.launch(**quiet, **shown, **settings)[1]
 
     def body(self) -> None:

@@ -1,7 +1,4 @@
-"""A Hugging Face Space that shows a published model: its files, and how they are sent.
-
-This file imports no Gradio: who publishes a Space need not have it.
-"""
+"""A Hugging Face Space that shows a published model: its files, and how they are sent."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import yaml
 from packaging.requirements import Requirement
 
 import tasks
@@ -25,53 +23,12 @@ from tasks.publishing.hub import Destination, Hub, Remote
 from tasks.publishing.refusals import Conflict
 from tasks.publishing.release import Release, own_tokens, publish
 from tasks.publishing.secrets import scan_file
-from tasks.publishing.staging import CARD_FILE, check_secrets
+from tasks.publishing.staging import check_secrets
 
 #: Of the checkout, what a wheel is made of.
 SOURCES = ("tasks", "model_cards", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
-#: In the card of a Space that these scripts made.
+#: In the card of a Space that these scripts made (space.yaml).
 MADE_BY = "`scripts/publish.py --space`"
-
-APP = '''"""The page of {repo_id}, made by scripts/publish.py --space."""
-
-import sys
-import zipfile
-from pathlib import Path
-
-# A Space installs requirements.txt before its other files are there, so the wheel is not installed, but unpacked here.
-here = Path(__file__).parent
-package = here / "package"
-zipfile.ZipFile(here / "{wheel}").extractall(package)
-sys.path.insert(0, str(package))
-
-from tasks.inference import load
-from tasks.showing.kinds import page_of
-
-# For a private model the Space needs a secret HF_TOKEN that may read it.
-page = page_of(load("{repo_id}", model_revision="{revision}"))
-
-if __name__ == "__main__":
-    page.launch()
-'''
-
-CARD = f"""---
-title: {{title}}
-emoji: 💬
-colorFrom: blue
-colorTo: gray
-sdk: gradio
-sdk_version: {{gradio}}
-python_version: "{{python}}"
-app_file: app.py
-pinned: false
-license: apache-2.0
-models:
-- {{repo_id}}
----
-
-The page of [{{repo_id}}](https://huggingface.co/{{repo_id}}), commit `{{revision}}`, made by {MADE_BY}.
-If the model is private, this Space needs a secret `HF_TOKEN` that may read it.
-"""
 
 
 def build_wheel(folder: Path) -> str:
@@ -90,23 +47,18 @@ def build_wheel(folder: Path) -> str:
                 shutil.copytree(root / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(root / part, source)
-        offline = ["--no-build-isolation"] if find_spec("setuptools") else []
-        command = [
-            "-m",
-            "pip",
-            "wheel",
-            "--no-deps",
-            "--disable-pip-version-check",
-            *offline,
-            "-w",
-            str(folder),
-            str(source),
-        ]
-        done = subprocess.run([sys.executable, *command], check=False, capture_output=True, text=True)
-    if done.returncode:
-        reason = ((done.stderr or done.stdout).strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"--space: the wheel of this project could not be built ({reason}); pip install pip setuptools")
-    return next(folder.glob("*.whl")).name
+        command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--disable-pip-version-check", "-w", name, name]
+        command += ["--no-build-isolation"] if find_spec("setuptools") else []
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        if done.returncode:
+            reason = ((done.stderr or done.stdout).strip().splitlines() or ["no reason given"])[-1]
+            raise UserError(f"--space: the wheel of this project could not be built ({reason}); pip install pip setuptools")
+        wheel = next(source.glob("*.whl"))
+        # Without the time of the build the same files make the same wheel, and it is not sent again.
+        with zipfile.ZipFile(wheel) as built, zipfile.ZipFile(folder / wheel.name, "w", zipfile.ZIP_DEFLATED) as even:
+            for member in sorted(built.namelist()):
+                even.writestr(zipfile.ZipInfo(member), built.read(member), zipfile.ZIP_DEFLATED)
+    return wheel.name
 
 
 def pinned(wheel: Path, extras: Collection[str]) -> dict[str, str]:
@@ -133,18 +85,18 @@ def stage_space(release: Release, repo_id: str, revision: str, place: Path) -> l
         "repo_id": repo_id, "revision": revision, "wheel": wheel, "title": repo_id.rsplit("/", maxsplit=1)[-1],
         "gradio": versions["gradio"], "python": f"{sys.version_info.major}.{sys.version_info.minor}",
     }  # fmt: skip
-    (place / "app.py").write_text(APP.format(**facts), "utf-8")
-    (place / CARD_FILE).write_text(CARD.format(**facts), "utf-8")
-    lines = (f"{name}=={version}\n" for name, version in sorted(versions.items()))
-    (place / "requirements.txt").write_text("".join(lines), "utf-8")
-    names = ["app.py", "requirements.txt", CARD_FILE, wheel]
-    check_secrets(place, names[:3], own_tokens())
+    templates = yaml.safe_load(Path(__file__).with_name("space.yaml").read_text("utf-8"))
+    texts = {name: template.format(**facts) for name, template in templates.items()}
+    texts["requirements.txt"] = "".join(f"{name}=={version}\n" for name, version in sorted(versions.items()))
+    for name, text in texts.items():
+        (place / name).write_text(text, "utf-8")
+    check_secrets(place, texts, own_tokens())
     with TemporaryDirectory() as name, zipfile.ZipFile(place / wheel) as archive:
         archive.extractall(name)
         for file in sorted(each for each in Path(name).rglob("*") if each.is_file()):
             if found := scan_file(file, own_tokens()):
                 raise UserError(f"{file.relative_to(name)} holds what looks like a secret ({', '.join(found)}); take it out")
-    return sorted(names)
+    return sorted([*texts, wheel])
 
 
 def publish_with_space(release: Release, destination: Destination) -> str:
