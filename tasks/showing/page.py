@@ -65,7 +65,7 @@ class Page:
         self.words = {}
         for language, words in translations().items():
             card = self.task.card[language]
-            own = {column.name: field_name(column, language) for column in self.task.input_columns}
+            own = {f"column_{column.name}": field_name(column, language) for column in self.task.input_columns}
             self.words[language] = words | own | {"does": words["does"].format(card.does), "limit": card.limits[0]}
         self.say = gr.I18n(**self.words)  # say(key) is a text that the browser shows in its own language
         self.settings: dict[str, Any] = {}  # decoding settings that people choose, and their components
@@ -112,7 +112,7 @@ class Page:
             with gr.Column():
                 fields = [
                     gr.Textbox(
-                        label=self.say(column.name), elem_id=column.name, lines=8 if column.sentences else 2,
+                        label=self.say(f"column_{column.name}"), elem_id=column.name, lines=8 if column.sentences else 2,
                         max_length=longest(column),
                     )
                     for column in columns
@@ -154,9 +154,9 @@ class Page:
     def problem(self, column: Column, text: str, words: dict[str, str]) -> str | None:
         """What is wrong with the text of a field, which may be empty or too long."""
         if not text.strip():
-            return words["empty"].format(field=words[column.name])
+            return words["empty"].format(field=words[f"column_{column.name}"])
         if len(text) > longest(column):
-            return words["long"].format(field=words[column.name], length=len(text), limit=longest(column))
+            return words["long"].format(field=words[f"column_{column.name}"], length=len(text), limit=longest(column))
         return None
 
 
