@@ -22,8 +22,8 @@ from tasks.errors import UserError
 from tasks.inference.answering import Model
 from tasks.reading.sources import SAMPLES
 
-#: Characters that a field of several lines takes, and one of a single line: a book would keep all others waiting.
-LONGEST, LONGEST_LINE = 20_000, 2_000
+#: Characters that a field for a long text takes, and any other: a book would keep all others waiting.
+LONGEST, LONGEST_LINE = 20_000, 5_000
 #: Requests that may wait; a further one is told that the queue is full.
 WAITING = 20
 
@@ -98,12 +98,8 @@ class Page:
     def launch(self, **settings: Any) -> str:
         """Serve the page from a thread of this process, and return its address; ``settings`` are those of Gradio's."""
         quiet = {"share": False, "quiet": True, "run_history": False, "ssr_mode": False, "footer_links": ["settings"]}
-        shown = {
-            "i18n": self.say,
-            "css_paths": Path(__file__).with_name("page.css"),
-            "theme": gr.themes.Default(primary_hue="blue"),
-        }
-        return self.blocks.launch(**quiet, **shown, **settings)[1]
+        css, theme = Path(__file__).with_name("page.css"), gr.themes.Default(primary_hue="blue")
+        return self.blocks.launch(**quiet, i18n=self.say, css_paths=css, theme=theme, **settings)[1]
 
     def body(self) -> None:
         """All between the first and the last line of the page."""

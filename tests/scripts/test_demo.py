@@ -99,8 +99,8 @@ def test_mistakes_are_told_in_the_language_of_the_browser(page):
     row = {"premise": "비가 온다.", "hypothesis": " "}
     assert answer(nli, row) == [None, None, "⚠ Please write something into “Hypothesis”."]
     assert answer(nli, row, request=KOREAN)[-1] == "⚠ ‘가설’ 칸에 글을 입력하세요."
-    long = {"premise": "가" * 2_001, "hypothesis": "가"}
-    assert answer(nli, long)[-1] == "⚠ “Premise” has 2,001 characters; at most 2,000 are read."
+    long = {"premise": "가" * 5_001, "hypothesis": "가"}
+    assert answer(nli, long)[-1] == "⚠ “Premise” has 5,001 characters; at most 5,000 are read."
     assert answer(nli, long | {"premise": "비\0가"})[-1].startswith("⚠ No answer: column 'premise' holds a NUL character")
     assert pages.language_of(SimpleNamespace(headers={"accept-language": "fr-FR"})) == "en"
     generate = page("generate")
