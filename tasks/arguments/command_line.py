@@ -49,11 +49,13 @@ def parse_dataclasses(
     argv: Sequence[str] | None = None,
     positional: str | None = None,
     required: bool = True,
+    many: bool = False,
     task: Task | None = None,
 ) -> tuple[Any, ...]:
     """Parse the command line into one object per dataclass, followed by the value of ``positional`` if one is named.
 
-    A positional that is not ``required`` is None when missing. Raises UserError as ``parse_arguments``.
+    A positional that is not ``required`` is None when missing; of ``many`` it is a list. Raises UserError as
+    ``parse_arguments``.
     """
     formatter = argparse.RawDescriptionHelpFormatter
     parser = _Parser(types, description=description, allow_abbrev=False, formatter_class=formatter, add_help=False)
@@ -61,7 +63,7 @@ def parse_dataclasses(
     parser.add_argument("--help_all", action="store_true", help="Show every flag, and exit.")
     parser.add_argument("--config", help="File of these arguments (yaml, json or flags as text); the command line wins.")
     if positional:
-        parser.add_argument(positional, **({} if required else {"nargs": "?"}))
+        parser.add_argument(positional, nargs="*" if many else None if required else "?")
     for action in parser._actions:
         action.type = whole_number if action.type is int else action.type
     argv = list(sys.argv[1:] if argv is None else argv)
