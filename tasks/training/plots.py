@@ -76,12 +76,7 @@ def loss_curves(logs: Mapping[str, tuple[int, list[dict[str, Any]]]]) -> str:
                 # Once training has ended, the best checkpoint is measured again: the last epoch keeps its own point.
                 points = {entry["epoch"]: entry[key] for entry in reversed(log) if {key, "epoch"} <= entry.keys()}
                 if points:
-                    axes.plot(
-                        *zip(*sorted(points.items())),
-                        color=COLOURS[(number - 1) % len(COLOURS)],
-                        label=f"{name}, {what}",
-                        **style,
-                    )
+                    axes.plot(*zip(*sorted(points.items())), color=colour, label=f"{name}, {what}", **style)
         axes.set(xlabel="epoch", ylabel=WORDS["en"][3])
         axes.grid(alpha=0.3)
         if axes.lines:
