@@ -40,7 +40,7 @@ class Meter(TrainerCallback):
             self._add_point()
 
     def _restart(self) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()  # ints, or tensors that hold one
         self.paused = 0.0
         self.started = now()
 
@@ -51,12 +51,13 @@ class Meter(TrainerCallback):
     def batch(self, inputs: dict[str, torch.Tensor]) -> None:
         """Count a batch that is about to be trained on: ``input_ids``, ``labels``, and where padded ``attention_mask``."""
         ids, mask, positions = (inputs.get(name) for name in ("input_ids", "attention_mask", "position_ids"))
+        # Sums on the accelerator stay there until somebody reads them: to wait for each would slow every step.
         self.counts.update(
-            useful_tokens=ids.numel() if mask is None else int(mask.sum()),
-            completion_tokens=int((inputs["labels"][:, 1:] != IGNORE).sum()),
+            useful_tokens=ids.numel() if mask is None else mask.sum(),
+            completion_tokens=(inputs["labels"][:, 1:] != IGNORE).sum(),
             padded=ids.numel(),
             # Without padding all rows are one sequence, and each starts at position 0.
-            rows=len(ids) if positions is None else int((positions == 0).sum()),
+            rows=len(ids) if positions is None else (positions == 0).sum(),
         )
 
     def step(self) -> bool:
@@ -76,7 +77,7 @@ class Meter(TrainerCallback):
     def _add_point(self) -> None:
         paused_at = now()
         seconds = self.seconds()
-        tokens = self.counts["useful_tokens"]
+        tokens = int(self.counts["useful_tokens"])
         self.curve.append({"seconds": seconds, "step": self.steps, "tokens": tokens, "loss": self.evaluate()})
         self.paused += time.perf_counter() - paused_at
 
@@ -91,16 +92,17 @@ class Meter(TrainerCallback):
         figures = memory_figures()  # before the last evaluation, which is not the variant's own
         if self.evaluate and self.curve[-1]["step"] < self.steps:
             self._add_point()
-        padded = self.counts.pop("padded")
+        counts = {name: int(count) for name, count in self.counts.items()}
+        padded = counts.pop("padded")
         return figures | {
-            "useful_tokens_per_second": self.counts["useful_tokens"] / seconds,
-            "completion_tokens_per_second": self.counts["completion_tokens"] / seconds,
+            "useful_tokens_per_second": counts["useful_tokens"] / seconds,
+            "completion_tokens_per_second": counts["completion_tokens"] / seconds,
             "steps_per_second": steps / seconds,
             "final_loss": float(self.loss),
             "seconds": seconds,
             "steps": steps,
-            **self.counts,
-            "padding": 1 - self.counts["useful_tokens"] / padded,
+            **counts,
+            "padding": 1 - counts["useful_tokens"] / padded,
             **({"curve": self.curve} if self.evaluate else {}),
         }
 

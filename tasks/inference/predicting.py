@@ -22,7 +22,7 @@ from tasks.inference.generation import generate
 from tasks.machine import slow_half
 from tasks.model.loading import at_commit, load_config, open_encoder, open_model
 from tasks.model.model_files import find_file
-from tasks.model.speedups import fuse_gelu
+from tasks.model.speedups import avoid_cudnn_attention, fuse_gelu
 from tasks.preparing.encoding import Encoder
 from tasks.run_folder import TASK_FILE, RunConfig
 from tasks.text import as_typed, nfc
@@ -49,6 +49,10 @@ class Predictor:
     batch_size: int | None = None
     seed: int = 42
     batch_flag: str = "--generation_batch_size"
+
+    def __post_init__(self) -> None:
+        """Set up attention for batches of many shapes."""
+        avoid_cudnn_attention()
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """One prediction for each example, in order. References are needed where texts are scored, and nowhere else.

@@ -33,6 +33,16 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(m_mmap_threshold, 1 << 30) and mallopt(m_trim_threshold, (1 << 31) - 1))
 
 
+def avoid_cudnn_attention() -> None:
+    """Leave cuDNN out of the kernels that sdpa attention chooses from on CUDA; a CPU is not concerned.
+
+    On Hopper and Blackwell torch prefers it, and it builds a plan for every new shape of a batch, which takes longer than
+    the step. Rows of differing length have a new shape in nearly every batch (pytorch/pytorch#155958,
+    modelscope/FunASR#3704).
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def has_attention_dropout(model: PreTrainedModel) -> bool:
     """Whether training has attention dropout, for which sdpa on CPU is about four times as slow as eager attention."""
     return any(getattr(model.config, name, 0) for name in ("attn_pdrop", "attention_dropout"))

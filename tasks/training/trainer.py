@@ -65,6 +65,7 @@ class CompletionTrainer(Trainer):
         """
         if args.use_cpu and args.keep_freed_memory:
             speedups.keep_freed_memory()
+        speedups.avoid_cudnn_attention()
         if args.fused_gelu:
             speedups.fuse_gelu(model)
         if args.labelled_head:
