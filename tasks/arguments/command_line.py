@@ -255,5 +255,7 @@ def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = N
         training_args.greater_is_better = higher[wanted]  # transformers assumes that greater is better, except for a loss
     if training_args.output_dir in (None, "trainer_output"):  # transformers' default
         training_args.output_dir = str(Path("outputs") / f"{task.name}-{model_args.short_name}")
+    if training_args.report_to:  # else each start of a run is another one to a tracker
+        training_args.run_name = training_args.run_name or Path(training_args.output_dir).name
     settings = settings_of(model_args, data_args, generation_args, training_args)
     return RunArguments(model_args, data_args, generation_args, training_args, publish_args, settings)

@@ -30,7 +30,7 @@ WATCHED = ("logging_", "overwrite_output_dir")
 class Run:
     """A finished run, or a measurement of evaluate_model.py, and its figures computed anew.
 
-    ``key`` of a prediction is what has to be the same in two runs. ``statistics`` are the sums of the metric for each row
+    ``statistics`` are the sums of the metric for each row
     and ``scores`` the main metric of each, both in the order of ``predictions``; ``worst`` are places of the worst rows.
     """
 
@@ -44,11 +44,6 @@ class Run:
     statistics: list[dict[str, float]] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     worst: list[int] = field(default_factory=list)
-
-    @property
-    def places(self) -> dict[tuple[Any, ...], int]:
-        """Where each row stands, by id, prompt and references."""
-        return {(row.id, row.prompt, row.references): place for place, row in enumerate(self.predictions)}
 
     @property
     def seconds(self) -> float:
@@ -158,8 +153,11 @@ def _compare(task: Task, runs: list[Run], seed: int) -> Comparison:
 
 def _pair(task: Task, first: Run, second: Run, told: Sequence[str], seed: int) -> Pair:
     """``told`` are results in which a metric names what it was computed with."""
-    places = second.places
-    both = [(place, places[key]) for key, place in first.places.items() if key in places]
+    # The prompt of a text that is scored is the beginning of a sample, which few rows have.
+    scored = task.output_type == "loglikelihood"
+    keys = [[(row.id, "" if scored else row.prompt, row.references) for row in run.predictions] for run in (first, second)]
+    places = {key: place for place, key in enumerate(keys[1])}
+    both = [(place, places[key]) for place, key in enumerate(keys[0]) if key in places]
     versions = [[run.version, *(run.results.get(name) for name in told)] for run in (first, second)]
     for name, one, other in zip(("version of the task", *told), *versions):
         if one != other and None not in (one, other):

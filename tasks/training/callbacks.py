@@ -252,8 +252,8 @@ def log_line(logs: Mapping[str, Any], step: int, max_steps: int) -> str:
         speed = f"{logs['tokens_per_second']:,.0f} tokens/s"
         parts = [f"loss {logs['loss']:.4f}", f"learning rate {logs['learning_rate']:.3g}", speed]
     else:
-        clock = ("_runtime", "_per_second", "_time")
-        metrics = {name: value for name, value in logs.items() if name != "epoch" and not name.endswith(clock)}
+        clock, unsaid = ("_runtime", "_per_second", "_time"), ("epoch", "eval_baseline_")
+        metrics = {name: value for name, value in logs.items() if not (name.startswith(unsaid) or name.endswith(clock))}
         parts = [f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}" for name, value in metrics.items()]
     return "  ".join([*place, *parts])
 
