@@ -50,12 +50,13 @@ def parse_dataclasses(
     positional: str | None = None,
     required: bool = True,
     many: bool = False,
+    others: bool = False,
     task: Task | None = None,
 ) -> tuple[Any, ...]:
     """Parse the command line into one object per dataclass, followed by the value of ``positional`` if one is named.
 
-    A positional that is not ``required`` is None when missing; of ``many`` it is a list. Raises UserError as
-    ``parse_arguments``.
+    A positional that is not ``required`` is None when missing; of ``many`` it is a list. With ``others`` the words that are
+    not known are returned, as a list before the positional. Raises UserError as ``parse_arguments``.
     """
     formatter = argparse.RawDescriptionHelpFormatter
     parser = _Parser(types, description=description, allow_abbrev=False, formatter_class=formatter, add_help=False)
@@ -82,7 +83,9 @@ def parse_dataclasses(
         text = " ".join(str(error).split())
         given = ", ".join(dict.fromkeys(flag.split("=")[0] for flag in argv if flag.startswith("--")))
         raise UserError(text if "--" in text else f"one of {given} has a value that does not work: {text}") from None
-    if unknown:
+    if others:
+        parsed.append(unknown)
+    elif unknown:
         known = [flag for action in parser._actions for flag in action.option_strings]
         flag = unknown[0].split("=")[0]  # its value may be a token
         names = {"input": "OURS", "target": "OURS"}
