@@ -30,8 +30,8 @@ WATCHED = ("logging_", "overwrite_output_dir")
 class Run:
     """A finished run, or a measurement of evaluate_model.py, and its figures computed anew.
 
-    ``statistics`` are the sums of the metric for each row
-    and ``scores`` the main metric of each, both in the order of ``predictions``; ``worst`` are places of the worst rows.
+    ``statistics`` are what each row adds to the sums of the metric, and ``scores`` its main metric, both in the order of
+    ``predictions``; ``worst`` are places of the worst rows.
     """
 
     folder: Path
@@ -116,16 +116,17 @@ def load_run(folder: Path, number: int, split: str) -> Run:
 
 def _read_predictions(path: Path) -> list[Prediction]:
     rows = []
-    for number, line in enumerate(path.read_text("utf-8", errors="replace").splitlines(), 1):
-        try:
-            row = json.loads(line)
-            texts = (row["id"], row["prompt"], row["prediction"] or "", *row["references"])
-            if not (isinstance(row["references"], list) and all(isinstance(text, str) for text in texts)):
-                raise ValueError("a text is no text")
-            row = Prediction(row["id"], row["prompt"], row["prediction"], tuple(row["references"]), dict(row["scores"]))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise UserError(f"{path} line {number}: not a prediction of this project ({error!r:.60}); run again") from None
-        rows.append(row)
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                texts = (row["id"], row["prompt"], row["prediction"] or "", *row["references"])
+                if not (isinstance(row["references"], list) and all(isinstance(text, str) for text in texts)):
+                    raise ValueError("what should be text is not")
+                references, scores = tuple(row["references"]), dict(row["scores"])
+                rows.append(Prediction(row["id"], row["prompt"], row["prediction"], references, scores))
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                raise UserError(f"{path} line {number}: no prediction of this project ({error!r:.60}); run again") from None
     return rows
 
 
@@ -241,35 +242,6 @@ def facts_of(comparison: Comparison) -> list[dict[str, str]]:
             }
         )
     return rows
-
-
-def as_text(comparison: Comparison) -> str:
-    """The tables of one task for the terminal, in Markdown."""
-    task, main = comparison.task, comparison.task.main_metric
-    others = {*comparison.metrics} - {main}
-    facts = [{name: cell for name, cell in row.items() if name not in others} for row in facts_of(comparison)]
-    parts = [f"{task.name}:", _table([*facts[0]], [[*row.values()] for row in facts])]
-    for pair in comparison.pairs:
-        names = f"run {pair.second.number} - run {pair.first.number}"
-        if pair.reason:
-            parts.append(f"\n{names}: no difference is told: {pair.reason}")
-            continue
-        drawn = f", in {pair.groups} groups that share their {task.grouped_by}" if pair.groups else ""
-        parts.append(f"\n{names} on the {pair.shared} rows that both have{drawn} (paired bootstrap, 95 % interval):")
-        rows = [
-            [name, number(each["first"]), number(each["second"]), f"{each['difference']:+.4f}", interval(each["interval"]),
-             f"{each['p_value']:.3f}", verdict(each, task.metrics[name].higher)]
-            for name, each in pair.differences.items() if name in task.metrics
-        ]  # fmt: skip
-        head = ["metric", f"run {pair.first.number}", f"run {pair.second.number}", "difference", "interval", "p", "verdict"]
-        parts.append(_table(head, rows))
-    return "\n".join(parts)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |" for row in [head, *rows]]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
 def as_page(comparisons: Sequence[Comparison]) -> str:

@@ -216,7 +216,7 @@ class Console(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.on_train_end()  # --auto_find_batch_size comes here more than once
         shown = not args.disable_tqdm
-        self._bars["train"] = progress(state.max_steps, "train", "step", initial=state.global_step, shown=shown)
+        self._bars["train"] = progress(state.max_steps, "training", "step", initial=state.global_step, shown=shown)
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         self._bars["train"].update()
@@ -224,7 +224,7 @@ class Console(TrainerCallback):
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if "evaluate" not in self._bars:
             batches = len(kwargs["eval_dataloader"])
-            self._bars["evaluate"] = progress(batches, "evaluate", "batch", shown=not args.disable_tqdm)
+            self._bars["evaluate"] = progress(batches, "evaluating", "batch", shown=not args.disable_tqdm)
         self._bars["evaluate"].update()
 
     def on_evaluate(self, *args: Any, **kwargs: Any) -> None:

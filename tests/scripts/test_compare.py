@@ -96,11 +96,11 @@ def test_rows_that_one_run_lacks_are_left_out(run_script, tmp_path):
 
 
 def test_the_page_needs_no_other_file_and_shows_texts_as_they_are(run_script, tmp_path, page):
-    attack = "<script>alert('가')</script>"
+    attack = "<script>alert('가')</script>\u2028"
     first = nli_run(tmp_path / "a", wrong=[3], hypothesis=attack)
     run_script("compare", first, nli_run(tmp_path / "b", wrong=[5, 6], hypothesis=attack, seed=43))
     text = page()
-    assert "<script" not in text and "&lt;script&gt;alert(&#39;가&#39;)&lt;/script&gt; 3" in text
+    assert "<script" not in text and "&lt;script&gt;alert(&#39;가&#39;)&lt;/script&gt;\u2028 3" in text
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text and "<svg" in text
     assert not any(f'{word}="http' in text for word in ("src", "href")) and "url(http" not in text and "@import" not in text
     settings = text[text.index("Settings that differ") : text.index("<h3>Loss")]
@@ -142,7 +142,7 @@ def spoil(folder, name, text):
         (lambda run: spoil(run, "all_results.json", '{"task": "nli", "seed": 1}'), "no predictions of validation rows"),
         (lambda run: spoil(run, "all_results.json", "[1]"), "holds no object"),
         (lambda run: spoil(run, "run.json", '{"task": "nli", "finished": false}'), "the run is not finished"),
-        (lambda run: spoil(run, "predictions.jsonl", '{"id": 1}\n'), "line 1: not a prediction of this project"),
+        (lambda run: spoil(run, "predictions.jsonl", '{"id": 1}\n'), "line 1: no prediction of this project"),
         (lambda run: spoil(run, "predictions.jsonl", ""), "its predictions cannot be measured"),
     ],
 )
