@@ -18,7 +18,6 @@ import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +47,6 @@ def main() -> None:
     """Check the flags, search, and measure the best settings on rows that the search did not see."""
     args, words, name = parse_dataclasses((SearchArguments,), __doc__, positional="task", others=True)
 
-    if find_spec("optuna") is None:
-        raise UserError("scripts/search.py needs optuna: pip install optuna")
-
     # Slow to import, so --help and mistakes in the flags are answered first.
     from tasks.publishing.report import read_object
     from tasks.run_folder import RESULTS_FILE, make_writable, write_lines
@@ -63,44 +59,52 @@ def main() -> None:
         raise UserError("no flag has a range to search; give one, such as --learning_rate 1e-5..1e-3")
     fixed = {flag: given for flag, given in flags.items() if flag not in space}
     fixed.setdefault("metric_for_best_model", [task.main_metric])
+    if "push_to_hub" in fixed:
+        raise UserError("--push_to_hub would publish every trial; publish the best run with scripts/publish.py afterwards")
     ends = {flag: [each.choices[0] if hasattr(each, "choices") else each.low] for flag, each in space.items()}
     data_args = parse_arguments(task, "", as_words(fixed | ends)).data  # a mistake is told before anything is started
     metric = fixed["metric_for_best_model"][0].removeprefix("eval_")
-    higher = metric != "loss" and task.metrics[metric].higher
 
     folder = Path(args.output_dir or f"outputs/search-{name}")
     make_writable(folder)
     lock(folder)
-    search = Search(folder, space, bool(higher), args.seed, [*words, f"--seed={args.seed}"])
+    higher = metric != "loss" and bool(task.metrics[metric].higher)
+    search = Search(folder, space, higher, args.seed, [*words, f"--seed={args.seed}"])
     test_file = fixed.pop("test_file", None)
     if not test_file:
         held = hold_out(task, data_args, args.seed, folder)
         test_file = held.pop("test_file")
         fixed = {flag: given for flag, given in fixed.items() if flag not in SOURCES} | held
 
-    def result_of(where: Path, trial: Any, more: dict[str, Any], goes_on: Callable[[float], bool]) -> float | None:
-        settings = {flag: [value] for flag, value in trial.params.items()}
-        given = fixed | settings | {"output_dir": [where], "disable_tqdm": ["true"]} | more
-        script = Path(__file__).with_name(f"run_{name}.py")
-        return run([sys.executable, str(script), *as_words(given)], where, metric, goes_on)
+    def result_of(where: Path, trial: Any, more: dict[str, Any], goes_on: Callable[[float], bool], **keep: bool) -> Any:
+        given = fixed | {flag: [value] for flag, value in trial.params.items()} | more
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name(f"run_{name}.py")),
+            *as_words(given),
+            "--output_dir",
+            str(where),
+        ]
+        return run(command, where, metric, goes_on, **keep)
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the run that is going on is ended, too
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # the run that is going on is ended, too
     try:
         for trial in search.trials(args.trials):
-            where = folder / f"trial-{trial.number:03}"
-            value = result_of(where, trial, {"seed": [args.seed]}, search.watch(trial))
+            value = result_of(folder / f"trial-{trial.number:03}", trial, {"seed": [args.seed]}, search.watch(trial))
             print(f"{search.tell(trial, value)} ({trial.number + 1} of {args.trials})", flush=True)
         best = search.best()
         measured = []
         for seed in range(args.seed, args.seed + args.seeds):
             where = folder / f"best-seed-{seed}"
-            value = result_of(where, best, {"seed": [seed], "test_file": test_file}, lambda value: True)
+            value = result_of(where, best, {"seed": [seed], "test_file": test_file}, lambda value: True, keep=True)
             if value is None:
                 raise UserError(f"{where}: the best settings diverged with this seed; see {where}.log")
             measured.append(read_object(where / RESULTS_FILE))
-            print(f"the best settings with seed {seed}: {metric} {value:.4f}", flush=True)
+            print(f"seed {seed} of the best settings: {metric} {value:.4f}", flush=True)
     except KeyboardInterrupt:
         raise Interrupted(f"interrupted; the study is kept in {folder}, and the same command goes on") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
     text = report(search.study, metric, measured)
     write_lines(folder / "report.md", [text])
     print(f"\n{text}\neverything is in {folder}")

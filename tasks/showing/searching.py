@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,10 @@ def as_words(flags: Mapping[str, Sequence[Any]]) -> list[str]:
 def space_of(flags: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """The distribution of each flag with a range: ``LOW..HIGH``, on a log scale where it spans a factor of 10, or ``A,B,C``.
 
-    Raises UserError where a range is empty.
+    Raises UserError where a range is empty, or optuna is not installed.
     """
+    if find_spec("optuna") is None:
+        raise UserError("scripts/search.py needs optuna: pip install optuna")
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     space: dict[str, Any] = {}
@@ -154,11 +157,13 @@ def settings_of(trial: Any) -> str:
     return " ".join(f"--{name} {value}" for name, value in values.items())
 
 
-def run(command: Sequence[str], folder: Path, metric: str, goes_on: Callable[[float], bool]) -> float | None:
+def run(
+    command: Sequence[str], folder: Path, metric: str, goes_on: Callable[[float], bool], keep: bool = False
+) -> float | None:
     """Run ``command``, whose output goes to ``folder``.log, and return its ``metric``; None if it was stopped or diverged.
 
     ``goes_on`` gets the metric of each evaluation; where it returns False the run is stopped. A run that is finished is
-    not repeated. The weights are removed. Raises UserError with what the run said where it fails.
+    not repeated. Weights and checkpoints are removed unless ``keep``. Raises UserError with what the run said if it fails.
     """
     evaluation = re.compile(rf"step [\d,]+/.*\beval_{re.escape(metric)} ({NUMBER}|nan|inf)")
     lines, training, stopped = [], True, False
@@ -187,6 +192,6 @@ def run(command: Sequence[str], folder: Path, metric: str, goes_on: Callable[[fl
                 raise UserError(f"{folder.name} failed: {(errors or ['no error line'])[-1]}; all that it said: {folder}.log")
             stopped = True
     results = read_object(folder / RESULTS_FILE)
-    for path in [*folder.glob("checkpoint-*"), *folder.glob("*.safetensors")]:
+    for path in [] if keep else [*folder.glob("checkpoint-*"), *folder.glob("*.safetensors")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     return None if stopped else results.get("eval_loss" if metric == "loss" else metric)

@@ -31,7 +31,7 @@ def runs(monkeypatch):
 
     commands = Runs()
 
-    def fake(command, folder, metric, goes_on):
+    def fake(command, folder, metric, goes_on, keep=False):
         flags = dict(zip(command[2::2], command[3::2]))
         flags = {name.removeprefix("--"): value for name, value in flags.items()}
         if folder.name == commands.fail:
@@ -128,6 +128,7 @@ def test_a_study_of_other_flags_is_not_mixed(run_script, runs, command):
         (("nlii", "--learning_rate", "1e-5..1e-3"), "unknown task 'nlii'"),
         (("nli", "--learning_rat", "1e-5..1e-3"), "unknown argument --learning_rat; did you mean --learning_rate?"),
         (("nli", "--weight_decay", "0,0.1", "--metric_for_best_model", "f1"), "--metric_for_best_model f1: nli measures"),
+        (("nli", "--learning_rate", "1e-5..1e-3", "--push_to_hub"), "--push_to_hub would publish every trial"),
         (("nli", "--learning_rate", "1e-5..1e-3", "--trials", 0), "--trials is 0; it must be 1 or more"),
     ],
 )  # fmt: skip
@@ -193,6 +194,12 @@ def test_a_run_tells_each_evaluation(tmp_path, metric, result, seen):
     assert (tmp_path / "trial.log").read_text("utf-8").splitlines() == LINES
     again = searching.run(["no such program"], folder, metric, lambda value: True)
     assert again == result
+
+
+def test_the_weights_of_the_last_runs_are_kept(tmp_path):
+    folder = tmp_path / "best-seed-42"
+    searching.run(program(folder, LINES), folder, "loss", lambda value: True, keep=True)
+    assert (folder / "model.safetensors").exists() and (folder / "checkpoint-1").exists()
 
 
 def test_a_hopeless_run_is_stopped(tmp_path):
