@@ -78,13 +78,8 @@ def main() -> None:
 
     def result_of(where: Path, trial: Any, more: dict[str, Any], goes_on: Callable[[float], bool], **keep: bool) -> Any:
         given = fixed | {flag: [value] for flag, value in trial.params.items()} | more
-        command = [
-            sys.executable,
-            str(Path(__file__).with_name(f"run_{name}.py")),
-            *as_words(given),
-            "--output_dir",
-            str(where),
-        ]
+        script = str(Path(__file__).with_name(f"run_{name}.py"))
+        command = [sys.executable, script, *as_words(given | {"output_dir": [where]})]
         return run(command, where, metric, goes_on, **keep)
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # the run that is going on is ended, too
@@ -105,8 +100,7 @@ def main() -> None:
         raise Interrupted(f"interrupted; the study is kept in {folder}, and the same command goes on") from None
     finally:
         signal.signal(signal.SIGTERM, before)
-    text = report(search.study, metric, measured)
-    write_lines(folder / "report.md", [text])
+    write_lines(folder / "report.md", [text := report(search.study, metric, measured)])
     print(f"\n{text}\neverything is in {folder}")
 
 
