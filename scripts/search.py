@@ -109,8 +109,10 @@ def report(study: Any, metric: str, measured: Sequence[Mapping[str, Any]]) -> st
     from tasks.showing.searching import settings_of
 
     sign = -1 if study.direction.name == "MAXIMIZE" else 1
-    finished = sorted((trial for trial in study.trials if trial.value is not None), key=lambda trial: sign * trial.value)
-    stopped = [trial for trial in study.trials if trial.value is None]
+    # A trial that was stopped has the value of its last evaluation.
+    finished = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    finished.sort(key=lambda trial: sign * trial.value)
+    stopped = [trial for trial in study.trials if trial.state.name != "COMPLETE"]
     lines = [f"| trial | {metric} | settings |", "|---|---|---|"]
     lines += [f"| {trial.number} | {trial.value:.4f} | {settings_of(trial)} |" for trial in finished]
     lines += [f"| {trial.number} | stopped | {settings_of(trial)} |" for trial in stopped]

@@ -86,7 +86,13 @@ def hold_out(task: Task, data_args: DataArguments, seed: int, folder: Path) -> d
     task.use_columns(data_args.column_map)
     if not all(path.is_file() for path in files.values()):
         rows = load_raw_datasets(task, data_args, seed=seed, splits=("train", "validation"))
-        halves = share_rows(task, rows["validation"], 0.5, seed)
+        try:
+            halves = share_rows(task, rows["validation"], 0.5, seed)
+        except UserError:
+            many = len(rows["validation"])
+            raise UserError(
+                f"no half of {many} validation rows can be set aside; give more of them, or --test_file"
+            ) from None
         parts = {"test": rows["validation"].select(halves["validation"]), "train": rows["train"]}
         parts["validation"] = rows["validation"].select(sorted(halves["train"]))
         for split, path in files.items():
@@ -117,8 +123,7 @@ class Search:
             )
         self.study.set_user_attr("flags", flags)
         # Another start draws other numbers than the one before.
-        drawn = len(self.study.trials)
-        self.study.sampler = optuna.samplers.TPESampler(seed=seed + drawn, n_startup_trials=max(FIRST - drawn, 0))
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed + len(self.study.trials), n_startup_trials=FIRST)
         self._states = optuna.trial.TrialState
         self._trial = optuna.trial.Trial
 
@@ -185,6 +190,7 @@ def run(
                         process.terminate()
             except BaseException:
                 process.terminate()  # it saves a checkpoint, and the same command goes on from there
+                print(process.communicate()[0], end="", file=log)
                 raise
         if not stopped and process.returncode:
             errors = [line.removeprefix("error: ").strip() for line in lines if line.startswith("error: ")]

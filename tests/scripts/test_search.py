@@ -67,7 +67,7 @@ def test_a_search(run_script, tmp_path, runs, command):
     assert {flags["num_train_epochs"] for flags in trials.values()} <= {"1", "2", "3"}
     assert {flags["metric_for_best_model"] for flags in trials.values()} == {"accuracy"}
     assert not any("test_file" in flags for flags in trials.values())
-    assert "stopped" in result.stdout
+    assert 0 < result.stdout.count(": stopped (") == result.stdout.count("| stopped |")
     best = max(trials.values(), key=value_of)
     last = [runs["best-seed-42"], runs["best-seed-43"]]
     assert [flags["learning_rate"] for flags in last] == [best["learning_rate"]] * 2
@@ -89,6 +89,11 @@ def test_the_search_does_not_see_the_test_rows(run_script, tmp_path, runs, comma
     flags = runs["trial-000"]
     assert (flags["train_file"], flags["validation_file"]) == ("study/train.jsonl", "study/validation.jsonl")
     assert flags["column_map"] == "premise=premise,hypothesis=hypothesis,label=label"
+
+
+def test_one_validation_row_cannot_be_halved(run_script, runs, command):
+    result = run_script(*command, "--max_eval_samples", 1)
+    assert result.code == 2 and "give more of them, or --test_file" in result.error
 
 
 def test_a_test_file_is_kept_for_the_end(run_script, tmp_path, runs, command, files):
@@ -206,6 +211,23 @@ def test_a_hopeless_run_is_stopped(tmp_path):
     folder = tmp_path / "trial"
     assert searching.run(program(folder, LINES[:2], wait=60), folder, "accuracy", lambda value: False) is None
     assert not (folder / "all_results.json").exists() and not (folder / "checkpoint-1").exists()
+
+
+def test_an_interrupted_run_may_end_by_itself(tmp_path):
+    folder, saving = (
+        tmp_path / "trial",
+        "import signal\nsignal.signal(signal.SIGTERM, lambda *_: (print('saved'), sys.exit(143)))",
+    )
+    command = program(folder, LINES[:2], wait=60)
+    command[-1] = command[-1].replace("folder =", f"{saving}\nfolder =", 1)
+
+    def interrupt(value):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        searching.run(command, folder, "loss", interrupt)
+    assert (tmp_path / "trial.log").read_text("utf-8").endswith("saved\n")
+    assert (folder / "checkpoint-1").exists()
 
 
 def test_a_run_that_diverges_is_a_bad_trial(tmp_path):
