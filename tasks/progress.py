@@ -98,4 +98,4 @@ def progress(total: int | None, description: str, unit: str = "row", *, initial:
 
 def _seen() -> Any:
     """The bar that was opened last, of those that are open."""
-    return next((bar for reference in reversed(_open) if (bar := reference())), None)
+    return next((bar for reference in reversed(_open) if (bar := reference()) is not None), None)

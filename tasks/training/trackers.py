@@ -10,14 +10,11 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from tasks.run_folder import PREDICTIONS_FILE
-
-if TYPE_CHECKING:
-    from tasks.training.trainer import CompletionTrainer
 
 #: Rows of a table.
 ROWS = 8
@@ -28,7 +25,8 @@ Rows = Sequence[Mapping[str, Any]]
 class Trackers:
     """The trackers of a run, which go on until ``finish``. False where there are none."""
 
-    def __init__(self, trainer: CompletionTrainer) -> None:
+    def __init__(self, trainer: Any) -> None:
+        """``trainer`` is the CompletionTrainer whose callbacks they are."""
         kinds = tuple(INTEGRATION_TO_CALLBACK[name] for name in trainer.args.report_to)
         self._trainer = trainer
         self._callbacks = [each for each in trainer.callback_handler.callbacks if isinstance(each, kinds)]

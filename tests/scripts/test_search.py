@@ -93,7 +93,7 @@ def test_the_search_does_not_see_the_test_rows(run_script, tmp_path, runs, comma
 
 def test_one_validation_row_cannot_be_halved(run_script, runs, command):
     result = run_script(*command, "--max_eval_samples", 1)
-    assert result.code == 2 and "give more of them, or --test_file" in result.error
+    assert result.code == 2 and "give more, or --test_file" in result.error
 
 
 def test_a_test_file_is_kept_for_the_end(run_script, tmp_path, runs, command, files):
