@@ -200,7 +200,7 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     model_args = ModelArguments(model=str(run))
     model_args.dtype = str(getattr(load_config(model_args), "dtype", None) or "float32").removeprefix("torch.")
-    predictor = load_predictor(model_args, GenerationArguments())
+    predictor = load_predictor(model_args, GenerationArguments(), chosen=False)
     model, task = predictor.model.to("cpu").eval(), predictor.task
     texts = [PROBE, *task.usage_example.values()]
     row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
