@@ -90,9 +90,7 @@ def hold_out(task: Task, data_args: DataArguments, seed: int, folder: Path) -> d
             halves = share_rows(task, rows["validation"], 0.5, seed)
         except UserError:
             many = len(rows["validation"])
-            raise UserError(
-                f"no half of {many} validation rows can be set aside; give more of them, or --test_file"
-            ) from None
+            raise UserError(f"no half of {many} validation rows can be set aside; give more, or --test_file") from None
         parts = {"test": rows["validation"].select(halves["validation"]), "train": rows["train"]}
         parts["validation"] = rows["validation"].select(sorted(halves["train"]))
         for split, path in files.items():
