@@ -32,6 +32,7 @@ from tasks.errors import UserError
 from tasks.model.adapters import add_adapter, attach_adapter, base_arguments, four_bit_config, stay_trainable, token_layers
 from tasks.model.model_files import hub_options, model_error, weights_error
 from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.preparing.conversations import set_chat_template
 from tasks.preparing.encoding import Encoder, sequence_length
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ def open_encoder(
     model_args = at_commit(model_args)
     config = load_config(model_args)
     settings = generation_settings(task, generation_args, measured_with)
-    tokenizer, new_ids = add_separators(load_tokenizer(model_args, config), task.separators)
+    tokenizer = load_tokenizer(model_args, config)
+    set_chat_template(tokenizer, task, settings["system"])
+    tokenizer, new_ids = add_separators(tokenizer, task.separators)
     length = sequence_length(max_length, tokenizer)
     encoder = Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings, new_ids=new_ids)
     encoder.revision = model_args.model_revision

@@ -85,17 +85,23 @@ def _to_tensorboard(callback: Any, name: str, rows: Rows, step: int) -> None:
 
 
 def _to_trackio(callback: Any, name: str, rows: Rows, step: int) -> None:
-    callback._trackio.log({name: callback._trackio.Table(data=[*rows]), "train/global_step": step})
+    import trackio
+
+    trackio.log({name: trackio.Table(data=[*rows]), "train/global_step": step})
 
 
 def _to_wandb(callback: Any, name: str, rows: Rows, step: int) -> None:
-    table = callback._wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
-    callback._wandb.log({name: table, "train/global_step": step})
+    import wandb
+
+    table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+    wandb.log({name: table, "train/global_step": step})
 
 
 def _to_mlflow(callback: Any, name: str, rows: Rows, step: int) -> None:
+    import mlflow
+
     columns = {column: [row[column] for row in rows] for column in rows[0]} | {"step": [step] * len(rows)}
-    callback._ml_flow.log_table(columns, f"{name}.json")  # which adds rows to a table that is there
+    mlflow.log_table(columns, f"{name}.json")  # which adds rows to a table that is there
 
 
 SENDERS = {
