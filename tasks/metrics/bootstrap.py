@@ -16,6 +16,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.sparse import coo_array
 
 RESAMPLES = 1000
 OUTSIDE = 0.025  # the share of resamples below the interval, and above it
@@ -32,25 +33,25 @@ def resampled(
 ) -> dict[str, np.ndarray]:
     """The value of each metric that ``pooled`` makes of sums over ``rows`` in each resample, an array [resamples].
 
-    ``rows`` are n rows of the same k statistics, all finite; there has to be one. ``pooled`` takes each statistic's sums, an
-    array [resamples], and returns each metric's values, an array [resamples]. One draw is made and summed at a time, so
-    memory is n x k. ``groups`` names the group of each row; as many groups are drawn as there are, each with all its rows.
-    The same number of rows and the same groups give the same draws.
+    ``rows`` are n rows of k statistics, all finite; there has to be one. ``pooled`` takes each statistic's sums, an array
+    [resamples], and returns each metric's values, an array [resamples]. One draw is made and summed at a time, so memory is
+    n x k, or less where most are missing, which are zero; the first row names all. ``groups`` names the group of each row;
+    as many groups are drawn as there are, each with all its rows. As many rows in the same groups give the same draws.
     """
-    names = list(rows[0])
-    statistics = np.array([[row[name] for name in names] for row in rows], dtype=np.float64)  # [n, k]
-    if groups is not None:
-        numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-        summed = np.zeros((len(numbers), len(names)))
-        np.add.at(summed, [numbers[group] for group in groups], statistics)
-        statistics = summed  # [groups, k]
+    owners = range(len(rows)) if groups is None else groups
+    lines = {owner: line for line, owner in enumerate(dict.fromkeys(owners))}
+    columns = {name: column for column, name in enumerate(rows[0])}
+    amounts = [value for row in rows for value in row.values()]
+    places = [(lines[own], columns[name]) for row, own in zip(rows, owners, strict=True) for name in row]
+    statistics = coo_array((amounts, np.array(places).T), (len(lines), len(columns)), dtype=np.float64)  # adds up groups
+    statistics = statistics.toarray() if len(amounts) > statistics.shape[0] * statistics.shape[1] / 4 else statistics.tocsr()
     draws = np.random.default_rng(seed)
-    sums = np.empty((resamples, len(names)))
+    sums = np.empty((resamples, len(columns)))
     for resample in range(resamples):
-        drawn = draws.integers(len(statistics), size=len(statistics))
-        sums[resample] = np.bincount(drawn, minlength=len(statistics)) @ statistics
+        drawn = draws.integers(len(lines), size=len(lines))
+        sums[resample] = np.bincount(drawn, minlength=len(lines)) @ statistics
     with np.errstate(divide="ignore", invalid="ignore"):
-        return dict(pooled(dict(zip(names, sums.T))))
+        return dict(pooled(dict(zip(columns, sums.T))))
 
 
 def intervals(
@@ -87,7 +88,7 @@ def paired_differences(
     below 0.05 exactly where the interval leaves out 0. A metric that does not exist for a system, or for any draw, is left
     out.
     """
-    sums = [{name: np.array([math.fsum(row[name] for row in rows)]) for name in rows[0]} for rows in (first, second)]
+    sums = [{name: np.array([math.fsum(row.get(name, 0) for row in rows)]) for name in rows[0]} for rows in (first, second)]
     with np.errstate(divide="ignore", invalid="ignore"):
         values = [{name: float(value) for name, [value] in pooled(each).items()} for each in sums]
         drawn = [resampled(rows, pooled, seed, groups=groups) for rows in (first, second)]

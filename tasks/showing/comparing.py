@@ -167,6 +167,8 @@ def _pair(task: Task, first: Run, second: Run, told: Sequence[str], seed: int) -
         return Pair(first, second, 0, reason="no row is in both: id, prompt and references have to be the same")
     groups = groups_of(task, [first.predictions[place].prompt for place, _ in both])
     rows = [[run.statistics[pair[side]] for pair in both] for side, run in enumerate((first, second))]
+    for each, run in zip(rows, (first, second)):  # statistics that are zero may be missing from all but a first row
+        each[0] = {**dict.fromkeys(run.statistics[0], 0), **each[0]}
     changed = {pair: abs(first.scores[pair[0]] - second.scores[pair[1]]) for pair in both}
     most = sorted((pair for pair in both if changed[pair] > 0), key=lambda pair: -changed[pair])
     return Pair(
