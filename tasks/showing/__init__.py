@@ -1,1 +1,1 @@
-"""What people look at: the page of scripts/demo.py, and the same page as a Space."""
+"""What people look at, or let run for them."""
