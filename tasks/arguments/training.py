@@ -10,7 +10,7 @@ from transformers import TrainingArguments as HfTrainingArguments
 
 from tasks.arguments.checks import above_zero, at_least, share
 from tasks.arguments.sharding import check_engine, load_whole_models
-from tasks.arguments.training_flags import ScratchFlags, TrainingFlags
+from tasks.arguments.training_flags import MixtureFlags, ScratchFlags, TrainingFlags
 from tasks.distributed import processes, world_size
 from tasks.errors import UserError
 
@@ -101,6 +101,11 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
                 raise UserError(
                     f"--optim {self.optim.value}, --lr_scheduler_type {self.lr_scheduler_type.value}: {error}"
                 ) from None
+
+
+@dataclass
+class MixtureTrainingArguments(MixtureFlags, TrainingArguments):
+    """The same with defaults for several tasks."""
 
 
 @dataclass

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 from transformers.trainer_utils import unwrap_peft_model
 
 from tasks.arguments.training import TrainingArguments
-from tasks.base import Example, Task
+from tasks.base import MEAN, Example, Task, own
 from tasks.distributed import is_first
 from tasks.inference.predicting import UNFINISHED, Predictor
 from tasks.labels import LABEL
@@ -59,19 +61,51 @@ def format_results(task: Task, results: Mapping[str, Any]) -> str:
 
 
 class Evaluator:
-    """A predictor of the model in training and the ``examples`` of each split but train."""
+    """The predictor of each task of a run, with the model in training, and the ``examples`` of each split but train."""
 
     def __init__(
         self, task: Task, model: Any, encoder: Encoder, args: TrainingArguments, examples: Mapping[str, Sequence[Example]]
     ) -> None:
         """``model`` may be a PeftModel; its base model, which holds the adapter's layers, predicts."""
         model = unwrap_peft_model(model)
-        self.predictor = Predictor(task, model, encoder, encoder.settings, args.generation_batch_size, args.seed)
+        self.task = task
+        self.predictors = [
+            Predictor(part, model, each, each.settings, args.generation_batch_size, args.seed)
+            for part, each in zip(task.parts, encoder.of_parts)
+        ]
         self.examples = examples
 
     def score(self) -> dict[str, Any]:
-        """The task's metrics over the validation rows with the current weights; nothing is written."""
-        return self.predictor.task.score(self.predictor.predict(self.examples["validation"]))
+        """The metrics over the validation rows with the current weights; nothing is written."""
+        found: dict[str, Any] = {}
+        for predictor in self.predictors:
+            rows = own(self.examples, predictor.task.prefix)["validation"]
+            scores = predictor.task.score(predictor.predict(rows))
+            found |= {f"{predictor.task.prefix}{name}": value for name, value in scores.items()}
+        return found | overall(self.task.parts, found | self._baselines)
+
+    @functools.cached_property
+    def _baselines(self) -> dict[str, Any]:
+        """Of several tasks the figures of each one's baseline."""
+        found: dict[str, Any] = {}
+        for part in self.task.parts if len(self.task.parts) > 1 else ():
+            rows = own(self.examples, part.prefix)
+            figures = part.baseline(rows["validation"], rows.get("train"))
+            found |= {f"{part.prefix}{name}": value for name, value in figures.items()}
+        return found
+
+
+def overall(tasks: Sequence[Task], results: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``results`` say of several tasks together: each one's normalized score, and their mean; {} for one task.
+
+    Where they were predicted, also all rows and seconds, as one task has them.
+    """
+    parts = [own(results, task.prefix) for task in tasks if len(tasks) > 1]
+    scores = {task.name: task.normalized_score(row) for task, row in zip(tasks, parts) if task.main_metric in row}
+    if not scores:
+        return {}
+    sums = {name: sum(row[name] for row in parts) for name in ("rows", "predict_runtime") if name in parts[0]}
+    return sums | {"normalized_scores": scores, MEAN: math.fsum(scores.values()) / len(scores)}
 
 
 def measure(

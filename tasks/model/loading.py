@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import json
 import os
 import pickle
@@ -60,6 +61,8 @@ def open_encoder(
 ) -> Encoder:
     """The encoder of a model: its tokenizer with a token for each separator of ``task``, and the decoding settings.
 
+    For several tasks ``of_parts`` are their encoders, which share the tokenizer; it is the one that has most room to write.
+
     ``max_length`` is the length of a whole sequence in tokens, by default what the model reads, at most 1,024.
     ``measured_with`` are the decoding settings of the model's task.json.
 
@@ -67,14 +70,25 @@ def open_encoder(
     """
     model_args = at_commit(model_args)
     config = load_config(model_args)
-    settings = generation_settings(task, generation_args, measured_with)
+    settings_of = [generation_settings(part, _suited(generation_args, part, task), measured_with) for part in task.parts]
     tokenizer, new_ids = add_separators(load_tokenizer(model_args, config), task.separators)
     length = sequence_length(max_length, tokenizer)
-    encoder = Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings, new_ids=new_ids)
-    encoder.revision = model_args.model_revision
-    if task.learns_labels:
-        encoder.keep_room_for_labels(task)
-    return encoder
+    encoders = []
+    for part, settings in zip(task.parts, settings_of):
+        encoder = Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings, new_ids=new_ids)
+        encoder.revision = model_args.model_revision
+        if part.learns_labels:
+            encoder.keep_room_for_labels(part)
+        encoders.append(encoder)
+    widest = max(encoders, key=lambda encoder: encoder.max_new_tokens)
+    widest.of_parts = encoders
+    return widest
+
+
+def _suited(arguments: GenerationArguments, part: Task, task: Task) -> GenerationArguments:
+    """The arguments for a part: ``--extractive`` is for those of several tasks that it suits."""
+    others = not part.extractive and any(each.extractive for each in task.parts)
+    return dataclasses.replace(arguments, extractive=None) if others and arguments.extractive else arguments
 
 
 def open_model(task: Task, model_args: ModelArguments, encoder: Encoder) -> PreTrainedModel | PeftModel:

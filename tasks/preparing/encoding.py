@@ -73,6 +73,7 @@ class Encoder:
         self.max_new_tokens = max_new_tokens
         self.settings = settings or {}
         self.new_ids = new_ids
+        self.of_parts: list[Encoder] = [self]  # of several tasks the Encoder of each
         self.revision: str | None = None  # the commit that the tokenizer was read at, which the weights are read at, too
         self.counts: Counter[str] = Counter()
         self._added = tokenizer.get_added_vocab()

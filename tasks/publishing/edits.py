@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import yaml
@@ -60,6 +61,24 @@ def note_sections(card: str) -> str:
     index = INDEX.search(card)
     names = [match["name"] for match in SECTION.finditer(card)]
     return card.replace(index[0], _renamed(index, names), 1) if index else card
+
+
+def by_task(card: str, cards: Mapping[str, str], names: Collection[str]) -> str:
+    """``card`` with the sections ``names`` of the ``cards`` of several tasks {task: card}, each under the task's name."""
+    found: dict[str, list[str]] = {}
+    for task, own in cards.items():
+        for match in SECTION.finditer(own):
+            if match["name"] in names:
+                heading, _, body = match["body"].strip("\n").partition("\n")
+                found.setdefault(match["name"], [heading]).append(f"### {task}\n\n{body.strip(chr(10))}")
+    return SECTION.sub(lambda match: _with_body(match, found.get(match["name"])), card)
+
+
+def _with_body(section: re.Match[str], parts: list[str] | None) -> str:
+    if not parts:
+        return section[0]
+    start, end = (place - section.start() for place in section.span("body"))
+    return f"{section[0][:start]}{(chr(10) * 2).join(parts)}{section[0][end:]}"
 
 
 def owner_text(card: str) -> str:

@@ -12,11 +12,13 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from tasks import task_of
 from tasks.errors import UserError
 from tasks.model.adapters import base_arguments
 from tasks.model.model_files import ADAPTER_CONFIG, ADAPTER_FILES, WHOLE_FILES, make_portable
 from tasks.publishing.secrets import find_private, readable, scan_file, scan_paths
-from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE
+from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE, RunConfig
+from tasks.training.plots import CONFUSION
 
 CARD_FILE = "README.md"
 
@@ -27,9 +29,9 @@ TOKENIZER = (
 )  # fmt: skip
 ALLOWED = (
     *WHOLE_FILES, *ADAPTER_FILES, *TOKENIZER, "generation_config.json", TASK_FILE, CARD_FILE, RESULTS_FILE, "loss.png",
-    "confusion.png",
+    f"*{CONFUSION}",
 )  # fmt: skip
-PREDICTIONS = (PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}")
+PREDICTIONS = f"*{PREDICTIONS_FILE}"
 #: Those in which programs may have written a path of this machine.
 SETTINGS = ("config.json", ADAPTER_CONFIG, "generation_config.json", "tokenizer_config.json", TASK_FILE, RESULTS_FILE)
 
@@ -75,7 +77,7 @@ def staged_names(folder: Path, predictions: bool = False) -> list[str]:
     Raises:
         UserError: weights, config or tokenizer are missing, or a file is a link that leads out of the folder.
     """
-    patterns = (*ALLOWED, *(PREDICTIONS if predictions else ()))
+    patterns = (*ALLOWED, *([PREDICTIONS] if predictions else ()))
     names = sorted(path.name for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in patterns))
     inside = folder.resolve()
     for name in names:
@@ -143,7 +145,7 @@ def check_secrets(staged: Path, names: Iterable[str], known_secrets: Iterable[st
         if found:
             raise UserError(f"{name} holds what looks like a secret ({', '.join(found)}); nothing was sent; take it out")
         private = []
-        if name not in (CARD_FILE, *PREDICTIONS):  # the card is linted; in predictions stand the rows
+        if name != CARD_FILE and not fnmatch(name, PREDICTIONS):  # the card is linted; in predictions stand the rows
             private = scan_paths(staged / name)
         if name in SETTINGS:
             # An e-mail address there is the base model's: KoGPT2's config.json names its author.
@@ -200,11 +202,15 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     model_args = ModelArguments(model=str(run))
     model_args.dtype = str(getattr(load_config(model_args), "dtype", None) or "float32").removeprefix("torch.")
-    predictor = load_predictor(model_args, GenerationArguments())
-    model, task = predictor.model.to("cpu").eval(), predictor.task
-    texts = [PROBE, *task.usage_example.values()]
-    row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
-    prompts = predictor.encoder.prompts([task.input_example(row)])[0]
+    tasks = list(map(task_of, RunConfig.load(run).parts))
+    predictor = load_predictor(model_args, GenerationArguments(), task_name=tasks[0].name)
+    model = predictor.model.to("cpu").eval()
+    texts = [PROBE, *(text for task in tasks for text in task.usage_example.values())]
+    examples = []
+    for task in tasks:
+        row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
+        examples.append(task.input_example(row))
+    prompts = [ids for windows in predictor.encoder.prompts(examples) for ids in windows]
     with torch.no_grad():
         following = [model(torch.tensor([ids])).logits[0].argmax(-1).tolist() for ids in prompts]
     base = base_arguments(model_args)
