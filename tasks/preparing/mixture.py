@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pyarrow.compute
+
 from tasks.base import Example
 from tasks.errors import UserError
 from tasks.preparing.run_data import RunData
@@ -48,6 +50,8 @@ class MixtureData:
         datasets["validation"] = {part.task.name: datasets[f"{part.task.prefix}validation"] for part in self.parts}
         if train:
             datasets["train"] = mix(train, self.temperature, self.seed)
+            ids = datasets["train"].with_format("arrow")[:]["input_ids"]
+            self.counts["train"] = {"tokens": pyarrow.compute.sum(pyarrow.compute.list_value_length(ids)).as_py()}
         return datasets, examples
 
 

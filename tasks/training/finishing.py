@@ -51,8 +51,7 @@ def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) 
         return results
     results |= trainer.train_metrics
     if trainer.train_metrics and not trainer.resumed_from:  # not every checkpoint says how long it took
-        read = sum(own(counts, task.prefix)["train"]["tokens"] for task in tasks)
-        seen = read * trainer.train_metrics["epoch"]
+        seen = counts["train"]["tokens"] * trainer.train_metrics["epoch"]
         results["train_tokens_per_second"] = seen / trainer.train_metrics["train_runtime"]
     results |= overall(tasks, results)
     for number, task in enumerate(tasks):
