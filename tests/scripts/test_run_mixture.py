@@ -86,7 +86,8 @@ def test_the_card_has_a_part_for_each_task(run, language):
     from tasks.publishing.report import RunReport
 
     folder, _ = run
-    card = render_card(RunReport.load(folder), folder, PublishArguments(card_language=language), "me/mixture")
+    choices = PublishArguments(card_language=language, license="apache-2.0", dataset_license="other", card_examples=1)
+    card = render_card(RunReport.load(folder), folder, choices, "me/mixture")
     assert lint_card(card, repo_id="me/mixture") == []
     sections = {match["name"]: match["body"] for match in SECTION.finditer(card)}
     for name in set(BY_TASK) & sections.keys():
