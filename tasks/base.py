@@ -263,21 +263,6 @@ class Task:
         scores = {f"baseline_{key}": value for key, value in self.score(answers).items() if isinstance(value, float)}
         return {"baseline": name} | scores
 
-    def normalized_score(self, figures: Mapping[str, Any]) -> float:
-        """Of the main metric (value - baseline) / (best - baseline): 0 at the baseline and 1 at the best possible value.
-
-        ``figures`` has both, as all_results.json does. The Open LLM Leaderboard normalizes its scores in this way.
-        """
-        metric = self.metrics[self.main_metric]
-        value, baseline = figures[self.main_metric], figures[f"baseline_{self.main_metric}"]
-        best = metric.most if metric.higher else 0.0
-        return float(value == best) if baseline == best else (value - baseline) / (best - baseline)
-
-
-def own(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """Those of ``values`` whose names begin with the ``prefix`` of a task, without it."""
-    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
-
 
 class RowError(UserError):
     """Something is wrong with one row. Whoever reads the rows adds the file and the row number."""

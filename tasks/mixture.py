@@ -10,7 +10,7 @@ from tasks.errors import UserError
 class Mixture(Task):
     """Several tasks that one model learns together, each with its own prompts, separators, metric and baseline.
 
-    The whole is measured by the mean of the tasks' normalized scores (``Task.normalized_score``). Figures and files of a
+    The whole is measured by the mean of the tasks' normalized scores (``inference.measuring``). Figures and files of a
     part begin with its ``prefix``.
     """
 

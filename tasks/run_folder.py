@@ -8,7 +8,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -156,6 +156,11 @@ def prompt_format(task: Task) -> str:
     target = task.target_columns[0].name if task.target_columns else ""
     parts = [getattr(part, "text", part) for part in task.prompt(row)]
     return " ".join(str(part) for part in [*parts, target, "<eos>"] if part)
+
+
+def own(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Those of ``values`` whose names begin with the ``prefix`` of a task, without it."""
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
 def file_sha256(path: str | Path) -> str:

@@ -14,12 +14,12 @@ from typing import Any
 from transformers.trainer_utils import unwrap_peft_model
 
 from tasks.arguments.training import TrainingArguments
-from tasks.base import MEAN, Example, Task, own
+from tasks.base import MEAN, Example, Task
 from tasks.distributed import is_first
 from tasks.inference.predicting import UNFINISHED, Predictor
 from tasks.labels import LABEL
 from tasks.preparing.encoding import SHARED, Encoder
-from tasks.run_folder import PREDICTIONS_FILE, write_jsonl
+from tasks.run_folder import PREDICTIONS_FILE, own, write_jsonl
 
 #: Labels whose rows the terminal tells.
 MOST_LABELS = 10
@@ -95,13 +95,24 @@ class Evaluator:
         return found
 
 
+def normalized_score(task: Task, figures: Mapping[str, Any]) -> float:
+    """Of the main metric (value - baseline) / (best - baseline): 0 at the baseline and 1 at the best possible value.
+
+    ``figures`` has both, as all_results.json does. The Open LLM Leaderboard normalizes its scores in this way.
+    """
+    metric = task.metrics[task.main_metric]
+    value, baseline = figures[task.main_metric], figures[f"baseline_{task.main_metric}"]
+    best = metric.most if metric.higher else 0.0
+    return float(value == best) if baseline == best else (value - baseline) / (best - baseline)
+
+
 def overall(tasks: Sequence[Task], results: Mapping[str, Any]) -> dict[str, Any]:
     """What ``results`` say of several tasks together: each one's normalized score, and their mean; {} for one task.
 
     Where they were predicted, also all rows and seconds, as one task has them.
     """
     parts = [own(results, task.prefix) for task in tasks if len(tasks) > 1]
-    scores = {task.name: task.normalized_score(row) for task, row in zip(tasks, parts) if task.main_metric in row}
+    scores = {task.name: normalized_score(task, row) for task, row in zip(tasks, parts) if task.main_metric in row}
     if not scores:
         return {}
     sums = {name: sum(row[name] for row in parts) for name in ("rows", "predict_runtime") if name in parts[0]}

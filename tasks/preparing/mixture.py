@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute
 
 from tasks.base import Example
+from tasks.distributed import is_first
 from tasks.errors import UserError
 from tasks.preparing.run_data import RunData
 
@@ -42,7 +43,8 @@ class MixtureData:
         self.counts = {}
         for part, own in zip(self.parts, encoder.of_parts):
             with _named(part.task.name):
-                print(f"{part.task.name}:")
+                if is_first():
+                    print(f"{part.task.name}:")
                 found = part.encode(own)
             for whole, of_part in zip((datasets, examples, self.counts), (*found, part.counts)):
                 whole.update({f"{part.task.prefix}{split}": rows for split, rows in of_part.items()})

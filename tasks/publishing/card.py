@@ -96,21 +96,22 @@ def _together(report: RunReport, parts: list[dict[str, Any]], language: str) -> 
     """The values of one task, or for the sections that several tasks share."""
     if len(parts) == 1:
         return parts[0]
-    and_this, mean = {"en": ("; it ", "mean normalized score"), "ko": (". 또한 ", "정규화 점수의 평균")}[language]
-    results = report.results
-    shared = dataclasses.replace(report.parts[0], results=results)
-    value = {"label": mean, "value": number(results[MEAN]), "interval": "", "below_baseline": results[MEAN] <= 0}
-    baseline = {"baseline": number(0.0), "baseline_name": {"en": "of each task", "ko": "과제마다 따로"}[language]}
-    licenses = sorted({part["data_license"] for part in parts if part["data_license"]})
+    too, scale = {
+        "en": ("; it ", "mean normalized score (0: baselines, 1: best possible values)"),
+        "ko": (". 또한 ", "정규화 점수의 평균 (0: 기준선, 1: 가능한 최고값)"),
+    }[language]
+    results, first = report.results, report.parts[0]
+    headline = MEAN in results and {
+        "label": scale, "value": number(results[MEAN]), "rows": results["rows"], "split": "validation", "shared": None,
+        "interval": "", "baseline": "", "below_baseline": results[MEAN] <= 0,
+    }  # fmt: skip
     return {
         **parts[0],
-        **_training(task_of(shared.config), shared, language),
-        "does": and_this.join(part["does"] for part in parts),
-        "decoding": "; ".join(f"{r.config.task} {p['decoding']}" for r, p in zip(report.parts, parts) if p["decoding"]),
-        "headline": {"rows": results["rows"], "split": "validation", "shared": None, **value, **baseline}
-        if MEAN in results
-        else None,
-        "data_license": ", ".join(licenses) or None,
+        **_training(task_of(first.config), dataclasses.replace(first, results=results), language),
+        "does": too.join(part["does"] for part in parts),
+        "decoding": "; ".join(f"{part['report'].config.task} {part['decoding']}" for part in parts if part["decoding"]),
+        "headline": headline,
+        "data_license": ", ".join(sorted({part["data_license"] for part in parts if part["data_license"]})) or None,
     }
 
 

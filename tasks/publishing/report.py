@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks import TASKS
-from tasks.base import own
 from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG
-from tasks.run_folder import RESULTS_FILE, RUN_FILE, RunConfig, RunConfigs, typed, weight_hashes, write_json
+from tasks.run_folder import RESULTS_FILE, RUN_FILE, RunConfig, RunConfigs, own, typed, weight_hashes, write_json
 
 #: Beside the model; what task.json, all_results.json and trainer_state.json do not hold already.
 REPORT_FILE = "run_report.json"

@@ -14,12 +14,12 @@ import torch
 from torch.utils.data import IterableDataset
 from transformers import TrainerCallback
 
-from tasks.base import Example, Task, own
+from tasks.base import Example, Task
 from tasks.distributed import is_first
 from tasks.labels import LABEL
 from tasks.preparing.encoding import IGNORE, Encoder
 from tasks.preparing.notices import lengths_of, texts_of
-from tasks.run_folder import RunConfig
+from tasks.run_folder import RunConfig, own
 from tasks.training.collator import CompletionCollator
 from tasks.training.trainer import CompletionTrainer
 

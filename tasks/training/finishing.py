@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.base import MEAN, own
+from tasks.base import MEAN
 from tasks.distributed import is_first
 from tasks.errors import when_ended
 from tasks.inference.measuring import format_results, measure, overall
-from tasks.run_folder import RESULTS_FILE, RunConfigs, weight_hashes, write_json
+from tasks.run_folder import RESULTS_FILE, RunConfigs, own, weight_hashes, write_json
 from tasks.training.plots import CONFUSION, plot_confusion, plot_loss
 
 if TYPE_CHECKING:

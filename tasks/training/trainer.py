@@ -196,7 +196,7 @@ class CompletionTrainer(Trainer):
                 self._task_losses: list[tuple[float, int]] = []
                 metrics = super().evaluate(None, *args, **kwargs)
                 self._signals.evaluating = True
-                whole = {"eval_loss": mean_loss(self._task_losses), **self._scores()}
+                whole = {"eval_loss": nats_per_token(self._task_losses), **self._scores()}
                 self.log(whole)
                 self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, whole)
                 return metrics | whole
@@ -208,7 +208,7 @@ class CompletionTrainer(Trainer):
         self._eval_losses: list[tuple[float, int]] = []
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         losses = gather_lists(self._eval_losses)
-        output.metrics[f"{metric_key_prefix}_loss"] = mean_loss(losses)
+        output.metrics[f"{metric_key_prefix}_loss"] = nats_per_token(losses)
         if isinstance(self.eval_dataset, dict):
             self._task_losses += losses
         else:
@@ -311,7 +311,7 @@ class CompletionTrainer(Trainer):
             restore(self.model, self.state.best_model_checkpoint)
 
 
-def mean_loss(losses: Sequence[tuple[float, int]]) -> float:
-    """Nats a token of batches (nats, tokens); NaN without a token."""
+def nats_per_token(losses: Sequence[tuple[float, int]]) -> float:
+    """Of batches (nats, tokens) the mean over tokens; NaN without one."""
     tokens = sum(count for _, count in losses)
     return math.fsum(nll for nll, _ in losses) / tokens if tokens else math.nan

@@ -5,7 +5,7 @@ from datasets import Dataset
 
 from tasks import get_task
 from tasks.arguments.mixture import MixtureArguments
-from tasks.inference.measuring import overall
+from tasks.inference.measuring import normalized_score, overall
 from tasks.mixture import Mixture
 from tasks.preparing.mixture import mix, shares
 
@@ -79,7 +79,7 @@ def test_small_tasks_repeat_and_large_ones_are_drawn_from():
     ],
 )
 def test_a_normalized_score_is_0_at_the_baseline_and_1_at_the_best_value(task, metric, value, baseline, expected):
-    assert get_task(task).normalized_score({metric: value, f"baseline_{metric}": baseline}) == pytest.approx(expected)
+    assert normalized_score(get_task(task), {metric: value, f"baseline_{metric}": baseline}) == pytest.approx(expected)
 
 
 def test_the_mean_counts_every_task_alike():
