@@ -64,21 +64,24 @@ def note_sections(card: str) -> str:
 
 
 def by_task(card: str, cards: Mapping[str, str], names: Collection[str]) -> str:
-    """``card`` with the sections ``names`` of the ``cards`` of several tasks {task: card}, each under the task's name."""
+    """``card`` with the sections ``names`` of the ``cards`` of several tasks {task: card}, each under the task's name.
+
+    Above its results stands the last paragraph of the task's summary, which says how good it is.
+    """
     found: dict[str, list[str]] = {}
     for task, own in cards.items():
-        for match in SECTION.finditer(own):
-            if match["name"] in names:
-                heading, _, body = match["body"].strip("\n").partition("\n")
-                found.setdefault(match["name"], [heading]).append(f"### {task}\n\n{body.strip(chr(10))}")
-    return SECTION.sub(lambda match: _with_body(match, found.get(match["name"])), card)
+        bodies = {match["name"]: match["body"].strip("\n") for match in SECTION.finditer(own)}
+        for name in bodies.keys() & names:
+            heading, _, body = bodies[name].partition("\n")
+            told = bodies["summary"].split("\n\n")[2:] if name == "results" and "summary" in bodies else []
+            found.setdefault(name, [heading]).extend([f"### {task}", *told, body.strip("\n")])
 
+    def joined(match: re.Match[str]) -> str:
+        start, end = (place - match.start() for place in match.span("body"))
+        parts = "\n\n".join(found.get(match["name"], [match["body"]]))
+        return f"{match[0][:start]}{parts}{match[0][end:]}"
 
-def _with_body(section: re.Match[str], parts: list[str] | None) -> str:
-    if not parts:
-        return section[0]
-    start, end = (place - section.start() for place in section.span("body"))
-    return f"{section[0][:start]}{(chr(10) * 2).join(parts)}{section[0][end:]}"
+    return SECTION.sub(joined, card)
 
 
 def owner_text(card: str) -> str:

@@ -92,6 +92,7 @@ def test_the_card_has_a_part_for_each_task(run, language):
     sections = {match["name"]: match["body"] for match in SECTION.finditer(card)}
     for name in set(BY_TASK) & sections.keys():
         assert [line for line in sections[name].splitlines() if line.startswith("### ")] == [f"### {task}" for task in NAMES]
+    assert sections["results"].count("**accuracy 0.") + sections["results"].count("**정확도 0.") == 2
     assert sections["results"].count("| **") == 5  # the main metric of each table, of nli two
     assert "max_new_tokens=8, num_beams=1, do_sample=True, top_k=50" in sections["usage"]
     assert "nli=TRAIN.jsonl,classify=TRAIN.jsonl" in sections["environment"]
