@@ -1,7 +1,8 @@
-"""Train a Korean tokenizer and a GPT-2 from nothing, measure them, and leave a base model for the other scripts.
+"""Train a Korean tokenizer and a GPT-2 or Qwen3 from nothing, measure them, and leave a base model for the other scripts.
 
 python scripts/run_scratch.py --train_file corpus.txt --vocab_size 52000 --model_size small
 python scripts/run_scratch.py --train_file "corpus/*.jsonl" --model_size medium --bf16 --num_train_epochs 1
+python scripts/run_scratch.py --train_file corpus.txt --architecture qwen3 --optim muon
 python scripts/run_scratch.py --sample_data --vocab_size 4000 --model_size mini --n_positions 512
 """
 
@@ -38,7 +39,7 @@ def main() -> None:
     data = RunData(task, args.data, args.training)  # files, the Hub or the sample
     encoder = new_encoder(task, args, data, checkpoint)  # a tokenizer of the training rows, with the separators of all tasks
     datasets, examples = data.encode(encoder)  # the loss on the whole text; a long text becomes several sequences
-    model = new_model(args.model, encoder)  # an empty GPT-2
+    model = new_model(args.model, encoder)  # an empty GPT-2 or Qwen3
 
     if args.data.dry_run:
         return dry_run(task, args, data, encoder, model, datasets, examples)  # what was understood; nothing is written

@@ -114,11 +114,14 @@ class FineTuningArguments(ModelArguments):
 
 @dataclass
 class ScratchArguments:
-    """The sizes of a new tokenizer and a new GPT-2."""
+    """The sizes of a new tokenizer and a new model."""
 
     vocab_size: int = HfArg(default=52_000, help="Tokens of the tokenizer; a small corpus gives fewer.")
     model_size: Literal["mini", "small", "medium", "large", "xl"] = HfArg(
         default="small", help="GPT-2's published sizes (124 M, 355 M, 774 M, 1.5 B), or a mini for two cores."
+    )
+    architecture: Literal["gpt2", "qwen3"] = HfArg(
+        default="gpt2", help="The layers: GPT-2's of 2019, or Qwen3's (RoPE, RMSNorm, SwiGLU) with as many weights."
     )
     n_positions: int = HfArg(default=1024, help="Longest sequence that the model can read, in tokens.")
     # GPT-2's own. Many epochs over a corpus need dropout; a small model that has to learn to copy is better without.
@@ -131,9 +134,10 @@ class ScratchArguments:
     @property
     def base_model(self) -> str:
         """The base model as reports and cards name it."""
-        return f"GPT-2 {self.model_size} from scratch"
+        name = {"gpt2": "GPT-2", "qwen3": "Qwen3"}[self.architecture]
+        return f"{name} {self.model_size} from scratch"
 
     @property
     def short_name(self) -> str:
         """The model in the name of an output folder."""
-        return self.model_size
+        return self.model_size if self.architecture == "gpt2" else f"{self.architecture}-{self.model_size}"

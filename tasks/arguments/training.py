@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from transformers import TrainingArguments as HfTrainingArguments
 
 from tasks.arguments.checks import above_zero, at_least, share
-from tasks.arguments.sharding import check_engine, load_whole_models
+from tasks.arguments.sharding import check_engine, launched_with, load_whole_models
 from tasks.arguments.training_flags import MixtureFlags, ScratchFlags, TrainingFlags
 from tasks.distributed import processes, world_size
 from tasks.errors import UserError
+
+#: The optimizer of tasks/training/muon.py, which transformers does not know.
+MUON = "muon"
 
 
 @dataclass
@@ -21,6 +26,8 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
 
     def __post_init__(self) -> None:
         """Set what follows from other flags or the machine. Raises UserError on flags that conflict."""
+        if self.optim == MUON:
+            raise UserError("--optim muon is for new models, in run_scratch.py; leave it out, and AdamW trains")
         if "no" in (str(self.eval_strategy), str(self.save_strategy)):
             self.load_best_model_at_end = False
         if self.early_stopping_patience is not None and not self.load_best_model_at_end:
@@ -40,7 +47,8 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
             "data_seed",
         )  # fmt: skip
         above_zero(self, "num_train_epochs")
-        share(self, "adam_beta1", "adam_beta2", "label_smoothing_factor")
+        above_zero(self, "decay_share")
+        share(self, "decay_share", "adam_beta1", "adam_beta2", "label_smoothing_factor")
         if self.max_steps < 1 and self.max_steps != -1:
             raise UserError(f"--max_steps is {self.max_steps}; it must be 1 or more, or left out for --num_train_epochs")
         if max(self.seed, self.data_seed or 0) >= 2**32:
@@ -74,6 +82,12 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
         load_whole_models(self)
         self._check_extras()
 
+    def schedule(self, steps: int) -> dict[str, Any]:
+        """``--lr_scheduler_kwargs`` of a run of ``steps``, with those of ``--decay_share`` where none are given."""
+        decays = self.lr_scheduler_type == "warmup_stable_decay"
+        decay = {"num_decay_steps": math.ceil(steps * self.decay_share)} if decays else {}
+        return decay | (self.lr_scheduler_kwargs or {})
+
     def _check_extras(self) -> None:
         """Raises UserError on a tracker, optimizer or schedule that is not installed, or refuses its settings."""
         from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
@@ -95,7 +109,7 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
         try:
             Trainer.get_optimizer_cls_and_kwargs(self)
             optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=self.learning_rate)
-            get_scheduler(self.lr_scheduler_type, optimizer, 1, 2, self.lr_scheduler_kwargs)
+            get_scheduler(self.lr_scheduler_type, optimizer, 1, 2, self.schedule(2))
         except (ImportError, TypeError, ValueError, ArithmeticError) as error:
             if "need to pass a" not in str(error):  # a model, for layer-wise optimizers
                 raise UserError(
@@ -115,4 +129,13 @@ class ScratchTrainingArguments(ScratchFlags, TrainingArguments):
     def __post_init__(self) -> None:
         if not self.do_train:
             raise UserError("--no_do_train: there is no model yet that could be measured; leave it out")
+        muon = self.optim == MUON
+        if muon:
+            if self.fsdp or self.deepspeed or launched_with("FSDP") or launched_with("DEEPSPEED"):
+                raise UserError(
+                    "--optim muon needs whole matrices; FSDP and DeepSpeed cut them to pieces, torchrun does not"
+                )
+            self.optim = "adamw_torch"  # what transformers is told, which would refuse the name
         super().__post_init__()
+        if muon:
+            self.optim = MUON

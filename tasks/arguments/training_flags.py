@@ -18,7 +18,11 @@ class TrainingFlags:
     do_eval: bool = HfArg(default=True, help="Measure the task's metric on the validation rows at the end.")
     do_predict: bool = HfArg(default=True, help="Write predictions.jsonl, and measure --test_file if given.")
     learning_rate: float = HfArg(default=3e-5, help="Peak learning rate of AdamW.")
+    optim: str = HfArg(default="adamw_torch_fused", help="One of transformers' optimizers; in run_scratch.py also muon.")
     warmup_steps: float = HfArg(default=0.1, help="Steps of warm-up; below 1 a share of all steps.")
+    decay_share: float = HfArg(
+        default=0.2, help="Of --lr_scheduler_type warmup_stable_decay: the last share of the steps, in which the rate falls."
+    )
     num_train_epochs: float = HfArg(default=3.0, help="Passes over the training rows.")
     per_device_train_batch_size: int = HfArg(default=16, help="Rows a device and step.")
     bf16: bool = HfArg(default=False, help="Compute in bfloat16 and keep float32 weights: faster where the device has it.")
@@ -84,5 +88,5 @@ class ScratchFlags(TrainingFlags):
 
     learning_rate: float = HfArg(default=6e-4, help="Peak learning rate; go down to 2e-4 for large, xl.")
     lr_scheduler_type: str = HfArg(default="cosine", help="Shape of the learning rate after warm-up.")
-    weight_decay: float = HfArg(default=0.1, help="Weight decay of AdamW.")
+    weight_decay: float = HfArg(default=0.1, help="Weight decay.")
     adam_beta2: float = HfArg(default=0.95, help="Shorter memory than 0.999: early gradients change fast.")

@@ -1,4 +1,4 @@
-"""A new model: a tokenizer trained on a corpus (Metaspace BPE with byte fallback) and an untrained GPT-2."""
+"""A new model: a tokenizer trained on a corpus (Metaspace BPE with byte fallback) and an untrained GPT-2 or Qwen3."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+)
 
 from tasks.arguments.command_line import RunArguments
 from tasks.arguments.generation import generation_settings
@@ -52,9 +58,10 @@ def new_encoder(task: Task, args: RunArguments, data: RunData, checkpoint: str |
     return Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings)
 
 
-def new_model(model_args: ScratchArguments, encoder: Encoder) -> GPT2LMHeadModel:
-    """An untrained GPT-2 for the tokenizer of ``encoder``."""
-    model = GPT2LMHeadModel(gpt2_config(model_args.model_size, encoder.tokenizer, model_args.dropout))
+def new_model(model_args: ScratchArguments, encoder: Encoder) -> PreTrainedModel:
+    """An untrained model of ``--architecture`` for the tokenizer of ``encoder``."""
+    new_config = {"gpt2": gpt2_config, "qwen3": qwen3_config}[model_args.architecture]
+    model = AutoModelForCausalLM.from_config(new_config(model_args.model_size, encoder.tokenizer, model_args.dropout))
     align_special_tokens(model, encoder.tokenizer)
     model.generation_config = generation_config(encoder.settings, encoder.tokenizer)
     return model
@@ -146,10 +153,37 @@ def gpt2_config(size: str, tokenizer: PreTrainedTokenizerFast, dropout: float = 
         n_layer=n_layer,
         n_embd=n_embd,
         n_head=n_head,
-        # GPT-2's 0.02 suits widths of 768 and more; a mini with such small weights takes much longer to learn.
-        initializer_range=0.05 if size == "mini" else 0.02,
+        initializer_range=initializer_range(size),
         resid_pdrop=dropout,
         embd_pdrop=dropout,
         attn_pdrop=dropout,
         **special_ids(tokenizer),
     )
+
+
+def qwen3_config(size: str, tokenizer: PreTrainedTokenizerFast, dropout: float = 0.1) -> Qwen3Config:
+    """The config of a Qwen3 with the layers, width and heads of a GPT-2, and outside the embedding as many weights (2 %).
+
+    A GPT-2's layer has 12 width² weights, 4 of them in attention. The other 8 become three matrices (SwiGLU) of 8/3 of the
+    width. Qwen3 has dropout in attention alone.
+    """
+    layers, width, heads = GPT2_SIZES[size]
+    return Qwen3Config(
+        vocab_size=len(tokenizer),
+        max_position_embeddings=tokenizer.model_max_length,
+        num_hidden_layers=layers,
+        hidden_size=width,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        head_dim=width // heads,
+        intermediate_size=round(width / 3) * 8,
+        tie_word_embeddings=True,
+        initializer_range=initializer_range(size),
+        attention_dropout=dropout,
+        **special_ids(tokenizer),
+    )
+
+
+def initializer_range(size: str) -> float:
+    """GPT-2's 0.02 suits widths of 768 and more; a mini with such small weights takes much longer to learn."""
+    return 0.05 if size == "mini" else 0.02

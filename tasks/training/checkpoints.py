@@ -141,15 +141,16 @@ def set_aside(folder: Path) -> Path:
     return folder.rename(place)
 
 
-def rotate(current: Path, best: str | None, limit: int | None) -> None:
+def rotate(current: Path, best: str | None, limit: int | None, apart: Path | None = None) -> None:
     """Delete the oldest checkpoints beside ``current`` until ``limit`` are left; ``current`` and the best one always stay.
+    The one ``apart`` stays, too, and does not count.
 
     transformers goes by the time stamps of the folders, which are wrong after a clock was set back.
     """
     if not limit or limit < 0:
         return
     kept = {current.resolve()} | ({Path(best).resolve()} if best else set())
-    others = [path for path in find_checkpoints(current.parent) if path.resolve() not in kept]
+    others = [path for path in find_checkpoints(current.parent) if path.resolve() not in kept and path != apart]
     for path in others[: max(0, len(others) + len(kept) - limit)]:
         discard(path)
 
@@ -177,6 +178,11 @@ def fingerprint(*datasets: Any) -> str | None:
                 digest.update(lists.flatten().to_numpy(zero_copy_only=False).tobytes())
         digest.update(b"end")
     return digest.hexdigest()
+
+
+def stable_steps(args: Any, state: TrainerState) -> int | None:
+    """How many steps ``warmup_stable_decay`` takes before it decays; None for other schedules."""
+    return state.max_steps - decay if (decay := args.schedule(state.max_steps).get("num_decay_steps")) else None
 
 
 class Checkpoints(TrainerCallback):
@@ -226,6 +232,10 @@ class Checkpoints(TrainerCallback):
             best = self.resumed_from.with_name(f"checkpoint-{state.best_global_step}")
             state.best_model_checkpoint = str(best) if best.is_dir() else None
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Save before the learning rate falls: from there a run can be extended as if it had been planned longer."""
+        control.should_save |= state.global_step == stable_steps(args, state) and args.save_strategy != "no"
+
     def begin(self, folder: Path, args: Any) -> None:
         """Called before the first byte is written."""
         # The Trainer may delete nothing until the checkpoint is complete.
@@ -246,7 +256,8 @@ class Checkpoints(TrainerCallback):
             write_manifest(folder, step=state.global_step, rows=self._rows, resumable=resumable, seconds=self.seconds())
         self._end(args)
         if args.should_save:
-            rotate(folder, state.best_model_checkpoint, args.save_total_limit)
+            stable = folder.with_name(f"checkpoint-{stable_steps(args, state)}")
+            rotate(folder, state.best_model_checkpoint, args.save_total_limit, apart=stable)
         self._accelerator.wait_for_everyone()
 
     def _end(self, args: Any) -> None:

@@ -20,7 +20,7 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput, unwrap_peft_model
 
 from tasks import get_task
-from tasks.arguments.training import TrainingArguments
+from tasks.arguments.training import MUON, TrainingArguments
 from tasks.distributed import gather_lists
 from tasks.errors import UserError, explained
 from tasks.inference.measuring import Evaluator
@@ -35,6 +35,7 @@ from tasks.training.advice import evaluation_advice, training_advice
 from tasks.training.batches import SharedBatchSampler, load_batches, process_share, token_batches
 from tasks.training.checkpoints import Checkpoints, damage, find_checkpoints, fingerprint, restore
 from tasks.training.collator import PaddingFreeCollator, is_padding_free
+from tasks.training.muon import muon
 from tasks.training.sharding import check_checkpoint, set_up_fsdp, whole_model
 
 
@@ -141,6 +142,18 @@ class CompletionTrainer(Trainer):
         epochs, *others, max_steps = super().set_initial_training_values(args, dataloader)
         finished = self._checkpoints.is_finished(max_steps, args.early_stopping_patience)
         return (0 if finished else epochs, *others, max_steps)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        if self.optimizer is None and self.args.optim == MUON:
+            self.optimizer = muon(self.model, self.args, self.get_decay_parameter_names(self.model))
+        return super().create_optimizer(model)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        given, self.args.lr_scheduler_kwargs = self.args.lr_scheduler_kwargs, self.args.schedule(num_training_steps)
+        try:
+            return super().create_scheduler(num_training_steps, optimizer)
+        finally:
+            self.args.lr_scheduler_kwargs = given
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(model, inputs, *args, **kwargs)

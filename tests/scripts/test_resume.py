@@ -162,11 +162,13 @@ TASKS = {
     "nli": ("--tokens_per_batch", 0, "--train_sampling_strategy", "group_by_length", "--per_device_train_batch_size", 2),
     "qa": ("--per_device_train_batch_size", 1, "--gradient_accumulation_steps", 2, "--metric_for_best_model", "f1"),
     "scratch": ("--tokens_per_batch", 24),
+    "scratch muon": ("--tokens_per_batch", 24, "--optim", "muon", "--architecture", "qwen3"),
 }
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_ended_by_sigterm_the_same_command_goes_on(run_once, kogpt2_folder, files, tmp_path, monkeypatch, task):
+    flags, task = TASKS[task], task.split()[0]
     train, validation = files["generate" if task == "scratch" else task]
     base = ("--model", kogpt2_folder)
     if task == "scratch":
@@ -177,7 +179,7 @@ def test_ended_by_sigterm_the_same_command_goes_on(run_once, kogpt2_folder, file
     def run(folder):
         return run_once(
             f"run_{task}", *base, "--train_file", train, "--validation_file", validation, "--output_dir", folder,
-            "--max_new_tokens", 8, "--num_train_epochs", 3, "--learning_rate", 0.01, "--dropout", 0.2, *TASKS[task],
+            "--max_new_tokens", 8, "--num_train_epochs", 3, "--learning_rate", 0.01, "--dropout", 0.2, *flags,
         )  # fmt: skip
 
     assert run(tmp_path / "whole").code == 0

@@ -72,6 +72,28 @@ def test_a_task_is_trained_on_top_and_takes_the_separator_that_is_there(scratch,
     assert base.convert_tokens_to_ids("<summarize>") == tuned.convert_tokens_to_ids("<summarize>") != base.unk_token_id
 
 
+def test_a_qwen3_is_a_base_model_like_any_other(run_script, corpus, files, tmp_path):
+    made = run_script(
+        "run_scratch", "--train_file", corpus, "--model_size", "mini", "--vocab_size", 700, "--n_positions", 64,
+        "--architecture", "qwen3", "--optim", "muon", "--max_steps", 3, "--max_new_tokens", 8, "--num_samples", 1,
+        "--output_dir", tmp_path / "base", "--validation_split", 0.2,
+    )  # fmt: skip
+    assert made.code == 0, made.stderr
+    results = json.loads((tmp_path / "base" / "all_results.json").read_text("utf-8"))
+    assert results["base_model"] == "Qwen3 mini from scratch"
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "base").config.model_type == "qwen3"
+    train, validation = files["nli"]
+    tuned = run_script(
+        "run_nli", "--model", tmp_path / "base", "--train_file", train, "--validation_file", validation,
+        "--num_train_epochs", 1, "--padding_free", "--output_dir", tmp_path / "nli",
+    )  # fmt: skip
+    assert tuned.code == 0, tuned.stderr
+    row = '{"premise": "비가 온다.", "hypothesis": "날씨가 맑다."}\n'
+    answered = run_script("predict", tmp_path / "nli", stdin=row)
+    assert answered.code == 0, answered.stderr
+    assert json.loads(answered.stdout)["prediction"] in ("entailment", "neutral", "contradiction")
+
+
 def test_a_vocabulary_without_room_is_refused(run_script, corpus, tmp_path):
     result = run_script("run_scratch", "--train_file", corpus, "--vocab_size", 300, "--output_dir", tmp_path / "out")
     assert result.code == 2

@@ -6,13 +6,14 @@ import json
 import unicodedata
 
 import pytest
-from transformers import AutoTokenizer
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks import TASKS, get_task
 from tasks.errors import UserError
 from tasks.model.loading import load_config
 from tasks.model.model_files import make_portable
-from tasks.model.new_model import gpt2_config, train_tokenizer
+from tasks.model.new_model import GPT2_SIZES, gpt2_config, qwen3_config, train_tokenizer
 from tasks.model.tokenizer import add_separators, carries_korean, load_tokenizer
 from tasks.preparing.encoding import Encoder
 from tests.conftest import CORPUS, model_args
@@ -145,3 +146,22 @@ def test_it_is_the_same_one_in_plain_auto_tokenizer_and_in_ours(tokenizer, tmp_p
         for text in TEXTS:
             assert again(text).input_ids == tokenizer(text).input_ids
             assert again.decode(again(text).input_ids) == tokenizer.decode(tokenizer(text).input_ids)
+
+
+@pytest.mark.parametrize("size", GPT2_SIZES)
+def test_a_qwen3_has_as_many_weights_outside_the_embeddings_as_a_gpt2(tokenizer, size):
+    counts = []
+    for config in (gpt2_config(size, tokenizer), qwen3_config(size, tokenizer)):
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+        named = model.base_model.named_parameters()
+        counts.append(sum(p.numel() for name, p in named if not name.startswith(("wte", "wpe", "embed_tokens"))))
+    assert counts[1] == pytest.approx(counts[0], rel=0.02)
+
+
+def test_a_qwen3_has_the_sizes_and_special_tokens_it_was_asked_for(tokenizer):
+    config = qwen3_config("mini", tokenizer, dropout=0.2)
+    assert (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.head_dim) == (3, 128, 4, 32)
+    assert (config.intermediate_size, config.num_key_value_heads, config.max_position_embeddings) == (344, 4, 64)
+    assert (config.bos_token_id, config.eos_token_id, config.pad_token_id, config.attention_dropout) == (0, 1, 2, 0.2)

@@ -142,6 +142,8 @@ def test_rotation_goes_by_order_and_keeps_the_best(tmp_path):
     assert sorted(names(find_checkpoints(tmp_path))) == ["checkpoint-2", "checkpoint-6", "checkpoint-8"]
     rotate(tmp_path / "checkpoint-8", str(best), 1)
     assert sorted(names(find_checkpoints(tmp_path))) == ["checkpoint-2", "checkpoint-8"]
+    rotate(tmp_path / "checkpoint-8", None, 1, apart=best)
+    assert len(find_checkpoints(tmp_path)) == 2
     rotate(tmp_path / "checkpoint-8", None, None)
     rotate(tmp_path / "checkpoint-8", None, 0)
     assert len(find_checkpoints(tmp_path)) == 2

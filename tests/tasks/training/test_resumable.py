@@ -265,3 +265,21 @@ def test_a_full_disk_while_saving_keeps_the_checkpoint_before(kogpt2_folder, tmp
     assert f"make room, and the same command resumes from {tmp_path}/checkpoint-1, which is complete" in str(caught.value)
     assert not (tmp_path / "checkpoint-2").exists()
     assert newest_complete(tmp_path)[0] == tmp_path / "checkpoint-1"
+
+
+def test_a_run_is_extended_from_the_checkpoint_before_its_rate_falls(kogpt2_folder, tmp_path):
+    settings = {
+        "lr_scheduler_type": "warmup_stable_decay", "decay_share": 0.5, "warmup_steps": 1, "save_strategy": "steps",
+        "save_steps": 3, "save_total_limit": 1, "dropout": 0.2, "logging_strategy": "steps", "logging_steps": 1,
+    }  # fmt: skip
+    short = make(kogpt2_folder, tmp_path / "short", max_steps=4, **settings)
+    short.train()
+    rates = [entry["learning_rate"] for entry in short.state.log_history if "loss" in entry]
+    assert rates == pytest.approx([0, 0.01, 0.01, 0.005])  # at the end half a cosine
+    kept = {path.name for path in (tmp_path / "short").glob("checkpoint-*")}
+    assert kept == {"checkpoint-2", "checkpoint-4"}
+    longer = make(kogpt2_folder, tmp_path / "longer", max_steps=8, **settings)
+    longer.train()
+    extended = make(kogpt2_folder, tmp_path / "short", max_steps=8, **settings)
+    extended.train(resume_from_checkpoint=str(tmp_path / "short" / "checkpoint-2"))
+    assert_same(weights(extended.model), weights(longer.model))
