@@ -38,7 +38,7 @@ class Mixture(Task):
             part.prefix = f"{part.name}_"
         self.name = "-".join(chosen)
         self.metrics = {MEAN: Metric(MEAN, "mean normalized score", "정규화 점수의 평균", higher=True)} | {
-            f"{part.prefix}{name}": metric for part in self._parts for name, metric in part.metrics.items()
+            f"{part.prefix}{part.main_metric}": part.metrics[part.main_metric] for part in self._parts
         }
 
     @property

@@ -78,7 +78,7 @@ class MixtureFlags(TrainingFlags):
     """Defaults for several tasks."""
 
     metric_for_best_model: str | None = HfArg(
-        default=MEAN, help=f"{MEAN}, loss, or a metric of a task (nli_accuracy, qa_f1)."
+        default=MEAN, help=f"{MEAN}, loss, or a task's main metric (nli_accuracy, qa_f1)."
     )
 
 

@@ -76,12 +76,12 @@ class Evaluator:
         self.examples = examples
 
     def score(self) -> dict[str, Any]:
-        """The metrics over the validation rows with the current weights; nothing is written."""
+        """The metrics over the validation rows with the current weights, of several tasks the main ones; nothing is written."""
         found: dict[str, Any] = {}
         for predictor in self.predictors:
-            rows = own(self.examples, predictor.task.prefix)["validation"]
-            scores = predictor.task.score(predictor.predict(rows))
-            found |= {f"{predictor.task.prefix}{name}": value for name, value in scores.items()}
+            task = predictor.task
+            scores = task.score(predictor.predict(own(self.examples, task.prefix)["validation"]))
+            found |= {f"{task.prefix}{task.main_metric}": scores[task.main_metric]} if task.prefix else scores
         return found | overall(self.task.parts, found | self._baselines)
 
     @functools.cached_property
