@@ -76,7 +76,7 @@ class Evaluator:
         self.examples = examples
 
     def score(self) -> dict[str, Any]:
-        """The metrics over the validation rows with the current weights, of several tasks the main ones; nothing is written."""
+        """The metrics over the validation rows with the current weights; of several tasks the main ones."""
         found: dict[str, Any] = {}
         for predictor in self.predictors:
             task = predictor.task
