@@ -6,7 +6,8 @@ python docs/measure_scratch.py --train_file train.jsonl --validation_file valida
 
 What follows -- goes to run_scratch.py. Each variant is run with each rate and the first seed, then with its best rate and
 the other seeds, then all but the first variant with --share of the steps. A run that is finished is not run again, so the
-same command continues. The figures are read from all_results.json and trainer_state.json; seconds leave evaluations out.
+same command continues. The figures are read from all_results.json and trainer_state.json; seconds leave evaluations out,
+and are told with --jobs 1 alone, since runs that share a device slow each other.
 """
 
 from __future__ import annotations
@@ -126,10 +127,10 @@ def main() -> None:
         runs = tried | dict(zip(more, pool.map(run, more)))
     chosen = {v: [runs[v, best[v], seed, steps] for seed in args.seeds] for v in args.variants}
     shorter = {v: [runs[v, best[v], seed, short] for seed in args.seeds] for v in args.variants[1:]} if short else {}
-    text = "\n".join([*rates_table(tried), "", *table(chosen, shorter, best, args.share)])
+    text = "\n".join([*rates_table(tried), "", *table(chosen, shorter, best, args.share, args.jobs == 1)])
     (args.output_dir / "table.md").write_text(text + "\n", "utf-8")
     print(text)
-    plot(chosen, args.output_dir / "scratch.png")
+    plot(chosen, args.output_dir / "scratch.png", args.jobs == 1)
 
 
 def rates_table(tried: dict[tuple[str, str, str, int], Run]) -> list[str]:
@@ -140,8 +141,10 @@ def rates_table(tried: dict[tuple[str, str, str, int], Run]) -> list[str]:
     return markdown(["rate", *rates], rows)
 
 
-def table(chosen: dict[str, list[Run]], shorter: dict[str, list[Run]], best: dict[str, str], share: float) -> list[str]:
-    """Markdown: each variant's bits per character, and its tokens and seconds to the first variant's final ones."""
+def table(
+    chosen: dict[str, list[Run]], shorter: dict[str, list[Run]], best: dict[str, str], share: float, timed: bool
+) -> list[str]:
+    """Markdown: each variant's bits per character, and its tokens and (``timed``) seconds to the first's final ones."""
     goal = statistics.mean(run.bits for run in next(iter(chosen.values())))
     whole = statistics.mean(run.curve[-1][0] for run in next(iter(chosen.values())))
     rows = []
@@ -150,12 +153,11 @@ def table(chosen: dict[str, list[Run]], shorter: dict[str, list[Run]], best: dic
         rate = statistics.mean(run.curve[-1][0] / run.curve[-1][1] for run in runs)
         # The mean of the curves that get there; one that never does leaves the cell empty.
         tokens, seconds = map(statistics.mean, zip(*met)) if len(met) == len(runs) else (math.nan, math.nan)
-        rows.append([
-            variant, best[variant], spread(runs), spread(shorter.get(variant, [])), f"{rate:,.0f}",
-            *(["", ""] if math.isnan(tokens) else [f"{tokens / 1e6:.2f} M ({tokens / whole:.0%})", f"{seconds:.0f}"]),
-        ])  # fmt: skip
-    head = ["", "rate", "bits per character", f"with {share:.0%} of the steps" if shorter else "", "tokens/s"]
-    return markdown([*head, f"tokens to {goal:.3f}", f"seconds to {goal:.3f}"], rows)
+        reached = "" if math.isnan(tokens) else f"{tokens / 1e6:.2f} M ({tokens / whole:.0%})"
+        times = [f"{rate:,.0f}", "" if math.isnan(seconds) else f"{seconds:.0f}"] if timed else []
+        rows.append([variant, best[variant], spread(runs), spread(shorter.get(variant, [])), reached, *times])
+    head = ["", "rate", "bits per character", f"with {share:.0%} of the steps" if shorter else "", f"tokens to {goal:.3f}"]
+    return markdown([*head, *(["tokens/s", f"seconds to {goal:.3f}"] if timed else [])], rows)
 
 
 def spread(runs: list[Run]) -> str:
@@ -171,14 +173,16 @@ def markdown(head: list[str], rows: Iterable[list[str]]) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
 
 
-def plot(chosen: dict[str, list[Run]], path: Path) -> None:
-    """Bits per character against tokens and against seconds, a line for each seed."""
+def plot(chosen: dict[str, list[Run]], path: Path, timed: bool) -> None:
+    """Bits per character against tokens and (``timed``) against seconds, a line for each seed."""
     import matplotlib
 
     matplotlib.use("Agg")  # no screen needed
     import matplotlib.pyplot as plt
 
-    figure, panes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
+    count = 2 if timed else 1
+    figure, panes = plt.subplots(1, count, figsize=(1 + 5 * count, 4), layout="constrained", sharey=True, squeeze=False)
+    panes = panes[0]
     for number, (variant, runs) in enumerate(chosen.items()):
         for pane, place, scale in zip(panes, (0, 1), (1e6, 1)):
             for run in runs:
@@ -187,9 +191,10 @@ def plot(chosen: dict[str, list[Run]], path: Path) -> None:
                 pane.plot(values, [point[2] for point in run.curve], color=f"C{number}", label=label, linewidth=1)
     worst = max(run.curve[len(run.curve) // 5][2] for runs in chosen.values() for run in runs)
     panes[0].set(xlabel="million tokens", ylabel="bits per character", ylim=(None, worst))
-    panes[1].set(xlabel="seconds of training")
+    if timed:
+        panes[1].set(xlabel="seconds of training")
     panes[0].legend()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
 
 

@@ -130,7 +130,7 @@ def read_command_line(script: str, words: list[str], folder: Path):
 
 @pytest.fixture(scope="module")
 def flags() -> set[str]:
-    """Every flag of a script of this project, of torchrun and of accelerate."""
+    """Every flag of a script of this project, of the programs beside the pages, of torchrun and of accelerate."""
     found = {flag for parser in (get_args_parser(), launch_command_parser()) for flag in parser._option_string_actions}
 
     def collect(parser, *arguments, **settings):
@@ -142,6 +142,8 @@ def flags() -> set[str]:
         for script in SCRIPTS:
             with contextlib.suppress(Parsed):
                 run_main(script, (), "", ROOT)
+    for program in (ROOT / "docs").glob("*.py"):
+        found.update(re.findall(r'add_argument\("(--\w+)"', program.read_text("utf-8")))
     return found
 
 
