@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from tasks import task_of
+from tasks import TASKS, task_of
 from tasks.errors import UserError
 from tasks.model.adapters import base_arguments
 from tasks.model.model_files import ADAPTER_CONFIG, ADAPTER_FILES, WHOLE_FILES, make_portable
@@ -22,6 +22,9 @@ from tasks.training.plots import CONFUSION
 
 CARD_FILE = "README.md"
 
+#: Of the files of one task, and of each of several.
+PREFIXES = ("", *(f"{task}_" for task in TASKS))
+
 #: All that is ever sent; never pickles, optimizer state, checkpoints, logs, data or dotfiles.
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
@@ -29,9 +32,9 @@ TOKENIZER = (
 )  # fmt: skip
 ALLOWED = (
     *WHOLE_FILES, *ADAPTER_FILES, *TOKENIZER, "generation_config.json", TASK_FILE, CARD_FILE, RESULTS_FILE, "loss.png",
-    f"*{CONFUSION}",
+    *(f"{prefix}{CONFUSION}" for prefix in PREFIXES),
 )  # fmt: skip
-PREDICTIONS = f"*{PREDICTIONS_FILE}"
+PREDICTIONS = tuple(f"{prefix}{split}{PREDICTIONS_FILE}" for prefix in PREFIXES for split in ("", "test_"))
 #: Those in which programs may have written a path of this machine.
 SETTINGS = ("config.json", ADAPTER_CONFIG, "generation_config.json", "tokenizer_config.json", TASK_FILE, RESULTS_FILE)
 
@@ -77,7 +80,7 @@ def staged_names(folder: Path, predictions: bool = False) -> list[str]:
     Raises:
         UserError: weights, config or tokenizer are missing, or a file is a link that leads out of the folder.
     """
-    patterns = (*ALLOWED, *([PREDICTIONS] if predictions else ()))
+    patterns = (*ALLOWED, *(PREDICTIONS if predictions else ()))
     names = sorted(path.name for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in patterns))
     inside = folder.resolve()
     for name in names:
@@ -145,7 +148,7 @@ def check_secrets(staged: Path, names: Iterable[str], known_secrets: Iterable[st
         if found:
             raise UserError(f"{name} holds what looks like a secret ({', '.join(found)}); nothing was sent; take it out")
         private = []
-        if name != CARD_FILE and not fnmatch(name, PREDICTIONS):  # the card is linted; in predictions stand the rows
+        if name not in (CARD_FILE, *PREDICTIONS):  # the card is linted; in predictions stand the rows
             private = scan_paths(staged / name)
         if name in SETTINGS:
             # An e-mail address there is the base model's: KoGPT2's config.json names its author.
