@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -265,7 +266,16 @@ class Task:
 
 
 class RowError(UserError):
-    """Something is wrong with one row. Whoever reads the rows adds the file and the row number."""
+    """Something is wrong with one row, of a ``kind`` that is counted. Whoever reads the rows adds file and row number."""
+
+    def __init__(self, message: str, kind: str = "damaged") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def skip_counts(errors: Sequence[UserError]) -> Counter[str]:
+    """How many rows were ``skipped`` for these errors, and how many of them for each kind: ``skipped_no_text``."""
+    return Counter(skipped=len(errors)) + Counter(f"skipped_{getattr(error, 'kind', 'damaged')}" for error in errors)
 
 
 def unusable_character(text: str) -> str | None:
@@ -293,10 +303,10 @@ def text_of(row: dict[str, Any], column: str) -> str:
     """
     value = row.get(column)
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise RowError(f"column {column!r} is empty; fill it, or drop such rows with --skip_bad_rows")
+        raise RowError(f"column {column!r} is empty; fill it, or drop such rows with --skip_bad_rows", "no_text")
     if not isinstance(value, str):
         way_out = "join it into one text" if isinstance(value, (list, dict)) else "put it in quotes"
-        raise RowError(f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; {way_out}")
+        raise RowError(f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; {way_out}", "no_text")
     if found := unusable_character(value):
-        raise RowError(f"column {column!r} holds {found}; remove it")
+        raise RowError(f"column {column!r} holds {found}; remove it", "unusable_character")
     return nfc(value)

@@ -8,11 +8,14 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
+
+import psutil
 
 from tasks.base import Task
 from tasks.errors import UserError
@@ -188,6 +191,18 @@ def make_writable(folder: Path, flag: str = "--output_dir") -> None:
         raise UserError(f"{flag} {folder}: {error.strerror}; choose a folder that you may write to") from None
 
 
+def remove_leftovers(folder: Path, name: str = r"[\w-]+\.(?:jsonl?|md)") -> None:
+    """Remove what killed processes left of files ``name`` (a pattern), and of trying and publishing ``folder``.
+
+    The temporary names hold the process's id; those of a process that is alive stay.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            found = re.fullmatch(rf"\.(?:writable-(\d+)|publish-(\d+)-\w+|{name}\.(\d+)\.tmp)", path.name)
+            if found and not path.is_symlink() and not psutil.pid_exists(int(found[found.lastindex])):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def write_json(path: str | Path, value: dict[str, Any] | list[Any]) -> None:
     """Write ``value`` to ``path`` atomically. NaN and infinity, which JSON does not have, become null."""
     write_lines(path, [json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"])
@@ -209,6 +224,8 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
     real = path if direct else Path(os.path.realpath(path))
     temporary = path if direct else real.with_name(f".{real.name}.{os.getpid()}.tmp")
     try:
+        if not direct:
+            remove_leftovers(real.parent, re.escape(real.name))
         with open(temporary, "a" if direct else "w", encoding="utf-8") as file:
             file.writelines(lines)
             file.flush()

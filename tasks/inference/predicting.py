@@ -225,10 +225,12 @@ def load_predictor(
     batch_size: int | None = None,
     seed: int = 42,
     num_return_sequences: int = 1,
+    chosen: bool = True,
 ) -> Predictor:
     """The Predictor of a folder or Hub model, with the settings of its task.json, on the best device of this process.
 
-    ``task_name`` replaces the task of task.json; a model without one needs it, and gets untrained separators.
+    ``task_name`` replaces the task of task.json; a model without one needs it, and gets untrained separators. A slow
+    ``--dtype`` is told where the user has ``chosen`` it.
 
     Raises:
         UserError: as ``trained_task``; the model cannot be loaded; several texts for one input would all be the same.
@@ -236,7 +238,7 @@ def load_predictor(
     device = distributed.processes().device
     model_args = at_commit(model_args)
     task, run = trained_task(model_args, task_name)
-    if slow := slow_half("--dtype", model_args.dtype, device):
+    if chosen and (slow := slow_half("--dtype", model_args.dtype, device)):
         logger.warning(slow)
     length = max_length or (run.max_length if run else None)
     encoder = open_encoder(task, model_args, generation_args, length, run.generation if run else None)

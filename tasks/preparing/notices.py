@@ -26,7 +26,8 @@ MUCH = 0.2
 def say_notices(task: Task, counts: Mapping[str, Mapping[str, int]]) -> None:
     """Write to the log what a person should know of the rows."""
     for split, row in counts.items():
-        if said := ", ".join(f"{row[name]:,} {name.replace('_', ' ')}" for name in READ if row.get(name)):
+        kinds = [name for name in row if name.startswith("skipped_")]
+        if said := ", ".join(f"{row[name]:,} {name.replace('_', ' ')}" for name in (*READ, *kinds) if row.get(name)):
             logger.info("%s: %s", split, said)
     for notice in task.notices(counts):
         logger.warning("%s", notice)

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -214,7 +215,7 @@ def cached(key: str, build: Callable[[Path], None], *, overwrite: bool = False) 
     Returns None, with a warning, where the cache cannot be written (a full disk, missing permission).
     """
     from datasets import config
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     root = Path(config.HF_DATASETS_CACHE) / "korean-causal-lm-tasks"
     entry = root / key
@@ -222,11 +223,12 @@ def cached(key: str, build: Callable[[Path], None], *, overwrite: bool = False) 
         return entry
     try:
         root.mkdir(parents=True, exist_ok=True)
+        for left in root.glob("*.*.tmp"):  # of processes that were killed: whoever builds an entry holds its lock
+            with suppress(Timeout), FileLock(root / f"{left.name.partition('.')[0]}.lock", blocking=False):
+                shutil.rmtree(left, ignore_errors=True)
         with FileLock(root / f"{key}.lock"):
             if not overwrite and _is_whole(entry):
                 return entry
-            for left in root.glob(f"{key}.*.tmp"):  # of processes that were killed: whoever builds holds the lock
-                shutil.rmtree(left, ignore_errors=True)
             # Once the folder has been renamed, there is nothing left for TemporaryDirectory to remove.
             with tempfile.TemporaryDirectory(".tmp", f"{key}.", root, ignore_cleanup_errors=True) as temporary:
                 build(Path(temporary))

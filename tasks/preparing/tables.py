@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tasks.base import BOS, Example, Source
+from tasks.base import BOS, Example, Source, skip_counts
 from tasks.errors import UserError
 from tasks.preparing.encoding import COUNTS, IGNORE, Encoder
 from tasks.preparing.splits import SLICE, digest_of
@@ -111,11 +111,11 @@ def _encode_slice(
     for name in ("input_ids", "labels"):  # flat, since pyarrow reads nested lists a number at a time
         flat = np.fromiter(chain.from_iterable(row[name] for row in rows), np.int32, count=offsets[-1])
         columns[name] = pa.ListArray.from_arrays(offsets, flat)
-    skipped = min(SLICE, len(examples) - start) - len(part)
     notes = Counter(note for example in part for note in example.notes)
-    found = {"rows": len(part), "skipped": skipped, "tokens": len(flat), "labelled_tokens": int((flat != IGNORE).sum())}
+    found = {"rows": len(part), "tokens": len(flat), "labelled_tokens": int((flat != IGNORE).sum())}
+    skipped = skip_counts(getattr(examples, "skipped", ()))
     kept = [replace(example, prompt_ids=ids) for example, ids in zip(part, prompts or ())]
-    return pa.table(columns), encoder.counts + Counter(found) + notes, keys_of(part), kept
+    return pa.table(columns), encoder.counts + Counter(found) + skipped + notes, keys_of(part), kept
 
 
 def keys_of(examples: Sequence[Example]) -> np.ndarray:

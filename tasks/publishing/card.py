@@ -230,7 +230,7 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     results = report.results
     timed = {} if report.resumed else results
     found = (name for row in results.get("counts", {}).values() for name in row)
-    columns = list(dict.fromkeys(name for name in found if not name.startswith(LABEL)))  # there may be a thousand labels
+    columns = list(dict.fromkeys(name for name in found if not name.startswith((LABEL, "skipped_"))))  # perhaps many
     # A count that is missing is 0, but for rows shared with train: those nobody has counted.
     counts = {
         split: ["-" if name == SHARED and name not in row else f"{row.get(name, 0):,}" for name in columns]

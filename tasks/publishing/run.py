@@ -42,7 +42,7 @@ NOT_SHOWN = (
     "output_dir", "run_name", "project", "trackio", "hub_", "push_to_hub", "report_to", "log", "disable_tqdm", "do_",
     "resume_from_checkpoint", "overwrite_output_dir", "local_rank", "include_", "debug", "deepspeed", "fsdp_config",
     "accelerator_config", "use_cpu", "dataloader_", "ddp_", "greater_is_better", "remove_unused_columns", "label_names",
-    "save_", "restore_", "skip_memory",
+    "save_", "restore_", "skip_memory", "eval_on_start",
 )  # fmt: skip
 
 

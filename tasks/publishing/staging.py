@@ -206,7 +206,7 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     model_args = ModelArguments(model=str(run))
     model_args.dtype = str(getattr(load_config(model_args), "dtype", None) or "float32").removeprefix("torch.")
     tasks = list(map(task_of, RunConfig.load(run).parts))
-    predictor = load_predictor(model_args, GenerationArguments(), task_name=tasks[0].name)
+    predictor = load_predictor(model_args, GenerationArguments(), chosen=False, task_name=tasks[0].name)
     model = predictor.model.to("cpu").eval()
     texts = [PROBE, *(text for task in tasks for text in task.usage_example.values())]
     examples = []

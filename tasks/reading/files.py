@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from tasks.base import unusable_character
+from tasks.base import skip_counts, unusable_character
 from tasks.errors import UserError
 from tasks.reading.delimited import read_table
 from tasks.reading.json_rows import read_json, read_jsonl
 from tasks.reading.parquet_rows import read_parquet
 from tasks.reading.rows import Row, checked
 from tasks.reading.txt_units import TABLE, read_txt
-from tasks.reading.values import EMPTY_TAIL, SKIPPED
+from tasks.reading.values import EMPTY_TAIL
 from tasks.reading.workbooks import read_xlsx
 from tasks.text import nfc
 
@@ -61,7 +61,7 @@ def read_files(
                 except UserError as error:
                     if not skip:
                         raise
-                    counts[SKIPPED] += 1
+                    counts.update(skip_counts([error]))
                     logger.debug("%s", error)
                     continue
                 if table and all(value is None or value == "" for value in row.values.values()):

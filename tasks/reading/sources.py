@@ -33,7 +33,8 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 class FileSource:
     """Rows of files. ``files`` are the paths of each split, ``units`` what a text of a .txt is (``read_files``).
 
-    ``choices`` say in words how the files were read; they are known when a split has been loaded.
+    ``choices`` say in words how the files were read; they are known when a split has been loaded. ``skipped`` counts the
+    damaged rows that a stream has left out.
     """
 
     task: Task
@@ -42,6 +43,7 @@ class FileSource:
     units: dict[str, str] = field(default_factory=dict)
     skip: bool = False
     choices: list[str] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
     _hashes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -78,7 +80,7 @@ class FileSource:
     def _stream(self, paths: list[str]) -> Iterator[dict[str, Any]]:
         for path in paths:
             columns: dict[str, str] = {}
-            for row in self._rows(path, Counter()):
+            for row in self._rows(path, self.skipped):
                 if not columns:
                     columns = resolve_columns(self.task, row.values, self.column_map, path)
                     choice = choice_of(self.task, columns, row.values)

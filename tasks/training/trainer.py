@@ -1,6 +1,6 @@
 """The Trainer of all tasks: loss by tokens, batches by tokens, exact resume, models that load elsewhere.
 
-It overrides public methods of ``Trainer`` and three private ones; tests/tasks/training/test_trainer_contract.py pins their
+It overrides public methods of ``Trainer`` and four private ones; tests/tasks/training/test_trainer_contract.py pins their
 signatures. What is done between steps is in callbacks.py.
 """
 
@@ -22,7 +22,7 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput, unwrap_peft_
 from tasks import get_task
 from tasks.arguments.training import MUON, TrainingArguments
 from tasks.distributed import gather_lists
-from tasks.errors import UserError, explained
+from tasks.errors import Interrupted, UserError, explained
 from tasks.inference.measuring import Evaluator
 from tasks.model import speedups
 from tasks.model.adapters import is_adapter, merge, remove_files, save_adapter
@@ -110,6 +110,7 @@ class CompletionTrainer(Trainer):
         self._checkpoints.start(resume_from_checkpoint, rows, named=self.args.resume_from_checkpoint is not None)
         self.resumed_from = resume_from_checkpoint
         eager = self.args.use_cpu and self.args.eager_on_cpu and speedups.has_attention_dropout(self.model)
+        self.args.eval_on_start |= not self._checkpoints.evaluated
         with speedups.eager_attention(self.model) if eager else nullcontext(), self._explained("training"):
             try:
                 output = super().train(resume_from_checkpoint, *args, **kwargs)
@@ -142,6 +143,11 @@ class CompletionTrainer(Trainer):
         epochs, *others, max_steps = super().set_initial_training_values(args, dataloader)
         finished = self._checkpoints.is_finished(max_steps, args.early_stopping_patience)
         return (0 if finished else epochs, *others, max_steps)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Not where the evaluation that a resumed checkpoint had missed has just ended training."""
+        if not self.control.should_training_stop:
+            super()._run_epoch(*args, **kwargs)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None and self.args.optim == MUON:
@@ -200,33 +206,58 @@ class CompletionTrainer(Trainer):
     # Evaluation
 
     def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Of several tasks the loss of each (``eval_nli_loss``), and after them what one task has, over all."""
-        self._signals.evaluating = True
+        """One that a SIGTERM ends leaves a checkpoint, whose resume begins with it: the best checkpoint stays the same.
+
+        Not where a schedule follows what was measured, nor with several processes, which would stop at different places.
+        Of several tasks each has a loss (``eval_nli_loss``), and after them comes what one task has, over all.
+        """
+        if isinstance(eval_dataset, str):  # one of them
+            return super().evaluate(eval_dataset, *args, **kwargs)
+        checkpoints = self._checkpoints
         try:
             with self._explained("measuring the loss"):
-                if eval_dataset is not None or not isinstance(self.eval_dataset, dict):
-                    return super().evaluate(eval_dataset, *args, **kwargs)
-                self._task_losses: list[tuple[float, int]] = []
-                metrics = super().evaluate(None, *args, **kwargs)
-                self._signals.evaluating = True
-                whole = {"eval_loss": nats_per_token(self._task_losses), **self._scores()}
-                self.log(whole)
-                self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, whole)
-                return metrics | whole
+                self._losses: list[tuple[float, int]] = []
+                metrics = super().evaluate(eval_dataset, *args, **kwargs)
+                if isinstance(self.eval_dataset, dict):
+                    metrics |= self._evaluate_together()
+        except Interrupted:
+            follows = self.args.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy")
+            stepped = self.state.global_step > checkpoints.first_step
+            if stepped and not follows and self.accelerator.num_processes == 1:
+                checkpoints.evaluated = False
+                self._save_checkpoint(self.model_wrapped, None)
+                self.callback_handler.on_save(self.args, self.state, self.control)  # ends training
+            raise
         finally:
             self._signals.evaluating = False
+        if not checkpoints.evaluated:
+            checkpoints.evaluated = True
+            self._determine_best_metric(metrics, None)
+            checkpoints.on_train_begin(self.args, self.state, self.control)
+        return metrics
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
         """With a loss in nats per labelled token, and while training the task's metrics if they choose the checkpoint."""
         self._eval_losses: list[tuple[float, int]] = []
+        self._signals.evaluating = True
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         losses = gather_lists(self._eval_losses)
         output.metrics[f"{metric_key_prefix}_loss"] = nats_per_token(losses)
         if isinstance(self.eval_dataset, dict):
-            self._task_losses += losses
+            self._losses += losses
         else:
             output.metrics.update(self._scores())
+        self._signals.evaluating = False
         return output
+
+    def _evaluate_together(self) -> dict[str, float]:
+        """Log what follows from the evaluations of all tasks."""
+        self._signals.evaluating = True
+        metrics = {"eval_loss": nats_per_token(self._losses), **self._scores()}
+        self._signals.evaluating = False
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     def _scores(self) -> dict[str, float]:
         """While training, the figures of the evaluator, if one of them chooses the checkpoint."""

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import datasets
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 
 from tasks import get_task
 from tasks.arguments.data import DataArguments
@@ -95,7 +96,7 @@ def test_two_processes_give_the_rows_and_counts_of_one(prepare, tmp_path):
     one, two = (content(prepare(**flags, preprocessing_num_workers=number)) for number in (1, 2))
     assert one == two
     counts = one[2]["train"]
-    assert (counts["rows"], counts["skipped"], counts["cut"]) == (55, 2, 1)
+    assert [counts[name] for name in ("rows", "skipped", "skipped_unknown_label", "cut")] == [55, 2, 2, 1]
     assert counts["tokens"] == sum(map(len, one[0]["train"]["input_ids"]))
     assert len(one[0]["train"]["input_ids"]) == 55
 
@@ -344,7 +345,13 @@ def test_what_a_killed_process_left_is_not_taken_and_goes(prepare, folder, monke
         with pytest.raises(KeyboardInterrupt):
             prepare()
     assert [path.suffix for path in folder.iterdir() if path.is_dir()] == [".tmp"]
-    prepare()
+    other, mine = folder / "0a1b.x2y3.tmp", folder / "4c5d.x2y3.tmp"  # of other rows: left, and being written
+    other.mkdir()
+    mine.mkdir()
+    with FileLock(folder / "4c5d.lock"):
+        prepare()
+    assert mine.is_dir() and not other.exists()
+    mine.rmdir()
     assert [path.suffix for path in folder.iterdir() if path.is_dir()] == [""]
 
 
