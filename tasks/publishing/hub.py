@@ -258,7 +258,7 @@ def _task_in(text: str | None) -> str | None:
     """What a task.json is of, several tasks as RunConfigs.task has them; None for anything else."""
     found = json_object(f'{{"runs": {text}}}').get("runs")
     runs = found if isinstance(found, list) else [found]
-    return "-".join(str(run.get("task")) for run in runs if isinstance(run, dict)) or None
+    return "-".join(run["task"] for run in runs if isinstance(run, dict) and isinstance(run.get("task"), str)) or None
 
 
 def _check_token(who: dict[str, Any], destination: Destination) -> None:

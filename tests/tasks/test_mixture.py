@@ -8,6 +8,7 @@ from tasks.arguments.mixture import MixtureArguments
 from tasks.inference.measuring import normalized_score, overall
 from tasks.mixture import Mixture
 from tasks.preparing.mixture import mix, shares
+from tasks.publishing.hub import _task_in
 
 
 def mixture(names: str) -> Mixture:
@@ -80,6 +81,20 @@ def test_small_tasks_repeat_and_large_ones_are_drawn_from():
 )
 def test_a_normalized_score_is_0_at_the_baseline_and_1_at_the_best_value(task, metric, value, baseline, expected):
     assert normalized_score(get_task(task), {metric: value, f"baseline_{metric}": baseline}) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("task_json", "expected"),
+    [
+        ('[{"task": "nli"}, {"task": "qa"}]', "nli-qa"),
+        ('{"task": "nli"}', "nli"),
+        ("[1, {}]", None),
+        ("{}", None),
+        (None, None),
+    ],
+)
+def test_what_a_repository_holds(task_json, expected):
+    assert _task_in(task_json) == expected
 
 
 def test_the_mean_counts_every_task_alike():
