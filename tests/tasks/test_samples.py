@@ -86,6 +86,7 @@ def test_josa_refuses_what_it_cannot_read(module):
         module("josa").josa("책", "에게")
 
 
+@pytest.mark.slow
 def test_the_generator_writes_these_files_again(tmp_path):
     subprocess.run([sys.executable, str(SAMPLES / "make_samples.py"), str(tmp_path)], check=True)
     made = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.glob("*/*")}
