@@ -155,6 +155,8 @@ def without_folders(argument: str) -> str:
 
 def prompt_format(task: Task) -> str:
     """The text of one training sequence with the names of its columns, such as ``document <summarize> summary <eos>``."""
+    if task.conversational:
+        return "apply_chat_template(messages)"
     row = {column.name: column.name for column in (*task.input_columns, *task.target_columns)}
     target = task.target_columns[0].name if task.target_columns else ""
     parts = [getattr(part, "text", part) for part in task.prompt(row)]

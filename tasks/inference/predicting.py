@@ -39,7 +39,7 @@ class Predictor:
 
     ``settings`` come from ``generation_settings``. ``batch_size`` counts rows; without it a batch is as large as memory
     allows. Of several processes each predicts its share and gets the predictions of all, so all have to call.
-    ``batch_flag`` is the script's flag for ``batch_size``.
+    ``batch_flag`` is the script's flag for ``batch_size``. ``heard`` gets what was written so far of a single completion.
     """
 
     task: Task
@@ -49,6 +49,7 @@ class Predictor:
     batch_size: int | None = None
     seed: int = 42
     batch_flag: str = "--generation_batch_size"
+    heard: Callable[[list[int]], None] | None = None
 
     def __post_init__(self) -> None:
         """Set up attention for batches of many shapes."""
@@ -93,7 +94,9 @@ class Predictor:
 
         constraint = allowed if self.settings["extractive"] else None
         tokenizer = self.encoder.tokenizer
-        written = generate(self.model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint, names)
+        written = generate(
+            self.model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint, names, self.heard
+        )
         completed = [(row, prompt, ids) for (row, _), prompt, each in zip(places, prompts, written) for ids in each]
         rivals = [(prompt, [*ids, tokenizer.eos_token_id]) for row, prompt, ids in completed if len(windows[row]) > 1]
         logprobs = iter(self._logprobs(rivals))
@@ -112,7 +115,7 @@ class Predictor:
         predictions = []
         for prompt, ids, scores in candidates[: self.settings.get("num_return_sequences", 1)]:
             extractive = self.settings["extractive"]
-            text = self.extractor.answer(example.source_text, ids) if extractive else self._text(prompt, ids)
+            text = self.extractor.answer(example.source_text, ids) if extractive else self.text(prompt, ids)
             if len(ids) >= self.settings["max_new_tokens"] and self.task.output_type == "generate_until":
                 scores[UNFINISHED] = True
             predictions.append(Prediction(example.id, example.prompt_text, text, example.references, scores))
@@ -126,7 +129,7 @@ class Predictor:
         """The index of the tokenizer's vocabulary, built once."""
         return Extractor(self.encoder.tokenizer)
 
-    def _text(self, prompt: list[int], ids: list[int]) -> str:
+    def text(self, prompt: list[int], ids: list[int]) -> str:
         """The text of generated ids as people type it.
 
         A character whose bytes are not all there, where a byte-level tokenizer ran out of room, is left out. A text that
@@ -142,7 +145,23 @@ class Predictor:
         return as_typed(text.rstrip() if before else text.strip())
 
     def _write(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
-        return [row[0] for row in self.complete(examples, numbers)]
+        written = [row[0] for row in self.complete(examples, numbers)]
+        if self.task.conversational:
+            prompts = [windows[0] for windows in self.encoder.prompts(examples)]
+            losses = self._losses(list(zip(prompts, self.encoder.conversations.answers(examples))))
+            for example, prediction, values in zip(examples, written, losses):
+                characters = len(nfc(example.completion or ""))
+                prediction.scores.update(nll=-math.fsum(values), tokens=len(values), characters=characters)
+        return written
+
+    def _losses(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
+        """log P of every token of each (context, text), through windows where both together are too long."""
+        windows = [text_windows(context, text, self.encoder.max_length) for context, text in pairs]
+        values: list[list[float]] = [[] for _ in pairs]
+        rows = [i for i, parts in enumerate(windows) for _ in parts]
+        for i, logprobs in zip(rows, self._logprobs([part for parts in windows for part in parts])):
+            values[i] += logprobs
+        return values
 
     def _choose(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
         """The label whose word has the highest summed log-probability, as lm-evaluation-harness's ``acc``."""
@@ -162,12 +181,7 @@ class Predictor:
         tokenizer = self.encoder.tokenizer
         texts = [example.references[0] for example in examples]
         ids = self.encoder.tokenize(texts)[0]
-        bos, eos, longest = tokenizer.bos_token_id, tokenizer.eos_token_id, self.encoder.max_length
-        windows = [text_windows([bos], [*row, eos], longest) for row in ids]
-        values: list[list[float]] = [[] for _ in examples]
-        rows = [i for i, pairs in enumerate(windows) for _ in pairs]
-        for i, logprobs in zip(rows, self._logprobs([pair for pairs in windows for pair in pairs])):
-            values[i] += logprobs
+        values = self._losses([([tokenizer.bos_token_id], [*row, tokenizer.eos_token_id]) for row in ids])
         sampled = [i for i, number in enumerate(numbers) if number < self.settings["num_samples"]]
         beginnings = [self.task.sample_example(examples[i]) for i in sampled]
         samples = dict(zip(sampled, self._write(beginnings, [numbers[i] for i in sampled])))

@@ -51,7 +51,7 @@ class LocalMetric(evaluate.Metric):
         """
         return {name: values / sums["rows"] for name, values in sums.items() if name != "rows"}
 
-    def details(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:
+    def details(self, **columns: Any) -> dict[str, Any]:
         """What ``compute`` returns beside the figures of ``pool``."""
         return {}
 

@@ -9,6 +9,7 @@ import json
 import os
 import pickle
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from tasks.errors import UserError
 from tasks.model.adapters import add_adapter, attach_adapter, base_arguments, four_bit_config, stay_trainable, token_layers
 from tasks.model.model_files import hub_options, model_error, weights_error
 from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.preparing.conversations import set_chat_template
 from tasks.preparing.encoding import Encoder, sequence_length
 
 if TYPE_CHECKING:
@@ -71,7 +73,14 @@ def open_encoder(
     model_args = at_commit(model_args)
     config = load_config(model_args)
     settings_of = [generation_settings(part, _suited(generation_args, part, task), measured_with) for part in task.parts]
-    tokenizer, new_ids = add_separators(load_tokenizer(model_args, config), task.separators)
+    tokenizer = load_tokenizer(model_args, config)
+    # One text in a message does not say which of several tasks is meant, so only a conversation among them has a template.
+    templated = [part.conversational or len(task.parts) == 1 for part in task.parts]
+    for part, settings in compress(zip(task.parts, settings_of), templated):
+        set_chat_template(tokenizer, part, settings["system"])
+    if not any(templated):
+        tokenizer.chat_template = None
+    tokenizer, new_ids = add_separators(tokenizer, task.separators)
     length = sequence_length(max_length, tokenizer)
     encoders = []
     for part, settings in zip(task.parts, settings_of):
@@ -86,9 +95,10 @@ def open_encoder(
 
 
 def _suited(arguments: GenerationArguments, part: Task, task: Task) -> GenerationArguments:
-    """The arguments for a part: ``--extractive`` is for those of several tasks that it suits."""
-    others = not part.extractive and any(each.extractive for each in task.parts)
-    return dataclasses.replace(arguments, extractive=None) if others and arguments.extractive else arguments
+    """The arguments for a part of several tasks, without those that suit others of them alone."""
+    kinds = {"extractive": "extractive", "system": "conversational"}
+    others = [flag for flag, kind in kinds.items() if not getattr(part, kind) and any(getattr(t, kind) for t in task.parts)]
+    return dataclasses.replace(arguments, **dict.fromkeys(others)) if others else arguments
 
 
 def open_model(task: Task, model_args: ModelArguments, encoder: Encoder) -> PreTrainedModel | PeftModel:

@@ -162,7 +162,7 @@ class RunData:
         tokenizer = encoder.tokenizer
         what = [
             tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id, encoder.prefix,
-            encoder.max_length, encoder.max_new_tokens,
+            encoder.max_length, encoder.max_new_tokens, tokenizer.chat_template,
         ]  # fmt: skip
         folder = self.keep(what, build)
         if folder:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tasks.base import Example, RowError, Separator, Source, Task, skip_counts
+from tasks.base import Conversation, Example, Part, RowError, Separator, Source, Task, skip_counts
 from tasks.errors import UserError
 from tasks.preparing.notices import say_notices
 from tasks.reading.columns import Loaded, columns_of
@@ -140,6 +140,7 @@ def load_examples(
         examples[split], skipped = format_examples(task, rows, data_args.skip_bad_rows)
         notes = Counter(note for example in examples[split] for note in example.notes)
         counts[split] = dict(Counter(rows=len(examples[split])) + skipped + found[split] + notes)
+        examples[split] = [each for example in examples[split] for each in example.answers()]
     say_notices(task, counts)
     return examples, counts
 
@@ -220,8 +221,8 @@ def digest_of(*texts: Any) -> bytes:
 def examples_to_json(examples: Iterable[Example]) -> list[dict[str, Any]]:
     """The examples as JSON values, for ``examples_from_json``."""
 
-    def plain(part: str | Separator | Source) -> Any:
-        return vars(part) if isinstance(part, Source) else [part] if isinstance(part, Separator) else part
+    def plain(part: Part) -> Any:
+        return vars(part) if isinstance(part, (Source, Conversation)) else [part] if isinstance(part, Separator) else part
 
     return [vars(example) | {"prompt": [plain(part) for part in example.prompt]} for example in examples]
 
@@ -229,7 +230,9 @@ def examples_to_json(examples: Iterable[Example]) -> list[dict[str, Any]]:
 def examples_from_json(rows: Iterable[dict[str, Any]]) -> list[Example]:
     """The examples of ``examples_to_json``, after JSON has made lists of tuples."""
 
-    def part(value: Any) -> str | Separator | Source:
+    def part(value: Any) -> Part:
+        if isinstance(value, dict) and "messages" in value:
+            return Conversation(tuple(map(tuple, value["messages"])))
         if isinstance(value, dict):
             return Source(value["text"], value["keep"] and tuple(value["keep"]), value["windows"])
         return Separator(value[0]) if isinstance(value, list) else value

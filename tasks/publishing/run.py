@@ -90,6 +90,7 @@ class RunRecorder(TrainerCallback):
         self.model_args = args.model
         base_model, of_data = args.model.base_model, [facts.data_facts(p.task, p.data_args, p.source) for p in data.parts]
         runs = [RunConfig.of(p.task, base_model, p.data_args.column_map, e) for p, e in zip(data.parts, encoder.of_parts)]
+        self.private = [word for part in data.parts for word in getattr(part.source, "private", ())]
         self.report = RunReport(
             config=RunConfigs.of(runs),
             base=facts.base_of(args.model, args.publishing),
@@ -136,7 +137,7 @@ class RunRecorder(TrainerCallback):
         report.changes_letters = bool(normalizer) and normalizer.normalize_str("ㅋ") != "ㅋ"
         report.adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         report.hardware = machine.hardware(args.device, args.world_size)
-        report.command = facts.command(sys.argv, args.world_size)
+        report.command = facts.command(sys.argv, args.world_size, self.private)
         report.resumed = state.global_step > 0
 
 

@@ -35,12 +35,18 @@ def read_rows(pattern: str) -> Iterator[Row]:
 
 
 def read_files(
-    paths: Iterable[str], *, txt_unit: str = "line", skip: bool = False, counts: Counter[str] | None = None
+    paths: Iterable[str],
+    *,
+    txt_unit: str = "line",
+    skip: bool = False,
+    counts: Counter[str] | None = None,
+    reader: Callable[[str], Iterator[Row | UserError]] | None = None,
 ) -> Iterator[Row]:
     """Every row of one file after another, its text as it is written: not stripped, not normalised.
 
     ``txt_unit`` is what a text of a .txt is: a line, a paragraph, the file, or a row of a table. Empty rows at the end of a
-    table are left out. With ``skip`` damaged rows are, too. ``counts`` says how many.
+    table are left out. With ``skip`` damaged rows are, too. ``counts`` says how many. ``reader`` is another than that of the
+    file's type.
 
     Raises UserError on an empty or unreadable file, and a damaged row.
     """
@@ -48,12 +54,12 @@ def read_files(
     for path in paths:
         found = False
         empty: list[Row] = []
-        reader = reader_of(path, txt_unit)
+        read = reader or reader_of(path, txt_unit)
         table = suffix_of(path) in (".csv", ".tsv", ".xlsx") or (suffix_of(path) == ".txt" and txt_unit == TABLE)
         try:
             if os.path.getsize(path) == 0:
                 raise UserError(f"{path} is empty; give a file that has rows")
-            for row in reader(path):
+            for row in read(path):
                 try:
                     if isinstance(row, UserError):
                         raise row

@@ -137,6 +137,8 @@ def load_split(task: Task, data: datasets.Dataset, column_map: dict[str, str], o
     data = data.rename_columns({theirs: ours for ours, theirs in names.items() if ours != theirs})
     where = [f"{origin} row {number}" for number in range(1, len(data) + 1)]
     data = data.add_column("where", where)
+    for name in (column.name for column in columns_of(task) if column.name not in names):
+        data = data.add_column(name, [None] * len(data))
     for column in columns_of(task):
         feature = data.features[column.name]
         if column.read is None and getattr(feature, "dtype", None) in ("string", "large_string"):

@@ -7,6 +7,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,8 +126,9 @@ def marked(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> str:
             return tokenizer.decode(ids)
         return f"{tokenizer.decode(ids[:SHOWN])} ... {tokenizer.decode(ids[-SHOWN:])}"
 
-    start = next((place for place, label in enumerate(row["labels"]) if label != IGNORE), len(row["labels"]))
-    return f"{text(row['input_ids'][:start])}[[{text(row['input_ids'][start:])}]]"
+    runs = groupby(zip(row["input_ids"], row["labels"]), lambda pair: pair[1] != IGNORE)
+    shown = ((learnt, text([index for index, _ in pairs])) for learnt, pairs in runs)
+    return "".join(f"[[{part}]]" if learnt else part for learnt, part in shown)
 
 
 def training_lines(

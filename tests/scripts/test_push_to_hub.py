@@ -22,7 +22,7 @@ from tests.scripts.conftest import read_json
 pytest_plugins = ["tests.helpers.hub_fixtures"]
 
 READ_ONLY, ANOTHER = "hf_" + "r" * 34, "hf_" + "a" * 34  # put together here, as ME is
-SCRIPTS = ["run_classify", "run_generate", "run_nli", "run_qa", "run_scratch", "run_summarize"]
+SCRIPTS = ["run_chat", "run_classify", "run_generate", "run_nli", "run_qa", "run_scratch", "run_summarize"]
 
 
 @pytest.fixture

@@ -656,10 +656,15 @@ def test_no_nul_comes_from_the_hub(name):
     task = get_task(name)
     for column in columns_of(task):
         rows = [dict(row) for row in rows_of(task)]
-        answers = [rows[2][column.name], f"{rows[2][column.name]}\0"] if column.read else f"{rows[2][column.name]}\0"
-        for row in rows:
-            row[column.name] = [row[column.name]] if column.read else row[column.name]
-        rows[2][column.name] = answers
+        value = rows[2][column.name]
+        if isinstance(value, list):  # messages
+            rows[2][column.name] = [*value[:-1], value[-1] | {"content": f"{value[-1]['content']}\0"}]
+        elif column.read:  # one answer, or a list of them
+            for row in rows:
+                row[column.name] = [row[column.name]]
+            rows[2][column.name] = [value, f"{value}\0"]
+        else:
+            rows[2][column.name] = f"{value}\0"
         data = load_split(task, datasets.Dataset.from_list(rows), {}, "me/mine train").data
         with pytest.raises(UserError, match=r"me/mine train row 3: (.* holds a NUL character|unknown label)"):
             format_examples(task, [row | {"id": "1"} for row in data], False)
