@@ -15,7 +15,7 @@ from tasks.run_folder import RunConfig
 from tests.scripts.conftest import read_json, read_jsonl
 from tests.scripts.test_resume import interrupt_at
 
-NAMES = ("nli", "classify", "summarize", "generate")
+NAMES = ("nli", "classify", "summarize", "generate", "chat")
 
 
 def arguments(base, files, folder, *more, names=NAMES) -> tuple:
@@ -28,7 +28,7 @@ def arguments(base, files, folder, *more, names=NAMES) -> tuple:
 
 @pytest.fixture(scope="module")
 def run(run_once, kogpt2_folder, files, tmp_path_factory):
-    """The folder of a run on eight rows of each of four tasks, and what it printed."""
+    """The folder of a run on eight rows of each of five tasks, and what it printed."""
     folder = tmp_path_factory.mktemp("runs") / "mixture"
     more = ("--num_train_epochs", 1, "--test_file", f"nli={files['nli'][1]}", "--column_map", "nli.premise=premise")
     result = run_once("run_tasks", *arguments(kogpt2_folder, files, folder, *more))
@@ -39,16 +39,16 @@ def run(run_once, kogpt2_folder, files, tmp_path_factory):
 def test_every_task_is_measured_by_its_own_metric(run):
     folder, printed = run
     results = read_json(folder / "all_results.json")
-    assert (results["task"], results["rows"]) == ("nli-classify-summarize-generate", 32)
+    assert (results["task"], results["rows"]) == ("nli-classify-summarize-generate-chat", 40)
     assert {f"{name}_rows": results[f"{name}_rows"] for name in NAMES} == {f"{name}_rows": 8 for name in NAMES}
     assert [results[f"{name}_baseline"] for name in NAMES] == [
-        "majority label", "word counting", "lead sentence", "character unigrams",
+        "majority label", "word counting", "lead sentence", "character unigrams", "nearest question",
     ]  # fmt: skip
     assert results["nli_test_accuracy"] == results["nli_accuracy"]
     assert results["nli_counts"]["train"]["rows"] == 8
     bits, of_baseline = results["generate_bits_per_character"], results["generate_baseline_bits_per_character"]
     assert results["normalized_scores"]["generate"] == pytest.approx((of_baseline - bits) / of_baseline)
-    assert results["mean_normalized_score"] == pytest.approx(sum(results["normalized_scores"].values()) / 4)
+    assert results["mean_normalized_score"] == pytest.approx(sum(results["normalized_scores"].values()) / 5)
     assert "\nclassify on 8 validation rows" in printed and "mean_normalized_score" in printed.splitlines()[-2]
     for name in NAMES:
         rows = read_jsonl(folder / f"{name}_predictions.jsonl")
@@ -70,8 +70,8 @@ def test_losses_are_told_by_task_and_the_mean_chooses_the_checkpoint(run):
 def test_task_json_lists_what_each_task_has(run):
     folder, _ = run
     runs = RunConfig.load(folder)
-    assert [each.task for each in runs.parts] == list(NAMES) and runs.task == "nli-classify-summarize-generate"
-    assert [each.column_map for each in runs.parts] == ["premise=premise", None, None, None]
+    assert [each.task for each in runs.parts] == list(NAMES) and runs.task == "nli-classify-summarize-generate-chat"
+    assert [each.column_map for each in runs.parts] == ["premise=premise", None, None, None, None]
     assert runs.parts[0].separators.keys() == {"<sep>", "<nli>"}
     assert runs.parts[0].separators["<sep>"] == runs.parts[1].separators["<sep>"]
     assert runs.parts[1].label_words == {"공원": "<label0>", "도서관": "<label1>"}
@@ -93,7 +93,7 @@ def test_the_card_has_a_part_for_each_task(run, language):
     for name in set(BY_TASK) & sections.keys():
         assert [line for line in sections[name].splitlines() if line.startswith("### ")] == [f"### {task}" for task in NAMES]
     assert sections["results"].count("**accuracy 0.") + sections["results"].count("**정확도 0.") == 2
-    assert sections["results"].count("| **") == 5  # the main metric of each table, of nli two
+    assert sections["results"].count("| **") == 6  # the main metric of each table, of nli two
     assert "max_new_tokens=8, num_beams=1, do_sample=True, top_k=50" in sections["usage"]
     assert "nli=TRAIN.jsonl,classify=TRAIN.jsonl" in sections["environment"]
     assert str(folder.parent) not in card
@@ -101,7 +101,7 @@ def test_the_card_has_a_part_for_each_task(run, language):
 
 def test_predict_and_evaluate_ask_which_task(run, run_script, files):
     folder, _ = run
-    message = f"{folder}: a model for nli, classify, summarize, generate; say which task with --task nli"
+    message = f"{folder}: a model for nli, classify, summarize, generate, chat; say which task with --task nli"
     for script, flag in (("predict", "--input_file"), ("evaluate_model", "--validation_file")):
         result = run_script(script, folder, flag, files["nli"][1])
         assert (result.code, result.error) == (2, message)
@@ -109,7 +109,7 @@ def test_predict_and_evaluate_ask_which_task(run, run_script, files):
 
 def test_predict_gives_what_the_run_measured(run, run_script, files):
     folder, _ = run
-    for task in ("nli", "summarize"):
+    for task in ("nli", "summarize", "chat"):
         result = run_script("predict", folder, "--task", task, "--input_file", files[task][1])
         assert result.code == 0, result.stderr
         found = [json.loads(line)["prediction"] for line in result.stdout.splitlines()]
