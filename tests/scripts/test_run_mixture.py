@@ -42,7 +42,8 @@ def test_every_task_is_measured_by_its_own_metric(run):
     assert (results["task"], results["rows"]) == ("nli-classify-summarize-generate-chat", 40)
     assert {f"{name}_rows": results[f"{name}_rows"] for name in NAMES} == {f"{name}_rows": 8 for name in NAMES}
     assert [results[f"{name}_baseline"] for name in NAMES] == [
-        "majority label", "word counting", "lead sentence", "character unigrams", "nearest question",
+        "majority label", "word counting", "lead sentence", "character unigrams",
+        "nearest training question, bits by character unigrams",
     ]  # fmt: skip
     assert results["nli_test_accuracy"] == results["nli_accuracy"]
     assert results["nli_counts"]["train"]["rows"] == 8
