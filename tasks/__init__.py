@@ -38,5 +38,5 @@ def task_of(run: RunConfig) -> Task:
     task.label_words = words or task.label_words
     task.separators = tuple(dict.fromkeys((*task.separators, *(w for w in words.values() if isinstance(w, Separator)))))
     task.use_columns(run.column_map)
-    task.column_map, task.temperature = run.column_map, run.temperature
+    task.column_map, task.temperature, task.head = run.column_map, run.temperature, run.head
     return task

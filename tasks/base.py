@@ -204,6 +204,7 @@ class Task:
     column_map: str | None = None  # what the data of a trained model called the columns, as --column_map says it
     label_words: dict[str, str] = {}  # canonical label -> the word, or the separator, that the model reads and writes
     learns_labels: ClassVar[bool] = False  # whether label_words come from the training rows, by learn_labels
+    head: bool = False  # whether a classification head of the model answers with a label, and no label is written
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
     temperature: float | None = None  # by which a trained model's scores of labels are divided, once it was fitted
     do_sample: ClassVar[bool] = False

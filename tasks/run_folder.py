@@ -32,7 +32,7 @@ class RunConfig:
     """``task.json``: what inference needs beside weights and tokenizer.
 
     ``generation`` are the decoding settings of the results, ``column_map`` the run's argument; scores of labels are divided
-    by ``temperature``, which was fitted on validation rows.
+    by ``temperature``, which was fitted on validation rows. With ``head`` the model is a classifier and writes nothing.
     """
 
     task: str
@@ -46,6 +46,7 @@ class RunConfig:
     generation: dict[str, Any] = field(default_factory=dict)
     column_map: str | None = None
     temperature: float | None = None
+    head: bool = False
 
     @classmethod
     def of(cls, task: Task, base_model: str, column_map: str | None, encoder: Any) -> RunConfig:
@@ -61,6 +62,7 @@ class RunConfig:
             max_new_tokens=encoder.max_new_tokens,
             generation=encoder.settings,
             column_map=column_map,
+            head=task.head,
         )
 
     def save(self, folder: str | Path) -> None:
@@ -93,6 +95,8 @@ class RunConfig:
 
 class RunConfigs(list[RunConfig]):
     """The task.json of several tasks that one model was trained on: a list of what one task has."""
+
+    head = False  # the tasks share what writes
 
     @classmethod
     def of(cls, runs: Sequence[RunConfig]) -> RunConfig | RunConfigs:
@@ -158,9 +162,9 @@ def prompt_format(task: Task) -> str:
     if task.conversational:
         return "apply_chat_template(messages)"
     row = {column.name: column.name for column in (*task.input_columns, *task.target_columns)}
-    target = task.target_columns[0].name if task.target_columns else ""
+    target = [column.name for column in task.target_columns[:1]]
     parts = [getattr(part, "text", part) for part in task.prompt(row)]
-    return " ".join(str(part) for part in [*parts, target, "<eos>"] if part)
+    return " ".join(str(part) for part in [*parts, *([] if task.head else [*target, "<eos>"])] if part)
 
 
 def own(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -58,6 +58,10 @@ class DataArguments:
     label_form: Literal["tokens", "words"] | None = HfArg(
         default=None, help="classify: a token of its own for each label (the default), or its words."
     )
+    head: bool = HfArg(
+        default=False,
+        help="classify, nli: train a classification head instead of what stands for a label.",
+    )
     preprocessing_num_workers: int | None = HfArg(
         default=None, help="Processes that format and encode the rows; 1 by default."
     )

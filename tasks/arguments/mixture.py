@@ -36,6 +36,8 @@ class MixtureArguments(DataArguments):
         above_zero(self, "task_temperature")
         if self.streaming:
             raise UserError("--streaming reads the rows of one task; leave it out, or train with scripts/run_generate.py")
+        if self.head:
+            raise UserError("--head: a classification head answers for one task; leave it out, or train that task by itself")
 
     def of_parts(self, task: Task) -> list[DataArguments]:
         """The arguments of each part of ``task``, in which no value names a task any more.

@@ -17,7 +17,7 @@ from tasks.arguments.model import ModelArguments
 from tasks.base import Example, Prediction, Task
 from tasks.errors import UserError, explained
 from tasks.inference.extraction import Allowed, Extractor
-from tasks.inference.forward import choice_logprobs, text_windows, token_logprobs
+from tasks.inference.forward import choice_logprobs, class_logprobs, text_windows, token_logprobs
 from tasks.inference.generation import generate
 from tasks.machine import slow_half
 from tasks.model.loading import at_commit, load_config, open_encoder, open_model
@@ -164,11 +164,17 @@ class Predictor:
         return values
 
     def _choose(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
-        """The label whose word has the highest summed log-probability, as lm-evaluation-harness's ``acc``."""
+        """The label whose word has the highest summed log-probability, as lm-evaluation-harness's ``acc``; with a
+        classification head the most probable class.
+        """
         labels = list(self.task.label_words)
-        words = self.encoder.label_ids(self.task)
         prompts = [windows[0] for windows in self.encoder.prompts(examples)]
-        logprobs = choice_logprobs(self.model, prompts, words, self.encoder.tokenizer.pad_token_id, self.batch_size)
+        pad_token_id = self.encoder.tokenizer.pad_token_id
+        if self.task.head:
+            logprobs = class_logprobs(self.model, prompts, pad_token_id, self.batch_size)
+        else:
+            words = self.encoder.label_ids(self.task)
+            logprobs = choice_logprobs(self.model, prompts, words, pad_token_id, self.batch_size)
         predictions = []
         for example, row in zip(examples, logprobs):
             scores = dict(zip(labels, row))

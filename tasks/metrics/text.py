@@ -37,7 +37,8 @@ class LocalMetric(evaluate.Metric):
         return os.fspath(self._data_dir_root) if self.keep_in_memory else super()._build_data_dir()
 
     def rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[dict[str, float]]:
-        """What each row adds to the sums that ``pool`` takes, the same keys in every row.
+        """What each row adds to the sums that ``pool`` takes, the same keys in every row, or ``Counter``s without zeros
+        after the first.
 
         Raises:
             ValueError: something cannot be scored.
@@ -57,7 +58,11 @@ class LocalMetric(evaluate.Metric):
 
     def _compute(self, **columns: Any) -> dict[str, Any]:
         rows = self.rows(**columns)
-        sums = {name: np.array([math.fsum(row[name] for row in rows)]) for name in rows[0]}
+        added: dict[str, list[float]] = {name: [] for name in rows[0]}
+        for row in rows:
+            for name, value in row.items():
+                added[name].append(value)
+        sums = {name: np.array([math.fsum(values)]) for name, values in added.items()}
         return {name: float(value) for name, [value] in self.pool(sums).items()} | self.details(**columns)
 
     def intervals(self, seed: int, groups: Sequence[Any] | None = None, **columns: Any) -> dict[str, list[float]]:

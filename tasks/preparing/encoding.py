@@ -77,6 +77,7 @@ class Encoder:
         self.settings = settings or {}
         self.new_ids = new_ids
         self.of_parts: list[Encoder] = [self]  # of several tasks the Encoder of each
+        self.classes: dict[str, int] | None = None  # of a classification head: what stands for a label -> its number
         self.revision: str | None = None  # the commit that the tokenizer was read at, which the weights are read at, too
         self.counts: Counter[str] = Counter()
         self._added = tokenizer.get_added_vocab()
@@ -202,11 +203,12 @@ class Encoder:
 
         A ``divisible`` completion that is too long becomes several sequences, so that nothing of it is lost; any other is
         kept whole and the source is cut. The list ``prompts``, if given, is extended by what ``self.prompts`` returns, and
-        raises what that raises; each prompt is tokenised once for both.
+        raises what that raises; each prompt is tokenised once for both. With ``classes`` the label of the token after the
+        prompt is the class, -100 where there is no such class, so that batches and losses are as for a next token.
         """
         if any(example.conversation for example in examples):
             return [row for example in examples for row in self._conversation_rows(example, prompts)]
-        completions = self.completions([example.completion or "" for example in examples])
+        completions = self.completions(["" if self.classes else example.completion or "" for example in examples])
         rows: list[dict[str, Any]] = []
         for example, parts, completion in zip(examples, self.parts(examples), completions):
             if prompts is not None:
@@ -223,12 +225,14 @@ class Encoder:
             if len(labels) > self.max_new_tokens:
                 self.counts["longer_than_max_new_tokens"] += 1
             budget = self.max_length - max(self.max_new_tokens, len(labels))
-            windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole] if completion else []
+            learns = completion or self.classes
+            windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole] if learns else []
             if not windows:
                 self.counts["dropped"] += 1
                 continue
             prompt = windows[len(windows) // 2]  # of those that hold the answer, the one with most text around it
-            rows.append({"id": example.id, "input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + labels})
+            targets = [self.classes.get(example.completion, IGNORE)] if self.classes else labels
+            rows.append({"id": example.id, "input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + targets})
         return rows
 
     def _conversation_rows(self, example: Example, prompts: list[list[list[int]]] | None) -> Iterator[dict[str, Any]]:

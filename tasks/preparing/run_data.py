@@ -88,8 +88,10 @@ class RunData:
     def _learn_labels(self) -> None:
         """Read the training rows of a task that takes its labels from them: tokens of labels belong to the tokenizer."""
         words, form = self.data_args.label_words, self.data_args.label_form
+        if self.data_args.head:
+            self.task.head, form = True, "words"  # its labels need no tokens
         if not self.task.learns_labels:
-            if words or form:
+            if words or self.data_args.label_form:
                 flag = "label_words" if words else "label_form"
                 raise UserError(f"--{flag}: {self.task.name} learns no labels from its rows; leave it out")
         elif "train" not in self.splits:

@@ -145,6 +145,7 @@ def _words(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         "label_words": ", ".join(
             f"{_verbatim(label)} `{word}`" for label, word in list(report.config.label_words.items())[:MOST_LABELS]
         ),
+        "labels": ", ".join(map(_verbatim, list(report.config.label_words)[:MOST_LABELS])),
         "label_tokens": any(isinstance(word, Separator) for word in task.label_words.values()),
         "more_labels": len(report.config.label_words) - MOST_LABELS,
         "separators": ", ".join(f"`{name}`" for name in report.config.separators if name not in words),

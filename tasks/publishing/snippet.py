@@ -40,8 +40,10 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         names = {value: name for name, value in example.items()}
         code = [_expression(part, names) for part in parts]
         lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in example.items()]
-        cut = next((i for i, part in enumerate(parts) if isinstance(part, Source)), None)
-        if cut is None:
+        cut = None if config.head else next((i for i, part in enumerate(parts) if isinstance(part, Source)), None)
+        if config.head:
+            pass  # the tokenizer makes the prompt
+        elif cut is None:
             lines.append(f"prompt = {' + '.join(first + code)}")
         else:
             room = config.max_length - config.max_new_tokens - len(first)
@@ -62,6 +64,9 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         prompt=lines,
         encodes=not task.conversational,
         words=labels and json.dumps(labels, ensure_ascii=False),
+        head=config.head,
+        inputs=dict(zip(example, ("text", "text_pair"))),
+        longest=config.max_length - config.max_new_tokens,
         label_ids=label_ids,
         temperature=config.temperature,
         changes_letters=report.changes_letters,

@@ -43,11 +43,12 @@ SETTINGS = ("config.json", ADAPTER_CONFIG, "generation_config.json", "tokenizer_
 _STOCK = """
 import json, sys
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig
 probe = json.load(sys.stdin)
 tokenizer = AutoTokenizer.from_pretrained(probe["folder"])
 base = probe["base"]
-model = AutoModelForCausalLM.from_pretrained(**(base or {"pretrained_model_name_or_path": probe["folder"]}))
+auto = AutoModelForSequenceClassification if probe["head"] else AutoModelForCausalLM
+model = auto.from_pretrained(**(base or {"pretrained_model_name_or_path": probe["folder"]}))
 if base:
     from peft import PeftModel
     if len(tokenizer) > len(model.get_input_embeddings().weight):
@@ -63,6 +64,8 @@ texts = [tokenizer(text, add_special_tokens=False, split_special_tokens=True).in
 def answer(inputs):
     with torch.no_grad():
         logits = model(**inputs).logits[0]
+    if probe["head"]:
+        return logits.tolist()
     output = model.generate(**inputs, max_new_tokens=8, num_beams=1, do_sample=False)
     return logits.argmax(-1).tolist(), output[0].tolist()
 same = True
@@ -206,21 +209,22 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     model_args = ModelArguments(model=str(run))
     model_args.dtype = str(getattr(load_config(model_args), "dtype", None) or "float32").removeprefix("torch.")
     tasks = list(map(task_of, RunConfig.load(run).parts))
+    tasks.sort(key=lambda task: not task.conversational)  # its template is kept for a conversation
     predictor = load_predictor(model_args, GenerationArguments(), chosen=False, task_name=tasks[0].name)
-    model = predictor.model.to("cpu").eval()
+    model, encoder = predictor.model.to("cpu").eval(), predictor.encoder
     texts = [PROBE, *(text for task in tasks for text in task.usage_example.values())]
-    examples = []
+    prompts: list[list[int]] = []
     for task in tasks:
         row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
-        examples.append(task.input_example(row))
-    prompts = [ids for windows in predictor.encoder.prompts(examples) for ids in windows]
+        prompts += encoder.prompts([task.input_example(row)])[0]
     with torch.no_grad():
         following = [model(torch.tensor([ids])).logits[0].argmax(-1).tolist() for ids in prompts]
     base = base_arguments(model_args)
     probe = {
         "texts": texts,
         "prompts": prompts,
-        "longest": predictor.encoder.max_length - 8,  # as many tokens are generated
+        "head": tasks[0].head,
+        "longest": encoder.max_length - 8,  # as many tokens are generated
         "base": base and {"pretrained_model_name_or_path": base.model, "revision": base.model_revision},
     }
-    return probe, {"texts": predictor.encoder.tokenize(texts)[0], "following": following, "same": True}
+    return probe, {"texts": encoder.tokenize(texts)[0], "following": following, "same": True}

@@ -70,8 +70,9 @@ class CompletionTrainer(Trainer):
         speedups.avoid_cudnn_attention()
         if args.fused_gelu:
             speedups.fuse_gelu(model)
-        if args.labelled_head:
-            speedups.head_on_labels_only(unwrap_peft_model(model))
+        on_labels = args.labelled_head or run_config.head
+        if on_labels and not speedups.head_on_labels_only(unwrap_peft_model(model)) and run_config.head:
+            raise UserError(f"--head: {type(model).__name__} reads its last hidden state otherwise; leave it out")
         super().__init__(model=model, args=args, **kwargs)
         self.run_config = run_config
         self.evaluator = evaluator
@@ -82,6 +83,8 @@ class CompletionTrainer(Trainer):
         if merge_adapter and self._is_sharded:
             reason = "under FSDP and DeepSpeed the weights lie on several devices"
             raise UserError(f"--merge_adapter: {reason}; leave it out, and the folder holds the adapter")
+        if run_config.head and self._is_sharded:
+            raise UserError("--head: not with FSDP or DeepSpeed; leave one of them out")
         self._first_weights: dict[str, torch.Tensor] | None = None
         self.remove_callback(PrinterCallback if args.disable_tqdm else DEFAULT_PROGRESS_CALLBACK)
         self._console = callbacks.Console()

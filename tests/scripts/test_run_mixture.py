@@ -167,6 +167,7 @@ def test_dry_run_shows_each_task(run_script, kogpt2_folder, files, tmp_path):
         ("--tasks nli,qa --train_file qa=a,qa=b", "--train_file qa=a,qa=b: qa stands there twice; several files are one"),
         ("--tasks nli,qa --column_map context=c", "--column_map context=c: say whose column 'context=c' is: nli.OURS="),
         ("--tasks nli,qa --streaming", "--streaming reads the rows of one task; leave it out, or train with"),
+        ("--tasks nli,qa --head", "--head: a classification head answers for one task; leave it out, or train that task"),
         ("--tasks nli,qa --task_temperature 0", "--task_temperature is 0.0; it must be a number over 0"),
         ("--tasks nli,qa --label_words 0=a", "nli: --label_words: nli learns no labels from its rows; leave it out"),
         ("--tasks nli,qa --metric_for_best_model f1", "--metric_for_best_model f1: nli-qa measures loss, mean_normalized"),

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import get_task
+from tasks import TASKS, get_task
 from tasks.arguments.data import DataArguments
 from tasks.base import Column, Example, HubDataset, RowError, Task, text_of
 from tasks.errors import UserError
@@ -651,15 +651,13 @@ def test_folder_saved_to_disk():
     assert message(dataset="table").startswith("the dataset table could not be read (")
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [name for name in TRAINED if not TASKS[name].conversational])
 def test_no_nul_comes_from_the_hub(name):
     task = get_task(name)
     for column in columns_of(task):
         rows = [dict(row) for row in rows_of(task)]
         value = rows[2][column.name]
-        if isinstance(value, list):  # messages
-            rows[2][column.name] = [*value[:-1], value[-1] | {"content": f"{value[-1]['content']}\0"}]
-        elif column.read:  # one answer, or a list of them
+        if column.read:  # one answer, or a list of them
             for row in rows:
                 row[column.name] = [row[column.name]]
             rows[2][column.name] = [value, f"{value}\0"]
