@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from transformers.trainer_utils import unwrap_peft_model
 
 from tasks.arguments.training import TrainingArguments
-from tasks.base import MEAN, Example, Task
+from tasks.base import MEAN, Example, Prediction, Task
 from tasks.distributed import is_first
 from tasks.inference.predicting import UNFINISHED, Predictor
 from tasks.labels import LABEL
@@ -74,21 +74,25 @@ class Evaluator:
             for part, each in zip(task.parts, encoder.of_parts)
         ]
         self.examples = examples
+        self.predictions: list[Prediction] = []
 
     def score(self) -> dict[str, Any]:
-        """The metrics over the validation rows with the current weights; of several tasks the main ones."""
+        """Predict the validation rows. Returns the metrics, of several tasks the main ones, and sets ``predictions``."""
+        self.predictions = []
         found: dict[str, Any] = {}
         for predictor in self.predictors:
             task = predictor.task
-            scores = task.score(predictor.predict(own(self.examples, task.prefix)["validation"]))
+            predictions = predictor.predict(own(self.examples, task.prefix)["validation"])
+            self.predictions += predictions
+            scores = task.score(predictions)
             found |= {f"{task.prefix}{task.main_metric}": scores[task.main_metric]} if task.prefix else scores
-        return found | overall(self.task.parts, found | self._baselines)
+        return found | overall(self.task.parts, found | self.baseline) if len(self.predictors) > 1 else found
 
-    @functools.cached_property
-    def _baselines(self) -> dict[str, Any]:
-        """Of several tasks the figures of each one's baseline."""
+    @cached_property
+    def baseline(self) -> dict[str, Any]:
+        """What ``score`` is compared with, which stays the same: the figures of ``Task.baseline``."""
         found: dict[str, Any] = {}
-        for part in self.task.parts if len(self.task.parts) > 1 else ():
+        for part in self.task.parts:
             rows = own(self.examples, part.prefix)
             figures = part.baseline(rows["validation"], rows.get("train"))
             found |= {f"{part.prefix}{name}": value for name, value in figures.items()}

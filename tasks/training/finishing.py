@@ -64,6 +64,7 @@ def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) 
             plot_confusion(matrix, folder / f"{task.prefix}{CONFUSION}")
     write_json(folder / RESULTS_FILE, results)
     plot_loss(trainer.state.log_history, folder / "loss.png")
+    trainer.trackers.finish(results, folder)
     print("\n".join(format_results(task, own(results, task.prefix)) for task in tasks))
     if MEAN in results:
         print(f"{MEAN} {results[MEAN]:.4f} (0: the baselines, 1: the best possible values)")
