@@ -179,3 +179,11 @@ def test_mistakes_end_in_one_line(run_script, kogpt2_folder, flags, message):
     result = run_script("run_tasks", "--model", kogpt2_folder, *sample, *flags.split())
     assert result.code == 2
     assert result.error.startswith(message)
+
+
+def test_each_task_is_compared_with_a_run_of_its_own(run, run_script, finished):
+    result = run_script("compare", run[0], finished("nli"))
+    assert result.code == 0, result.stderr
+    tables = [name for name in result.stdout.splitlines() if name.removesuffix(":") in NAMES]
+    assert tables == [f"{name}:" for name in NAMES]
+    assert result.stdout.count("run 2 - run 1") == 1
