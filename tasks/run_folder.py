@@ -23,6 +23,8 @@ from tasks.errors import UserError
 TASK_FILE = "task.json"
 RESULTS_FILE = "all_results.json"
 PREDICTIONS_FILE = "predictions.jsonl"
+#: Figures of lm-evaluation-harness, with the hash of the weights that they belong to.
+BENCHMARKS_FILE = "benchmarks.json"
 #: What the run in a folder was started with, and whether it is finished.
 RUN_FILE = "run.json"
 

@@ -304,7 +304,7 @@ def runs_here(words: list[str]) -> bool:
     place = script_of(words)
     if place is None or words[place - 1] != "python" or words[place] in PROCESSES:
         return False
-    return not {"--dataset", "--push_to_hub"} & set(words)
+    return not {"--dataset", "--push_to_hub", "--benchmark"} & set(words)
 
 
 @pytest.mark.parametrize("page", [page for page in TRANSLATED if any(map(runs_here, commands(page)))], ids=name_of)

@@ -22,7 +22,7 @@ from tasks.publishing.edits import by_task, note_sections
 from tasks.publishing.facts import repeatable, without_names
 from tasks.publishing.license import LICENSES, credit, license_metadata, license_of
 from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, split_name
-from tasks.publishing.report import RunReport
+from tasks.publishing.report import RunReport, benchmarks_of
 from tasks.publishing.snippet import TEMPLATES, usage_snippet
 from tasks.run_folder import PREDICTIONS_FILE
 from tasks.training.plots import CONFUSION
@@ -58,6 +58,7 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
             "command": command and without_names(command, report, names_shown),
             "base": report.base,
             "has_curve": (folder / "loss.png").is_file(),
+            "benchmarks": _benchmarks(folder),
         }
         parts = []
         for part in report.parts:
@@ -204,6 +205,23 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         "calibration": results.get("calibration") if report.config.temperature else None,
         "grouped_by": task.grouped_by if "interval_groups" in results or "test_interval_groups" in results else None,
     }
+
+
+def _benchmarks(folder: Path) -> dict[str, Any] | None:
+    """The table of benchmarks.json, named as lm-eval names its tasks; None where there is none of these weights."""
+    if not (found := benchmarks_of(folder)):
+        return None
+    rows = [
+        {
+            "task": f"{_verbatim(str(row['task']))} ({row['version']})",
+            "num_fewshot": "" if row["num_fewshot"] is None else row["num_fewshot"],
+            "rows": f"{row['rows']:,}" if row["rows"] else "",
+            "metric": _verbatim(row["metric"]),
+            **{name: "" if row[name] is None else number(row[name]) for name in ("value", "stderr")},  # null: not a number
+        }
+        for row in found["results"]
+    ]
+    return {"rows": rows, "lm_eval": found["lm_eval"], "limit": found["limit"]}
 
 
 def _shown(matrix: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]] | None:

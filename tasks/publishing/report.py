@@ -11,7 +11,17 @@ from typing import Any
 from tasks import TASKS
 from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG
-from tasks.run_folder import RESULTS_FILE, RUN_FILE, RunConfig, RunConfigs, own, typed, weight_hashes, write_json
+from tasks.run_folder import (
+    BENCHMARKS_FILE,
+    RESULTS_FILE,
+    RUN_FILE,
+    RunConfig,
+    RunConfigs,
+    own,
+    typed,
+    weight_hashes,
+    write_json,
+)
 
 #: Beside the model; what task.json, all_results.json and trainer_state.json do not hold already.
 REPORT_FILE = "run_report.json"
@@ -155,6 +165,13 @@ def check_measured(folder: Path, results: dict[str, Any]) -> None:
     for name, digest in weight_hashes(folder).items():
         if not isinstance(named, dict) or named.get(name) != digest:
             raise UserError(f"{folder}: the results were not measured with this {name} (its SHA-256 differs); {again}")
+
+
+def benchmarks_of(folder: Path) -> dict[str, Any]:
+    """The benchmarks.json of ``folder``, empty where it is missing or was measured with other weights."""
+    found = read_object(folder / BENCHMARKS_FILE)
+    named = found.get("weights_sha256")
+    return found if named and named == weight_hashes(folder) else {}
 
 
 def read_object(path: Path) -> dict[str, Any]:

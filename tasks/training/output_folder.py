@@ -15,6 +15,7 @@ from tasks.base import Task
 from tasks.errors import UserError
 from tasks.model.adapters import remove_files
 from tasks.run_folder import (
+    BENCHMARKS_FILE,
     PREDICTIONS_FILE,
     RESULTS_FILE,
     RUN_FILE,
@@ -176,7 +177,7 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
     if args.training.overwrite_output_dir and checkpoint is None:
         for path in find_checkpoints(folder):
             discard(path)
-        remove_files(folder, (RESULTS_FILE, RUN_FILE, f"*{PREDICTIONS_FILE}", "loss.png", f"*{CONFUSION}"))
+        remove_files(folder, (RESULTS_FILE, BENCHMARKS_FILE, RUN_FILE, f"*{PREDICTIONS_FILE}", "loss.png", f"*{CONFUSION}"))
     for path in find_checkpoints(folder):
         if read_manifest(path) is not None or str(path) == checkpoint:
             continue

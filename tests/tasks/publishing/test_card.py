@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from tasks.publishing.edits import SECTION, owner_text, split_front
 from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
 from tasks.publishing.report import Base, Data, RunReport
+from tasks.run_folder import write_json
 from tests.helpers.full_report import ALL_TASKS, METRICS, PREDICTIONS, bare_report, card, config_of, full_report, run_folder
 
 CARDS = Path(__file__).parent / "cards"
@@ -540,3 +542,43 @@ def test_a_card_of_a_folder_without_a_report(tmp_path):
         assert_tidy(text)
         assert [str(finding) for finding in lint_card(text, folder=folder)] == [NO_LICENSE]
         assert "`skt/kogpt2-base-v2`" in sections(text)["summary"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_benchmarks_stand_in_the_card_while_the_weights_are_those_that_were_measured(language, tmp_path):
+    folder = run_folder(tmp_path / "run")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    shared = {"task": "kobest_copa", "version": "1.0", "num_fewshot": 0, "rows": 1000}
+    rows = [
+        {**shared, "metric": "acc", "value": 0.476, "stderr": 0.0158},
+        {**shared, "metric": "f1", "value": 0.4751, "stderr": None},
+        {**shared, "task": "kobest", "num_fewshot": None, "rows": None, "metric": "acc", "value": 0.476, "stderr": None},
+    ]
+    hashes = {"model.safetensors": hashlib.sha256(b"weights").hexdigest()}
+    measured = {"lm_eval": "0.4.13", "limit": None, "weights_sha256": hashes, "results": rows}
+    write_json(folder / "benchmarks.json", measured)
+    text = card(full_report("nli"), folder, "me/run", card_language=language)
+    assert lint_card(text, folder=folder, repo_id="me/run") == []
+    assert_tidy(text)
+    shown = sections(text)["benchmarks"]
+    assert "lm-evaluation-harness 0.4.13" in shown
+    assert [line for line in shown.splitlines() if line.startswith("| kobest")] == [
+        r"| kobest\_copa (1.0) | 0 | 1,000 | acc | 0.476 | 0.016 |",
+        r"| kobest\_copa (1.0) | 0 | 1,000 | f1 | 0.475 |  |",
+        "| kobest (1.0) |  |  | acc | 0.476 |  |",
+    ]
+    assert "100" not in shown.replace("1,000", "")
+    write_json(folder / "benchmarks.json", measured | {"limit": 100})
+    assert "100" in sections(card(full_report("nli"), folder, card_language=language))["benchmarks"].splitlines()[2]
+
+    (folder / "model.safetensors").write_bytes(b"trained on")
+    assert "benchmarks" not in sections(card(full_report("nli"), folder, card_language=language))
+
+
+def test_a_damaged_benchmarks_json_is_one_line(tmp_path):
+    folder = run_folder(tmp_path / "run")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    hashes = {"model.safetensors": hashlib.sha256(b"weights").hexdigest()}
+    write_json(folder / "benchmarks.json", {"weights_sha256": hashes, "results": [{"task": "kobest"}]})
+    with pytest.raises(UserError, match="its results or its report are damaged"):
+        card(full_report("nli"), folder)
