@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import os
 from collections.abc import Iterator, Sequence
@@ -83,6 +84,7 @@ def forward(model: Any, ids: torch.Tensor, mask: torch.Tensor, place: Any = None
     return model(input_ids=ids, attention_mask=mask, **given)
 
 
+@functools.singledispatch  # another engine registers its own
 @torch.inference_mode()
 def token_logprobs(
     model: PreTrainedModel,
@@ -115,6 +117,7 @@ def token_logprobs(
     return results
 
 
+@functools.singledispatch  # another engine registers its own
 @torch.inference_mode()
 def choice_logprobs(
     model: PreTrainedModel,

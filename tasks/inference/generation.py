@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
@@ -47,6 +48,7 @@ class CompletionOnly(LogitsProcessor):
         return self.processor(generated, scores) if generated.shape[1] else scores
 
 
+@functools.singledispatch  # another engine registers its own
 @torch.inference_mode()
 def generate(
     model: PreTrainedModel,

@@ -16,6 +16,7 @@ from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
 from tasks.base import Example, Prediction, Task
 from tasks.errors import UserError, explained
+from tasks.inference.exported import Exported, is_export, open_export
 from tasks.inference.extraction import Allowed, Extractor
 from tasks.inference.forward import choice_logprobs, text_windows, token_logprobs
 from tasks.inference.generation import generate
@@ -43,7 +44,7 @@ class Predictor:
     """
 
     task: Task
-    model: PreTrainedModel
+    model: PreTrainedModel | Exported
     encoder: Encoder
     settings: dict[str, Any]
     batch_size: int | None = None
@@ -234,13 +235,20 @@ def load_predictor(
     if slow := slow_half("--dtype", model_args.dtype, device):
         logger.warning(slow)
     length = max_length or (run.max_length if run else None)
-    encoder = open_encoder(task, model_args, generation_args, length, run.generation if run else None)
+    measured_with, copied = run.generation if run else None, is_export(model_args.model)
+    if copied and run and run.generation.get("extractive"):
+        logger.warning("a copy for CTranslate2 cannot keep answers to the context, as its run did: it answers freely")
+        measured_with = run.generation | {"extractive": False}
+    encoder = open_encoder(task, model_args, generation_args, length, measured_with)
     settings = encoder.settings | {"num_return_sequences": num_return_sequences}
     if num_return_sequences > 1 and not settings["do_sample"] and settings["num_beams"] < num_return_sequences:
         raise UserError("several texts for one input differ only when sampled or by beams; add --do_sample")
-    model = open_model(task, model_args, encoder)
-    fuse_gelu(model)  # as in training, so that a run and its evaluation agree
-    return Predictor(task, model.to(device), encoder, settings, batch_size, seed, batch_flag="--batch_size")
+    if copied:
+        model = open_export(model_args, encoder)
+    else:
+        model = open_model(task, model_args, encoder).to(device)
+        fuse_gelu(model)  # as in training, so that a run and its evaluation agree
+    return Predictor(task, model, encoder, settings, batch_size, seed, batch_flag="--batch_size")
 
 
 def prediction_advice(predictor: Predictor) -> list[str]:

@@ -1,0 +1,52 @@
+"""Two or more models on the same rows, in turns, so that what else the machine does slows all of them alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.base import Example, Prediction
+from tasks.inference.exported import ENGINE, is_export
+from tasks.inference.predicting import Predictor
+
+#: How often the models take turns.
+TURNS = 4
+
+
+def side_by_side(predictors: Mapping[str, Predictor], examples: Sequence[Example]) -> dict[str, dict[str, Any]]:
+    """The task's metrics of each predictor, its rows a second, and ``same``: the share of predictions as the first one's."""
+    rows: dict[str, list[Prediction]] = {name: [] for name in predictors}
+    seconds = dict.fromkeys(predictors, 0.0)
+    names = list(predictors)
+    for turn in range(TURNS):
+        part = examples[turn::TURNS]
+        for name in names if part else ():
+            started = time.perf_counter()
+            rows[name] += predictors[name].predict(part)
+            seconds[name] += time.perf_counter() - started
+        names.reverse()
+    first = [prediction.text for prediction in next(iter(rows.values()))]
+    figures: dict[str, dict[str, Any]] = {}
+    for name, predictions in rows.items():
+        same = sum(prediction.text == text for prediction, text in zip(predictions, first)) / len(examples)
+        figures[name] = predictors[name].task.score(predictions)
+        figures[name] |= {"same": same, "rows_per_second": len(examples) / seconds[name]}
+    return figures
+
+
+def megabytes(folder: Path) -> float:
+    """The size of the weights in ``folder``, of a run or of its copy, in 10^6 bytes."""
+    weights = (folder / ENGINE).glob("model.bin") if is_export(folder) else folder.glob("*.safetensors")
+    return sum(path.stat().st_size for path in weights) / 1e6
+
+
+def as_table(metric: str, figures: Mapping[str, Mapping[str, float]]) -> str:
+    """The metric, size and speed of each model, a line each."""
+    shown = {metric: ".4f", "same": ".1%", "megabytes": ".1f", "rows_per_second": ".2f"}
+    width = max(map(len, figures)) + 2
+    lines = [" " * width + "".join(f"{name:>18}" for name in shown)]
+    for name, each in figures.items():
+        lines.append(name.ljust(width) + "".join(f"{each[key]:>18{form}}" for key, form in shown.items()))
+    return "\n".join(lines)
