@@ -55,9 +55,7 @@ def run_folder(folder: str) -> Path:
 
     run = Path(folder)
     if not run.is_dir():
-        raise UserError(
-            f"{folder}: no such folder; a run on the Hub is downloaded first: hf download {folder} --local-dir run"
-        )
+        raise UserError(f"{folder}: no such folder; a run on the Hub has to be here: hf download {folder} --local-dir run")
     if not (run / TASK_FILE).is_file():
         raise UserError(f"{folder}: no {TASK_FILE} there; name the folder of a finished run")
     if is_export(run):

@@ -69,10 +69,9 @@ def _(
     constraint: Callable[[Sequence[int]], Any] | None = None,
     names: Sequence[Any] | None = None,
 ) -> list[list[list[int]]]:
-    """As ``generate``; a sample depends on ``seed`` and on all that was sampled before."""
+    """As ``generate``; samples are others than the run's, and depend on the seed of ``open_export`` and on those before."""
     if constraint:
         raise refusal("extractive")
-    engine().set_random_seed(seed)
     copies = settings.get("num_return_sequences", 1)
     options = {name: settings[name] for name in ("repetition_penalty", "no_repeat_ngram_size")}
     options |= {"max_length": settings["max_new_tokens"], "beam_size": settings["num_beams"], "num_hypotheses": copies}
@@ -135,7 +134,7 @@ def is_export(folder: str | Path) -> bool:
     return (Path(folder) / EXPORT_FILE).is_file()
 
 
-def open_export(model_args: ModelArguments, encoder: Encoder) -> Exported:
+def open_export(model_args: ModelArguments, encoder: Encoder, seed: int) -> Exported:
     """The copy in a folder, on the processor, with as many threads as torch has.
 
     Raises UserError where it is damaged, ctranslate2 is missing, or a flag is given that a copy cannot honour.
@@ -144,6 +143,7 @@ def open_export(model_args: ModelArguments, encoder: Encoder) -> Exported:
     flags = vars(model_args) | encoder.settings
     if given := next((name for name in NOT_HONOURED if flags[name] not in (None, False, "float32")), None):
         raise refusal(given, folder)
+    engine().set_random_seed(seed)  # which a thread of a Generator reads once, at its first sample
     try:
         generator = engine().Generator(str(folder / ENGINE), intra_threads=torch.get_num_threads())
     except (RuntimeError, ValueError) as error:

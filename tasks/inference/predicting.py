@@ -244,7 +244,7 @@ def load_predictor(
     if num_return_sequences > 1 and not settings["do_sample"] and settings["num_beams"] < num_return_sequences:
         raise UserError("several texts for one input differ only when sampled or by beams; add --do_sample")
     if copied:
-        model = open_export(model_args, encoder)
+        model = open_export(model_args, encoder, seed)
     else:
         model = open_model(task, model_args, encoder).to(device)
         fuse_gelu(model)  # as in training, so that a run and its evaluation agree
