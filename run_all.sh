@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The whole job. From a fresh clone, with nothing installed:
 #
-#   bash run_all.sh                               tokenizer and small GPT-2 from scratch on the bundled sample, then five
+#   bash run_all.sh                               tokenizer and small GPT-2 from scratch on the bundled sample, then six
 #                                                 tasks on top of it, their cards, and a dry run of publishing one; needs no
 #                                                 network but for installing
-#   bash run_all.sh --model skt/kogpt2-base-v2    the five tasks on the documented Hub datasets; any flag of the scripts
+#   bash run_all.sh --model skt/kogpt2-base-v2    the six tasks on the documented Hub datasets; any flag of the scripts
 #                                                 may follow, such as --bf16 or --max_train_samples 5000
 #
 # Results go to outputs/run_all; set OUT to put them elsewhere.
@@ -17,14 +17,14 @@ if [ $# -gt 0 ]; then
     # Wikipedia has 647,897 articles; a share of them shows what a model learns. Flags given by hand come later and win.
     python scripts/run_generate.py --output_dir "$out/generate" --overwrite_output_dir \
         --max_train_samples 20000 --max_eval_samples 1000 --validation_split 0.01 "$@"
-    for task in summarize nli qa classify; do
+    for task in summarize nli qa classify chat; do
         python scripts/run_$task.py --output_dir "$out/$task" --overwrite_output_dir "$@"
     done
     # A licence that is not settled, or data that may not be adapted, is told here and stops nothing.
-    for task in generate summarize nli qa classify; do
+    for task in generate summarize nli qa classify chat; do
         python scripts/publish.py "$out/$task" --repo_id "$task" --dry_run > "$out/publish_dry_run_$task.txt" || true
     done
-    python scripts/results_table.py "$out"/{generate,summarize,nli,qa,classify}
+    python scripts/results_table.py "$out"/{generate,summarize,nli,qa,classify,chat}
     exit
 fi
 
@@ -39,13 +39,14 @@ python scripts/run_scratch.py "${quiet[@]}" --output_dir "$out/scratch" --model_
 fine_tune() {
     echo "== $1: train, evaluate, predict"
     python scripts/run_$1.py "${quiet[@]}" --output_dir "$out/$1" --model "$out/scratch" --learning_rate 1e-3 \
-        --num_train_epochs "$2" --num_samples 8
+        --num_train_epochs "$2" --num_samples 8 "${@:3}"
 }
 fine_tune generate 2
 fine_tune summarize 8
 fine_tune nli 6
 fine_tune qa 8
 fine_tune classify 8
+fine_tune chat 8 --max_new_tokens 32
 
 echo "== the trained models at work"
 python scripts/predict.py "$out/summarize" --output_format text --prompt \
@@ -53,6 +54,7 @@ python scripts/predict.py "$out/summarize" --output_format text --prompt \
 python scripts/predict.py "$out/nli" --prompt $'온종일 비가 왔다. 김민준 씨는 시장에 갔다.\t김민준 씨는 시장에 가지 않았다.'
 python scripts/predict.py "$out/classify" --output_format text --top_labels 3 --prompt \
     "김민준 씨가 가게에 전화했다. 목소리는 차분했다. 의자 하나를 주문했다. 물을 한 모금 마셨다. 주문을 취소해 달라고 했다. 한동안 말이 없었다."
+python scripts/predict.py "$out/chat" --output_format text --prompt "김밥 말고 국수 주세요."
 python scripts/evaluate_model.py "$out/qa" --sample_data --output_dir "$out/evaluate-qa"
 
 echo "== what would be published"
@@ -61,4 +63,4 @@ python scripts/publish.py "$out/summarize" --repo_id korean-summarize-mini --lic
 sed '/^$/q' "$out/publish_dry_run.txt" # the files; the card follows there, and lies in $out/summarize/README.md
 
 echo
-python scripts/results_table.py "$out"/{scratch,generate,summarize,nli,qa,classify}
+python scripts/results_table.py "$out"/{scratch,generate,summarize,nli,qa,classify,chat}

@@ -48,7 +48,9 @@ def main() -> None:
         if slow := slow_half(flag, kind, processes().device):
             raise UserError(slow)
     output = Path(args.output_file or f"outputs/benchmark-{command}-{args.task}.json")
-    make_writable(output.parent, "--output_file")
+    special = output.exists() and not output.is_file()  # /dev/null, a pipe: nothing is written beside it
+    if not special:
+        make_writable(output.parent, "--output_file")
     with running.ended_together(), tempfile.TemporaryDirectory(prefix="benchmark-") as name:
         common = asdict(args) | make_workspace(Path(name), command, args, data_args, model_args)
         jobs = {label: common | {"method": variant.method} | variant.settings for label, variant in chosen.items()}
@@ -74,9 +76,11 @@ def main() -> None:
     write_json(output, found)
     print(results.table(command, summary, notes))
     if found.get("quality"):
+        print(f"\n{results.quality_table(found['quality'])}")
+    if found.get("quality") and not special:
         picture = output.with_suffix(".png")
         results.plot(picture, runs, found["quality"], f"{args.task}, {found['model']}")
-        print(f"\n{results.quality_table(found['quality'])}\nthe curves are in {picture}")
+        print(f"the curves are in {picture}")
     print(f"\nevery run is in {output}")
 
     failed = [f"{label}: {run['failed']}" for label, run in summary.items() if "failed" in run]

@@ -4,6 +4,7 @@ python scripts/predict.py outputs/summarize-kogpt2-base-v2 --input_file articles
 echo "한 줄에 문서 하나" | python scripts/predict.py outputs/summarize-kogpt2-base-v2 --output_format text
 python scripts/predict.py outputs/generate-kogpt2-base-v2 --prompt "옛날 옛적에" --top_k 40 --num_return_sequences 3
 python scripts/predict.py outputs/qa-kogpt2-base-v2
+python scripts/predict.py outputs/chat-kogpt2-base-v2
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ handle_errors(__name__)  # from here on a mistake, or Ctrl-C, ends in one line
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from transformers.hf_argparser import HfArg
 
@@ -25,6 +26,9 @@ from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
 from tasks.distributed import is_first, world_size
 from tasks.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.inference.predicting import Predictor
 
 
 @dataclass
@@ -74,6 +78,24 @@ def keep_inputs(args: PredictArguments) -> None:
         raise UserError(f"--output_file {args.output_file} is read from, too; name another file, or the rows are lost")
 
 
+def answer_typed(predictor: Predictor, args: PredictArguments) -> None:
+    """Answer what is typed, row by row, until an empty line."""
+    from tasks.inference import inputs
+
+    task = predictor.task
+    inputs.greet(task)
+    while True:
+        try:
+            if (row := inputs.typed_row(task)) is None:
+                return
+            rows = inputs.read_inputs(task, [row], inputs.TYPED, args.column_map)
+            for prediction in predictor.answer(inputs.input_examples(task, rows))[0]:
+                on_screen = sys.stdout.isatty()
+                print(inputs.as_line(task, prediction, args.top_labels or 3) if on_screen else prediction.text)
+        except UserError as error:  # one line that does not fit is no reason to load the model again
+            print(f"error: {error}", file=sys.stderr)
+
+
 def main() -> None:
     """Load the model, read the rows, answer them, write the answers."""
     types = (PredictArguments, GenerationArguments, ModelArguments)
@@ -81,6 +103,7 @@ def main() -> None:
 
     # Slow to import, so --help and mistakes in the flags are answered first.
     from tasks.inference import inputs
+    from tasks.inference.chatting import converse
     from tasks.inference.predicting import load_predictor, trained_task
     from tasks.reading.files import read_rows
     from tasks.run_folder import write_lines
@@ -110,17 +133,7 @@ def main() -> None:
         num_return_sequences=args.num_return_sequences,
     )
     if typed:
-        inputs.greet(task)
-        while True:
-            try:
-                if (row := inputs.typed_row(task)) is None:
-                    return
-                rows = inputs.read_inputs(task, [row], inputs.TYPED, args.column_map)
-                for prediction in predictor.answer(inputs.input_examples(task, rows))[0]:
-                    on_screen = sys.stdout.isatty()
-                    print(inputs.as_line(task, prediction, args.top_labels or 3) if on_screen else prediction.text)
-            except UserError as error:  # one line that does not fit is no reason to load the model again
-                print(f"error: {error}", file=sys.stderr)
+        return converse(predictor) if task.conversational else answer_typed(predictor, args)
 
     answers = predictor.answer(examples)
     if not is_first():

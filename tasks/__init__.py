@@ -4,6 +4,7 @@ import copy
 
 from tasks import distributed, progress
 from tasks.base import Separator, Task
+from tasks.chat import Chat
 from tasks.classify import Classify
 from tasks.errors import UserError
 from tasks.generate import Generate
@@ -18,7 +19,7 @@ progress.quiet_bars()
 progress.set_up_logging()
 
 #: A new task comes last: their order is that of the separators in a tokenizer from scratch.
-OTHERS = (Generate(), Summarize(), NLI(), QA(), Classify())
+OTHERS = (Generate(), Summarize(), NLI(), QA(), Classify(), Chat())
 TASKS: dict[str, Task] = {task.name: task for task in (*OTHERS, Scratch(OTHERS))}
 
 
@@ -37,5 +38,5 @@ def task_of(run: RunConfig) -> Task:
     task.label_words = words or task.label_words
     task.separators = tuple(dict.fromkeys((*task.separators, *(w for w in words.values() if isinstance(w, Separator)))))
     task.use_columns(run.column_map)
-    task.column_map, task.temperature = run.column_map, run.temperature
+    task.column_map, task.temperature, task.head = run.column_map, run.temperature, run.head
     return task

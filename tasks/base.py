@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from tasks.errors import UserError
@@ -32,8 +33,23 @@ class Source:
     windows: bool = False
 
 
+@dataclass(frozen=True)
+class Conversation:
+    """A prompt that the tokenizer's chat template writes, as a whole. Where it is too long, its oldest turns are left out.
+
+    ``messages`` are (role, text): at most one ``system``, first, then ``user`` and ``assistant`` in turn, a user's last.
+    """
+
+    messages: tuple[tuple[str, str], ...]
+
+    @property
+    def text(self) -> str:
+        """All turns for people to read, a line each."""
+        return "\n".join(f"{role}: {text}" for role, text in self.messages)
+
+
 #: A prompt is a row of parts that are tokenised one by one, so that no token ever spans two of them.
-Part = str | Separator | Source
+Part = str | Separator | Source | Conversation
 
 
 @dataclass(frozen=True)
@@ -57,12 +73,31 @@ class Example:
     @property
     def prompt_text(self) -> str:
         """The prompt as one readable string, separators included."""
-        return "".join(part.text if isinstance(part, Source) else part for part in self.prompt)
+        return "".join(getattr(part, "text", part) for part in self.prompt)
 
     @property
     def source_text(self) -> str:
         """The text of the prompt's Source, whole; nothing where it has none."""
         return "".join(part.text for part in self.prompt if isinstance(part, Source))
+
+    @property
+    def conversation(self) -> tuple[tuple[str, str], ...]:
+        """The (role, text) of a prompt that is a Conversation; none of others."""
+        return self.prompt[0].messages if self.prompt and isinstance(self.prompt[0], Conversation) else ()
+
+    @property
+    def group(self) -> str:
+        """What alike rows share, by which intervals draw them: the text of the Source, or the first question."""
+        return self.source_text or next((text for role, text in self.conversation if role == "user"), "")
+
+    def answers(self) -> list[Example]:
+        """What is measured of the row: itself, and of a conversation each answer after what was said before it."""
+        whole = (*self.conversation, ("assistant", self.completion or ""))
+        places = [i for i, (role, _) in enumerate(whole) if role == "assistant"]
+        if len(places) == 1:
+            return [self]
+        turns = [(f"{self.id}/{n}", (Conversation(whole[:i]),), whole[i][1]) for n, i in enumerate(places, 1)]
+        return [replace(self, id=name, prompt=prompt, completion=text, references=(text,)) for name, prompt, text in turns]
 
 
 @dataclass(frozen=True)
@@ -92,7 +127,7 @@ class Column:
 
     ``last_aliases`` are read where nothing else fits: a title can be a summary. In a column of ``sentences`` a list is one
     text. ``read`` makes one shape of the shapes that a value comes in; it also gets the value of the first column that is
-    called as ``beside`` says, or None.
+    called as ``beside`` says, or None. An ``optional`` one is None in every row where the data lacks it.
     """
 
     name: str
@@ -102,6 +137,7 @@ class Column:
     sentences: bool = False
     beside: tuple[str, ...] = ()
     read: Callable[[Any, Any], Any] | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,13 +196,16 @@ class Task:
     column_map: str | None = None  # what the data of a trained model called the columns, as --column_map says it
     label_words: dict[str, str] = {}  # canonical label -> the word, or the separator, that the model reads and writes
     learns_labels: ClassVar[bool] = False  # whether label_words come from the training rows, by learn_labels
+    head: bool = False  # whether a classification head of the model answers with a label, and no label is written
     max_new_tokens: ClassVar[int]  # default room for a completion, eos included
     temperature: float | None = None  # by which a trained model's scores of labels are divided, once it was fitted
     do_sample: ClassVar[bool] = False
     from_scratch: ClassVar[bool] = False  # whether a run makes its model instead of loading one
-    grouped_by: ClassVar[str | None] = None  # the column of the prompt's Source, where rows that share it are alike
+    grouped_by: ClassVar[str | None] = None  # the column of Example.group, where rows that share it are alike
     learned_baseline: ClassVar[bool] = False  # whether baseline_answers reads the training examples
     extractive: ClassVar[bool] = False  # whether --extractive may ask for completions that stand in the prompt's Source
+    chat_template: ClassVar[str | None] = None  # of the tokenizer: makes the task's prompt of messages, for other programs
+    conversational: ClassVar[bool] = False  # whether prompts are Conversations, which a model's own chat template may write
     streaming: ClassVar[bool] = False  # whether --streaming may read the training rows as they are needed
     corpus_columns: ClassVar[tuple[str, ...]] = ()  # columns of its bundled sample that `scratch` also learns from
     sample_texts: dict[str, tuple[str, ...]] = {}  # a bundled sample made of other samples' columns
@@ -252,7 +291,16 @@ class Task:
 
 
 class RowError(UserError):
-    """Something is wrong with one row. Whoever reads the rows adds the file and the row number."""
+    """Something is wrong with one row, of a ``kind`` that is counted. Whoever reads the rows adds file and row number."""
+
+    def __init__(self, message: str, kind: str = "damaged") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def skip_counts(errors: Sequence[UserError]) -> Counter[str]:
+    """How many rows were ``skipped`` for these errors, and how many of them for each kind: ``skipped_no_text``."""
+    return Counter(skipped=len(errors)) + Counter(f"skipped_{getattr(error, 'kind', 'damaged')}" for error in errors)
 
 
 def unusable_character(text: str) -> str | None:
@@ -280,10 +328,10 @@ def text_of(row: dict[str, Any], column: str) -> str:
     """
     value = row.get(column)
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise RowError(f"column {column!r} is empty; fill it, or drop such rows with --skip_bad_rows")
+        raise RowError(f"column {column!r} is empty; fill it, or drop such rows with --skip_bad_rows", "no_text")
     if not isinstance(value, str):
         way_out = "join it into one text" if isinstance(value, (list, dict)) else "put it in quotes"
-        raise RowError(f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; {way_out}")
+        raise RowError(f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; {way_out}", "no_text")
     if found := unusable_character(value):
-        raise RowError(f"column {column!r} holds {found}; remove it")
+        raise RowError(f"column {column!r} holds {found}; remove it", "unusable_character")
     return nfc(value)

@@ -119,9 +119,10 @@ class Classify(Labels):
         name = name_of(value)
         if not name:
             what = "is empty" if name == "" else f"holds {type(value).__name__} {str(value)[:40]!r}, not one label"
-            raise RowError(f"column {column!r} {what}; write a label there, or drop such rows with --skip_bad_rows")
+            problem = f"column {column!r} {what}; write a label there, or drop such rows with --skip_bad_rows"
+            raise RowError(problem, "unknown_label")
         if found := unusable_character(name):
-            raise RowError(f"column {column!r} holds {found}; remove it")
+            raise RowError(f"column {column!r} holds {found}; remove it", "unusable_character")
         return self.label_aliases.get(name, name)
 
     def notices(self, counts: Mapping[str, Mapping[str, int]]) -> list[str]:

@@ -69,7 +69,8 @@ class Labels(Task):
         label = name if name in self.label_words else names.get(name.lower())
         if label not in self.label_words:
             known = self.known_labels or f"{', '.join(self.label_words)} (any case)"
-            raise RowError(f"unknown label {given!r:.60}; known are {known}; drop rows without a label with --skip_bad_rows")
+            problem = f"unknown label {given!r:.60}; known are {known}; drop rows without a label with --skip_bad_rows"
+            raise RowError(problem, "unknown_label")
         return label
 
     def metric(self) -> Any:

@@ -7,7 +7,20 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.base import CardText, Column, Example, HubDataset, Metric, Part, RowError, Separator, Source, Task, text_of
+from tasks.base import (
+    CardText,
+    Column,
+    Example,
+    HubDataset,
+    Metric,
+    Part,
+    RowError,
+    Separator,
+    Source,
+    Task,
+    text_of,
+    unusable_character,
+)
 from tasks.text import nfc
 
 QUESTION = Separator("<question>")
@@ -166,7 +179,9 @@ def _answers_of(row: dict[str, Any]) -> tuple[list[str], list[int | None]]:
     answers = read_answers(row.get("answers"))
     texts, starts = answers["text"], answers["answer_start"]
     if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
-        raise RowError("the row has no answer; drop such rows with --skip_bad_rows")
+        raise RowError("the row has no answer; drop such rows with --skip_bad_rows", "no_answer")
+    if found := next(filter(None, map(unusable_character, texts)), None):
+        raise RowError(f"an answer holds {found}; remove it", "unusable_character")
     # Space around an answer is an accident of annotation; the offset moves along with what is stripped in front.
     offsets = [
         start if start is None else start + len(text) - len(text.lstrip())
@@ -180,7 +195,8 @@ def _offset(start: Any) -> int | None:
     if start is None or (isinstance(start, float) and math.isnan(start)):
         return None
     if isinstance(start, bool) or not isinstance(start, (int, float)) or start != start // 1:
-        raise RowError(f"answer_start is {start!r:.40}, not a number of characters; mend it, or leave it out")
+        problem = f"answer_start is {start!r:.40}, not a number of characters; mend it, or leave it out"
+        raise RowError(problem, "answer_start")
     return int(start)
 
 
@@ -190,6 +206,7 @@ def _span(context: str, answer: str, start: int | None) -> tuple[int, int]:
     found = (context.rfind(answer, 0, start + len(answer)), context.find(answer, start))
     places = [place for place in found if place >= 0]
     if not places:
-        raise RowError(f"the answer {answer[:40]!r} is not in its context; mend the row, or drop it with --skip_bad_rows")
+        problem = f"the answer {answer[:40]!r} is not in its context; mend the row, or drop it with --skip_bad_rows"
+        raise RowError(problem, "answer_not_in_context")
     place = min(places, key=lambda place: abs(place - start))
     return place, place + len(answer)

@@ -8,11 +8,14 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
+
+import psutil
 
 from tasks.base import Task
 from tasks.errors import UserError
@@ -29,7 +32,7 @@ class RunConfig:
     """``task.json``: what inference needs beside weights and tokenizer.
 
     ``generation`` are the decoding settings of the results, ``column_map`` the run's argument; scores of labels are divided
-    by ``temperature``, which was fitted on validation rows.
+    by ``temperature``, which was fitted on validation rows. With ``head`` the model is a classifier and writes nothing.
     """
 
     task: str
@@ -43,6 +46,7 @@ class RunConfig:
     generation: dict[str, Any] = field(default_factory=dict)
     column_map: str | None = None
     temperature: float | None = None
+    head: bool = False
 
     @classmethod
     def of(cls, task: Task, base_model: str, column_map: str | None, encoder: Any) -> RunConfig:
@@ -58,6 +62,7 @@ class RunConfig:
             max_new_tokens=encoder.max_new_tokens,
             generation=encoder.settings,
             column_map=column_map,
+            head=task.head,
         )
 
     def save(self, folder: str | Path) -> None:
@@ -110,10 +115,12 @@ def without_folders(argument: str) -> str:
 
 def prompt_format(task: Task) -> str:
     """The text of one training sequence with the names of its columns, such as ``document <summarize> summary <eos>``."""
+    if task.conversational:
+        return "apply_chat_template(messages)"
     row = {column.name: column.name for column in (*task.input_columns, *task.target_columns)}
-    target = task.target_columns[0].name if task.target_columns else ""
+    target = [column.name for column in task.target_columns[:1]]
     parts = [getattr(part, "text", part) for part in task.prompt(row)]
-    return " ".join(str(part) for part in [*parts, target, "<eos>"] if part)
+    return " ".join(str(part) for part in [*parts, *([] if task.head else [*target, "<eos>"])] if part)
 
 
 def file_sha256(path: str | Path) -> str:
@@ -141,6 +148,18 @@ def make_writable(folder: Path, flag: str = "--output_dir") -> None:
         raise UserError(f"{flag} {folder}: {error.strerror}; choose a folder that you may write to") from None
 
 
+def remove_leftovers(folder: Path, name: str = r"[\w-]+\.(?:jsonl?|md)") -> None:
+    """Remove what killed processes left of files ``name`` (a pattern), and of trying and publishing ``folder``.
+
+    The temporary names hold the process's id; those of a process that is alive stay.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            found = re.fullmatch(rf"\.(?:writable-(\d+)|publish-(\d+)-\w+|{name}\.(\d+)\.tmp)", path.name)
+            if found and not path.is_symlink() and not psutil.pid_exists(int(found[found.lastindex])):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 def write_json(path: str | Path, value: dict[str, Any]) -> None:
     """Write ``value`` to ``path`` atomically. NaN and infinity, which JSON does not have, become null."""
     write_lines(path, [json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"])
@@ -162,6 +181,8 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
     real = path if direct else Path(os.path.realpath(path))
     temporary = path if direct else real.with_name(f".{real.name}.{os.getpid()}.tmp")
     try:
+        if not direct:
+            remove_leftovers(real.parent, re.escape(real.name))
         with open(temporary, "a" if direct else "w", encoding="utf-8") as file:
             file.writelines(lines)
             file.flush()

@@ -34,8 +34,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from tasks.base import Task
 from tasks.model.loading import load_config
-from tasks.model.tokenizer import PROBE, load_tokenizer
+from tasks.model.tokenizer import PROBE, add_separators, load_tokenizer
+from tasks.preparing.conversations import set_chat_template
 
 atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with Ctrl-C ignored
@@ -172,6 +174,12 @@ def model_args(folder: str, **overrides) -> SimpleNamespace:
 def tokenizer_of(folder: str) -> PreTrainedTokenizerFast:
     """The tokenizer of a local folder, as the scripts load it."""
     return load_tokenizer(model_args(folder), load_config(model_args(folder)))
+
+
+def with_separators(tokenizer: PreTrainedTokenizerFast, task: Task) -> tuple[PreTrainedTokenizerFast, list[int]]:
+    """The tokenizer with the task's chat template and separators, as ``open_encoder`` makes it, and the ids it appended."""
+    set_chat_template(tokenizer, task)
+    return add_separators(tokenizer, task.separators)
 
 
 def write_rows(path: Path, rows: list[dict]) -> str:

@@ -23,6 +23,7 @@ from tasks.reading.columns import parse_column_map
 from tests.conftest import ROOT, run_main, write_rows
 from tests.helpers.docs import KOREAN, PAGES, anchors, code_blocks, commands, headings, korean, links, name_of, prose
 from tests.scripts.conftest import ROWS
+from tests.scripts.test_run_chat import EXPORT
 
 #: Pages in English that have to exist in Korean, too. CONTRIBUTING.md is for those who read the code, which is in English.
 TRANSLATED = [page for page in PAGES if not page.name.endswith(KOREAN) and page.stem != "CONTRIBUTING"]
@@ -142,7 +143,7 @@ def flags() -> set[str]:
                 run_main(script, (), "", ROOT)
     for program in (ROOT / "docs").glob("*.py"):
         found.update(re.findall(r'add_argument\("(--\w+)"', program.read_text("utf-8")))
-    return found
+    return found | {"--dataset_name"}  # of trl, which need not be installed
 
 
 @EVERY_PAGE
@@ -195,6 +196,8 @@ def write_file(path: Path, task: str, names: dict[str, str]) -> None:
             writer.writerows(rows)
     elif path.suffix == ".parquet":
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    elif path.suffix == ".txt" and get_task(task).conversational:
+        path.write_text(EXPORT, "utf-8")
     elif path.suffix == ".txt":
         path.write_text("".join(f"{row['text']}\n" for row in rows), "utf-8")
     elif path.suffix == ".json":  # KorQuAD's

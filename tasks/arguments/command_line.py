@@ -221,6 +221,18 @@ class RunArguments:
     settings: dict[str, Any]
 
 
+def _check_head(task: Task, model_args: Any, data_args: DataArguments, training_args: Any) -> None:
+    """Raises UserError where a task without labels is to have a head, or a flag does not go with one."""
+    if task.output_type != "multiple_choice":
+        raise UserError(f"--head: {task.name} has no labels; leave it out")
+    if flag := next((name for name in ("label_words", "label_form") if getattr(data_args, name)), None):
+        raise UserError(f"--{flag}: with --head no label is written; leave one of them out")
+    if training_args.label_smoothing_factor:
+        raise UserError("--label_smoothing_factor: not with --head; leave one of them out")
+    if model_args.lora_r is not None and not model_args.merge_adapter:
+        raise UserError("--lora_r with --head: an adapter alone does not hold the labels; add --merge_adapter")
+
+
 def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = None) -> RunArguments:
     """Parse the command line of a run, and the ``--config`` files (yaml, json, or flags as text) that it names.
 
@@ -240,6 +252,8 @@ def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = N
     passive = training_args.log_level == "passive"
     logging.getLogger("tasks").setLevel(logging.INFO if passive else training_args.get_process_log_level())
     check_adapter(training_args, getattr(model_args, "lora_r", None))
+    if data_args.head:
+        _check_head(task, model_args, data_args, training_args)
     kinds = {"bf16": "bfloat16", "bf16_full_eval": "bfloat16", "fp16": "float16", "fp16_full_eval": "float16"}
     halves = [(f"--{flag}", kind) for flag, kind in kinds.items() if getattr(training_args, flag)]
     for flag, kind in (*halves, ("--dtype", getattr(model_args, "dtype", "float32"))):

@@ -26,6 +26,10 @@ class DataArguments:
     txt_unit: Literal["line", "paragraph", "file"] | None = HfArg(
         default=None, help="What a text of a .txt is: a line (the default), a paragraph between blank lines, or the file."
     )
+    assistant_name: str | None = HfArg(
+        default=None, help="chat: who of a KakaoTalk export's speakers answers; the name is not published."
+    )
+    session_hours: float = HfArg(default=3.0, help="chat: a pause of more hours ends a conversation of a KakaoTalk export.")
     sample_data: bool = HfArg(default=False, help="The bundled sample: a few hundred rows, no network.")
     column_map: str | None = HfArg(default=None, help="Our column names to yours: document=body,summary=title.")
     validation_split: float = HfArg(
@@ -53,6 +57,10 @@ class DataArguments:
     label_form: Literal["tokens", "words"] | None = HfArg(
         default=None, help="classify: a token of its own for each label (the default), or its words."
     )
+    head: bool = HfArg(
+        default=False,
+        help="classify, nli: train a classification head instead of what stands for a label.",
+    )
     preprocessing_num_workers: int | None = HfArg(
         default=None, help="Processes that format and encode the rows; 1 by default."
     )
@@ -65,5 +73,7 @@ class DataArguments:
     def __post_init__(self) -> None:
         at_least(self, 1, "preprocessing_num_workers", "shuffle_buffer_size")
         at_least(self, 1, "max_train_samples", "max_eval_samples", or_else=", or left out for all rows")
+        if not self.session_hours > 0:
+            raise UserError(f"--session_hours is {self.session_hours}; it must be over 0, such as 3")
         if not 0 < self.validation_split < 1:
             raise UserError(f"--validation_split is {self.validation_split}; it must be between 0 and 1, such as 0.05")

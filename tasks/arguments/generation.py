@@ -22,6 +22,7 @@ DECODING_DEFAULTS = {
     "no_repeat_ngram_size": 0,
     "num_samples": 64,
     "extractive": False,
+    "system": "",
 }
 
 
@@ -47,6 +48,9 @@ class GenerationArguments:
         default=None,
         help="qa: answers that stand in the context; measured beside free ones as free_f1, free_exact_match.",
         metadata={"nargs": "?", "const": True},
+    )
+    system: str | None = HfArg(
+        default=None, help="chat: what the model is told first, where the messages do not say; kept in its chat template."
     )
     num_samples: int | None = HfArg(default=None, help="generate, scratch: validation rows continued by a sample (64).")
 
@@ -76,6 +80,8 @@ def generation_settings(
             raise UserError(f"task.json: the decoding setting {name} is {value!r:.40}; train again, or mend the file")
     type(arguments)(**measured)  # checks that they are in range
     settings = defaults | measured | given
+    if settings["system"] and not task.conversational:
+        raise UserError(f"--system: {task.name} holds no conversation; leave it out")
     if settings["extractive"] and not task.extractive:
         raise UserError(f"--extractive: {task.name} does not take its answers from a text; leave it out")
     if settings["extractive"] and (settings["num_beams"] > 1 or settings["do_sample"] or settings["no_repeat_ngram_size"]):

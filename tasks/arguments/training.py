@@ -106,15 +106,15 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
             return
         from transformers import Trainer, get_scheduler
 
+        flag = f"--optim {self.optim.value}"
         try:
             Trainer.get_optimizer_cls_and_kwargs(self)
+            flag = f"--lr_scheduler_type {self.lr_scheduler_type.value}"
             optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=self.learning_rate)
             get_scheduler(self.lr_scheduler_type, optimizer, 1, 2, self.schedule(2))
         except (ImportError, TypeError, ValueError, ArithmeticError) as error:
             if "need to pass a" not in str(error):  # a model, for layer-wise optimizers
-                raise UserError(
-                    f"--optim {self.optim.value}, --lr_scheduler_type {self.lr_scheduler_type.value}: {error}"
-                ) from None
+                raise UserError(f"{flag}: {error}") from None
 
 
 @dataclass

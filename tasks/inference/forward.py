@@ -155,6 +155,26 @@ def choice_logprobs(
     return results
 
 
+@torch.inference_mode()
+def class_logprobs(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], pad_token_id: int, batch_size: int | None = None
+) -> list[list[float]]:
+    """log P(class | prompt) in nats of a model with a classification head: for each prompt one value per class.
+
+    Prompts are right-padded; the head answers at the last token that is not padding, which it finds by ``pad_token_id``.
+    """
+    model.eval()
+    results: list[list[float]] = [[] for _ in prompts]
+    with progress(len(prompts), "score") as bar:
+        for batch in batches_by_length(list(map(len, prompts)), batch_size or MAX_TOKENS, MAX_TOKENS):
+            ids, mask = pad([prompts[i] for i in batch], pad_token_id, "right", model.device)
+            logits = forward(model, ids, mask, use_cache=False).logits
+            for i, row in zip(batch, logits.float().log_softmax(-1).tolist()):
+                results[i] = row
+            bar.update(len(batch))
+    return results
+
+
 def _later_tokens(
     model: Any, cache: Any, choices: Any, mask: torch.Tensor, place: torch.Tensor, pad_token_id: int
 ) -> torch.Tensor:

@@ -59,13 +59,14 @@ def generate(
     seed: int = 42,
     constraint: Callable[[Sequence[int]], Allowed] | None = None,
     names: Sequence[Any] | None = None,
+    heard: Callable[[list[int]], None] | None = None,
 ) -> list[list[list[int]]]:
     """The completions of each prompt as ids without eos and padding, ``num_return_sequences`` of them.
 
     ``settings`` come from ``generation_settings``. A batch has at most ``batch_size`` prompts, and no more than fit into
     memory. A sample depends on ``seed`` and the prompt's name (its number by default), and on the batches only if
     transformers' ``generate`` draws it (beams, models without a key-value cache). ``constraint``, for one greedy completion
-    per prompt, makes the ``allowed`` of ``decode`` for a batch of these prompts.
+    per prompt, makes the ``allowed`` of ``decode`` for a batch of these prompts; ``heard`` is that of ``decode``.
     """
     config = generation_config(settings, tokenizer)
     model.eval()
@@ -106,6 +107,7 @@ def generate(
                     warpers=_warpers(settings) if settings["do_sample"] else None,
                     draws=draws,
                     allowed=constraint(batch) if constraint else None,
+                    heard=heard,
                 )
             for row, completion in enumerate(completions):
                 results[batch[row // config.num_return_sequences]].append(completion)
@@ -197,12 +199,14 @@ def decode(
     warpers: LogitsProcessorList | None = None,
     draws: torch.Tensor | None = None,
     allowed: Callable[[int, list[int]], Sequence[int]] | None = None,
+    heard: Callable[[list[int]], None] | None = None,
 ) -> list[list[int]]:
     """The completion of each left-padded prompt [rows, width], without eos: greedy, or sampled if ``draws`` are given.
 
     ``processors`` change the logits [rows, vocabulary] given the ids so far, followed by ``warpers`` when sampling.
     ``draws`` [rows, max_new_tokens] are uniform random numbers in [0, 1): a row with the same draws gets the same text in
-    any batch. ``allowed`` returns the tokens that may follow, given (row, its completion so far).
+    any batch. ``allowed`` returns the tokens that may follow, given (row, its completion so far). ``heard`` is called with
+    the completion of the first row after each of its tokens.
 
     The result equals that of transformers' ``generate``, row by row.
     """
@@ -228,6 +232,8 @@ def decode(
         for result, token, done in zip(alive.tolist(), chosen.tolist(), ended.tolist()):
             if not done:
                 results[result].append(token)
+                if heard and result == 0:
+                    heard(results[0])
         if ended.all() or count + 1 == max_new_tokens:
             break
         ids, step = torch.cat([ids, chosen[:, None]], dim=1), chosen[:, None]

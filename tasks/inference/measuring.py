@@ -100,7 +100,7 @@ def measure(
     metrics = {"rows": len(examples), **task.score(predictions)}
     if free is not None:
         metrics |= {f"free_{name}": value for name, value in task.score(free).items()}
-    groups = [example.source_text for example in examples] if task.grouped_by else None
+    groups = [example.group for example in examples] if task.grouped_by else None
     metrics["intervals"] = task.intervals(predictions, predictor.seed, groups)
     if groups:
         metrics["interval_groups"] = len(set(groups))

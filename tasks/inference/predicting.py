@@ -18,7 +18,7 @@ from tasks.base import Example, Prediction, Task
 from tasks.errors import UserError, explained
 from tasks.inference.exported import Exported, is_export, open_export
 from tasks.inference.extraction import Allowed, Extractor
-from tasks.inference.forward import choice_logprobs, text_windows, token_logprobs
+from tasks.inference.forward import choice_logprobs, class_logprobs, text_windows, token_logprobs
 from tasks.inference.generation import generate
 from tasks.machine import slow_half
 from tasks.model.loading import at_commit, load_config, open_encoder, open_model
@@ -40,7 +40,7 @@ class Predictor:
 
     ``settings`` come from ``generation_settings``. ``batch_size`` counts rows; without it a batch is as large as memory
     allows. Of several processes each predicts its share and gets the predictions of all, so all have to call.
-    ``batch_flag`` is the script's flag for ``batch_size``.
+    ``batch_flag`` is the script's flag for ``batch_size``. ``heard`` gets what was written so far of a single completion.
     """
 
     task: Task
@@ -50,6 +50,7 @@ class Predictor:
     batch_size: int | None = None
     seed: int = 42
     batch_flag: str = "--generation_batch_size"
+    heard: Callable[[list[int]], None] | None = None
 
     def __post_init__(self) -> None:
         """Set up attention for batches of many shapes."""
@@ -94,7 +95,9 @@ class Predictor:
 
         constraint = allowed if self.settings["extractive"] else None
         tokenizer = self.encoder.tokenizer
-        written = generate(self.model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint, names)
+        written = generate(
+            self.model, tokenizer, prompts, self.settings, self.batch_size, self.seed, constraint, names, self.heard
+        )
         completed = [(row, prompt, ids) for (row, _), prompt, each in zip(places, prompts, written) for ids in each]
         rivals = [(prompt, [*ids, tokenizer.eos_token_id]) for row, prompt, ids in completed if len(windows[row]) > 1]
         logprobs = iter(self._logprobs(rivals))
@@ -113,7 +116,7 @@ class Predictor:
         predictions = []
         for prompt, ids, scores in candidates[: self.settings.get("num_return_sequences", 1)]:
             extractive = self.settings["extractive"]
-            text = self.extractor.answer(example.source_text, ids) if extractive else self._text(prompt, ids)
+            text = self.extractor.answer(example.source_text, ids) if extractive else self.text(prompt, ids)
             if len(ids) >= self.settings["max_new_tokens"] and self.task.output_type == "generate_until":
                 scores[UNFINISHED] = True
             predictions.append(Prediction(example.id, example.prompt_text, text, example.references, scores))
@@ -127,7 +130,7 @@ class Predictor:
         """The index of the tokenizer's vocabulary, built once."""
         return Extractor(self.encoder.tokenizer)
 
-    def _text(self, prompt: list[int], ids: list[int]) -> str:
+    def text(self, prompt: list[int], ids: list[int]) -> str:
         """The text of generated ids as people type it.
 
         A character whose bytes are not all there, where a byte-level tokenizer ran out of room, is left out. A text that
@@ -143,14 +146,36 @@ class Predictor:
         return as_typed(text.rstrip() if before else text.strip())
 
     def _write(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
-        return [row[0] for row in self.complete(examples, numbers)]
+        written = [row[0] for row in self.complete(examples, numbers)]
+        if self.task.conversational:
+            prompts = [windows[0] for windows in self.encoder.prompts(examples)]
+            losses = self._losses(list(zip(prompts, self.encoder.conversations.answers(examples))))
+            for example, prediction, values in zip(examples, written, losses):
+                characters = len(nfc(example.completion or ""))
+                prediction.scores.update(nll=-math.fsum(values), tokens=len(values), characters=characters)
+        return written
+
+    def _losses(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
+        """log P of every token of each (context, text), through windows where both together are too long."""
+        windows = [text_windows(context, text, self.encoder.max_length) for context, text in pairs]
+        values: list[list[float]] = [[] for _ in pairs]
+        rows = [i for i, parts in enumerate(windows) for _ in parts]
+        for i, logprobs in zip(rows, self._logprobs([part for parts in windows for part in parts])):
+            values[i] += logprobs
+        return values
 
     def _choose(self, examples: Sequence[Example], numbers: Sequence[int]) -> list[Prediction]:
-        """The label whose word has the highest summed log-probability, as lm-evaluation-harness's ``acc``."""
+        """The label whose word has the highest summed log-probability, as lm-evaluation-harness's ``acc``; with a
+        classification head the most probable class.
+        """
         labels = list(self.task.label_words)
-        words = self.encoder.label_ids(self.task)
         prompts = [windows[0] for windows in self.encoder.prompts(examples)]
-        logprobs = choice_logprobs(self.model, prompts, words, self.encoder.tokenizer.pad_token_id, self.batch_size)
+        pad_token_id = self.encoder.tokenizer.pad_token_id
+        if self.task.head:
+            logprobs = class_logprobs(self.model, prompts, pad_token_id, self.batch_size)
+        else:
+            words = self.encoder.label_ids(self.task)
+            logprobs = choice_logprobs(self.model, prompts, words, pad_token_id, self.batch_size)
         predictions = []
         for example, row in zip(examples, logprobs):
             scores = dict(zip(labels, row))
@@ -163,12 +188,7 @@ class Predictor:
         tokenizer = self.encoder.tokenizer
         texts = [example.references[0] for example in examples]
         ids = self.encoder.tokenize(texts)[0]
-        bos, eos, longest = tokenizer.bos_token_id, tokenizer.eos_token_id, self.encoder.max_length
-        windows = [text_windows([bos], [*row, eos], longest) for row in ids]
-        values: list[list[float]] = [[] for _ in examples]
-        rows = [i for i, pairs in enumerate(windows) for _ in pairs]
-        for i, logprobs in zip(rows, self._logprobs([pair for pairs in windows for pair in pairs])):
-            values[i] += logprobs
+        values = self._losses([([tokenizer.bos_token_id], [*row, tokenizer.eos_token_id]) for row in ids])
         sampled = [i for i, number in enumerate(numbers) if number < self.settings["num_samples"]]
         beginnings = [self.task.sample_example(examples[i]) for i in sampled]
         samples = dict(zip(sampled, self._write(beginnings, [numbers[i] for i in sampled])))
@@ -221,10 +241,12 @@ def load_predictor(
     batch_size: int | None = None,
     seed: int = 42,
     num_return_sequences: int = 1,
+    chosen: bool = True,
 ) -> Predictor:
     """The Predictor of a folder or Hub model, with the settings of its task.json, on the best device of this process.
 
-    ``task_name`` replaces the task of task.json; a model without one needs it, and gets untrained separators.
+    ``task_name`` replaces the task of task.json; a model without one needs it, and gets untrained separators. A slow
+    ``--dtype`` is told where the user has ``chosen`` it.
 
     Raises:
         UserError: as ``trained_task``; the model cannot be loaded; several texts for one input would all be the same.
@@ -232,7 +254,7 @@ def load_predictor(
     device = distributed.processes().device
     model_args = at_commit(model_args)
     task, run = trained_task(model_args, task_name)
-    if slow := slow_half("--dtype", model_args.dtype, device):
+    if chosen and (slow := slow_half("--dtype", model_args.dtype, device)):
         logger.warning(slow)
     length = max_length or (run.max_length if run else None)
     measured_with, copied = run.generation if run else None, is_export(model_args.model)

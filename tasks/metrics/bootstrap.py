@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
+from scipy.sparse import coo_array
 
 RESAMPLES = 1000
 OUTSIDE = 0.025  # the share of resamples below the interval, and above it
@@ -30,8 +31,9 @@ def intervals(
 ) -> dict[str, list[float]]:
     """The 95 % interval [low, high] of each metric that ``pooled`` makes of sums over ``rows``; {} without rows.
 
-    ``rows`` are n rows of the same k statistics, all finite. ``pooled`` takes each statistic's sums, an array [resamples],
-    and returns each metric's values, an array [resamples]. One draw is made and summed at a time, so memory is n x k.
+    ``rows`` are n rows of k statistics, all finite. ``pooled`` takes each statistic's sums, an array [resamples],
+    and returns each metric's values, an array [resamples]. One draw is made and summed at a time, so memory is n x k, or
+    less where most are missing, which are zero; the first row names all.
     ``groups`` names the group of each row; as many groups are drawn as there are, each with all its rows.
 
     A draw for which the metric does not exist (NaN: all its texts are empty) is left out, a metric that exists for none
@@ -39,20 +41,20 @@ def intervals(
     """
     if not rows:
         return {}
-    names = list(rows[0])
-    statistics = np.array([[row[name] for name in names] for row in rows], dtype=np.float64)  # [n, k]
-    if groups is not None:
-        numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
-        summed = np.zeros((len(numbers), len(names)))
-        np.add.at(summed, [numbers[group] for group in groups], statistics)
-        statistics = summed  # [groups, k]
+    owners = range(len(rows)) if groups is None else groups
+    lines = {owner: line for line, owner in enumerate(dict.fromkeys(owners))}
+    columns = {name: column for column, name in enumerate(rows[0])}
+    amounts = [value for row in rows for value in row.values()]
+    places = [(lines[own], columns[name]) for row, own in zip(rows, owners, strict=True) for name in row]
+    statistics = coo_array((amounts, np.array(places).T), (len(lines), len(columns)), dtype=np.float64)  # adds up groups
+    statistics = statistics.toarray() if len(amounts) > statistics.shape[0] * statistics.shape[1] / 4 else statistics.tocsr()
     draws = np.random.default_rng(seed)
-    sums = np.empty((resamples, len(names)))
+    sums = np.empty((resamples, len(columns)))
     for resample in range(resamples):
-        drawn = draws.integers(len(statistics), size=len(statistics))
-        sums[resample] = np.bincount(drawn, minlength=len(statistics)) @ statistics
+        drawn = draws.integers(len(lines), size=len(lines))
+        sums[resample] = np.bincount(drawn, minlength=len(lines)) @ statistics
     with np.errstate(divide="ignore", invalid="ignore"):
-        metrics = pooled(dict(zip(names, sums.T)))
+        metrics = pooled(dict(zip(columns, sums.T)))
     values = {name: drawn[~np.isnan(drawn)] for name, drawn in metrics.items()}
     return {name: _middle(drawn) for name, drawn in values.items() if drawn.size}
 

@@ -37,7 +37,8 @@ class LocalMetric(evaluate.Metric):
         return os.fspath(self._data_dir_root) if self.keep_in_memory else super()._build_data_dir()
 
     def rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[dict[str, float]]:
-        """What each row adds to the sums that ``pool`` takes, the same keys in every row.
+        """What each row adds to the sums that ``pool`` takes, the same keys in every row, or ``Counter``s without zeros
+        after the first.
 
         Raises:
             ValueError: something cannot be scored.
@@ -51,13 +52,17 @@ class LocalMetric(evaluate.Metric):
         """
         return {name: values / sums["rows"] for name, values in sums.items() if name != "rows"}
 
-    def details(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, Any]:
+    def details(self, **columns: Any) -> dict[str, Any]:
         """What ``compute`` returns beside the figures of ``pool``."""
         return {}
 
     def _compute(self, **columns: Any) -> dict[str, Any]:
         rows = self.rows(**columns)
-        sums = {name: np.array([math.fsum(row[name] for row in rows)]) for name in rows[0]}
+        added: dict[str, list[float]] = {name: [] for name in rows[0]}
+        for row in rows:
+            for name, value in row.items():
+                added[name].append(value)
+        sums = {name: np.array([math.fsum(values)]) for name, values in added.items()}
         return {name: float(value) for name, [value] in self.pool(sums).items()} | self.details(**columns)
 
     def intervals(self, seed: int, groups: Sequence[Any] | None = None, **columns: Any) -> dict[str, list[float]]:

@@ -46,7 +46,7 @@ def add_adapter(
     layers = token_layers(model)
     rows = {name: ids for name, layer in model.named_modules() if any(layer is each for each in layers)}
     config = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if model.can_generate() else "SEQ_CLS",  # which trains the classification head, too
         r=model_args.lora_r,
         lora_alpha=model_args.lora_alpha,
         lora_dropout=model_args.lora_dropout,

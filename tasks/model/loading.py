@@ -18,6 +18,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
     GenerationConfig,
     GPT2LMHeadModel,
     PretrainedConfig,
@@ -31,7 +32,8 @@ from tasks.base import Task
 from tasks.errors import UserError
 from tasks.model.adapters import add_adapter, attach_adapter, base_arguments, four_bit_config, stay_trainable, token_layers
 from tasks.model.model_files import hub_options, model_error, weights_error
-from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.model.tokenizer import add_prompt, add_separators, load_tokenizer
+from tasks.preparing.conversations import set_chat_template
 from tasks.preparing.encoding import Encoder, sequence_length
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ LOAD_ERRORS = (pickle.UnpicklingError, OSError, ValueError, KeyError, ImportErro
 
 #: Larger sizes in a config.json are a mistake, or meant to use up the memory: no published model has a tenth of them.
 MOST = {"num_hidden_layers": 2000, "hidden_size": 10**6, "vocab_size": 10**8, "num_attention_heads": 10**5}
+
+#: Constants that transformers itself saved in 2021, as in KoGPT2's weights: its report of them would say nothing.
+OLD_CONSTANTS = r"\.attn\.masked_bias$"
 
 #: The names of dropout probabilities in configs.
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop", "attention_dropout", "hidden_dropout", "embed_dropout", "dropout")
@@ -68,11 +73,19 @@ def open_encoder(
     model_args = at_commit(model_args)
     config = load_config(model_args)
     settings = generation_settings(task, generation_args, measured_with)
-    tokenizer, new_ids = add_separators(load_tokenizer(model_args, config), task.separators)
+    tokenizer = load_tokenizer(model_args, config)
+    set_chat_template(tokenizer, task, settings["system"])
+    tokenizer, new_ids = add_separators(tokenizer, task.separators)
+    if task.head:  # it writes nothing, so no program may chat with it
+        tokenizer = add_prompt(tokenizer, task)
+        tokenizer.chat_template = None
+        settings["max_new_tokens"] = 1
     length = sequence_length(max_length, tokenizer)
     encoder = Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings, new_ids=new_ids)
     encoder.revision = model_args.model_revision
-    if task.learns_labels:
+    if task.head:
+        encoder.classes = {str(word): number for number, word in enumerate(task.label_words.values())}
+    elif task.learns_labels:
         encoder.keep_room_for_labels(task)
     return encoder
 
@@ -84,7 +97,7 @@ def open_model(task: Task, model_args: ModelArguments, encoder: Encoder) -> PreT
     """
     model_args = copy.copy(model_args)
     model_args.model_revision = encoder.revision
-    model = load_model(model_args, encoder.tokenizer, encoder.new_ids)
+    model = load_model(model_args, encoder.tokenizer, encoder.new_ids, list(task.label_words) if task.head else None)
     model.generation_config = generation_config(encoder.settings, encoder.tokenizer)
     return add_adapter(model, model_args, encoder.tokenizer, task.separators)
 
@@ -165,13 +178,16 @@ def at_commit(model_args: ModelArguments) -> ModelArguments:
 
 
 def load_model(
-    model_args: ModelArguments, tokenizer: PreTrainedTokenizerFast, appended_ids: Sequence[int] = ()
+    model_args: ModelArguments,
+    tokenizer: PreTrainedTokenizerFast,
+    appended_ids: Sequence[int] = (),
+    classes: Sequence[str] | None = None,
 ) -> PreTrainedModel:
     """The model of a folder or the Hub, with an embedding for the tokenizer and the tokenizer's special tokens.
 
     Rows for ``appended_ids`` start at the mean of the old ones (Hewitt 2021, "Initializing new word embeddings"), whether
     the embedding has to grow (to a multiple of 64) or has unused rows at its end. With an adapter it has one row per token,
-    as stock PEFT resizes it.
+    as stock PEFT resizes it. With ``classes`` it has a classification head for them, a new one where it has none yet.
 
     Raises UserError if the model, the adapter or its base is missing, damaged, or needs ``--trust_remote_code``, or if a new
     adapter is asked for on top of one that is not merged.
@@ -182,7 +198,7 @@ def load_model(
             f"--model {model_args.model} is an adapter, and a new adapter would need both it and its base; add "
             "--merge_adapter, or begin with a whole model"
         )
-    model = _load_whole(base or model_args)
+    model = _load_whole(base or model_args, classes)
     old_rows = model.get_input_embeddings().weight.shape[0]
     if not base and len(tokenizer) - len(appended_ids) > old_rows:
         raise UserError(
@@ -203,16 +219,16 @@ def load_model(
     return attach_adapter(model, model_args) if base else model
 
 
-def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
-    """The model as it was saved. Raises UserError as ``load_model``."""
-    # Constants that transformers itself saved in 2021, as in KoGPT2's weights: its report of them would say nothing.
-    GPT2LMHeadModel._keys_to_ignore_on_load_unexpected = [r"\.attn\.masked_bias$"]
-    config = load_config(model_args) if model_args.dropout is not None else None
-    if config:
+def _load_whole(model_args: ModelArguments, classes: Sequence[str] | None = None) -> PreTrainedModel:
+    """The model as it was saved, or its base under a classification head. Raises UserError as ``load_model``."""
+    GPT2LMHeadModel._keys_to_ignore_on_load_unexpected = [OLD_CONSTANTS]
+    config = load_config(model_args) if model_args.dropout is not None or classes else None
+    if model_args.dropout is not None:
         for name in set(DROPOUTS) & set(config.to_dict()):
             setattr(config, name, model_args.dropout)
+    kind = _classifier(config, classes, model_args.model) if classes else AutoModelForCausalLM
     try:
-        model, loading = AutoModelForCausalLM.from_pretrained(
+        model, loading = kind.from_pretrained(
             model_args.model,
             config=config,
             output_loading_info=True,
@@ -240,12 +256,34 @@ def _load_whole(model_args: ModelArguments) -> PreTrainedModel:
     return model
 
 
+def _classifier(config: PretrainedConfig, classes: Sequence[str], name: str) -> type[PreTrainedModel]:
+    """The class of the model with a classification head; ``config`` gets the names of its classes.
+
+    Raises UserError where transformers has no such head, or the model has one with other classes.
+    """
+    kind = AutoModelForSequenceClassification._model_mapping.get(type(config), None)
+    if kind is None:
+        raise UserError(f"--head: transformers has no classification head for {config.model_type}; leave it out")
+    has_head, known = kind.__name__ in (config.architectures or ()), list(config.id2label.values())
+    if has_head and known != list(classes):
+        raise UserError(
+            f"{name}: its classification head knows {', '.join(known[:5])}, and the rows have {', '.join(classes[:5])}; "
+            "take the model that it was made from"
+        )
+    config.id2label = dict(enumerate(classes))
+    config.label2id = {label: number for number, label in config.id2label.items()}
+    # transformers would report each as a mistake: the new head, and that of the language model.
+    kind._keys_to_ignore_on_load_missing = [] if has_head else [r"^score\."]
+    kind._keys_to_ignore_on_load_unexpected = [OLD_CONSTANTS, r"^(lm_head|embed_out)\."]
+    return kind
+
+
 def align_special_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
     """Set the tokenizer's special tokens in the model's configs, so that generation stops at its eos."""
     model.loss_type = "ForCausalLM"  # GPT2LMHeadModel falls back to it anyway, with a warning
-    for name, token_id in special_ids(tokenizer).items():
-        setattr(model.config, name, token_id)
-        setattr(model.generation_config, name, token_id)
+    for config in filter(None, (model.config, getattr(model, "generation_config", None))):  # a classifier has none
+        for name, token_id in special_ids(tokenizer).items():
+            setattr(config, name, token_id)
 
 
 def special_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:

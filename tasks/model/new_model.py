@@ -22,6 +22,7 @@ from tasks.arguments.model import ScratchArguments
 from tasks.base import Separator, Task
 from tasks.errors import UserError
 from tasks.model.loading import align_special_tokens, generation_config, special_ids
+from tasks.preparing.conversations import set_chat_template
 from tasks.preparing.encoding import Encoder, sequence_length
 from tasks.preparing.run_data import RunData
 
@@ -54,6 +55,7 @@ def new_encoder(task: Task, args: RunArguments, data: RunData, checkpoint: str |
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder) if folder else train()
     if len(tokenizer) < size:
         print(f"the corpus gave {len(tokenizer):,} tokens, fewer than the {size:,} asked for")
+    set_chat_template(tokenizer, task)
     length = sequence_length(args.data.max_length, tokenizer)
     return Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings)
 

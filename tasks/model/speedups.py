@@ -79,12 +79,14 @@ def head_on_labels_only(model: PreTrainedModel) -> bool:
     The loss is the same: the sum over labelled tokens, divided by ``num_items_in_batch`` (the labels of the whole optimizer
     step) or else by their number here. The forward itself is replaced, so that autocast, DDP and FSDP still wrap it.
 
+    A classification head is the head of a model that has one: its class stands where a language model's next token does.
+
     Returns False and changes nothing if the logits are not the head over the base model's hidden states (Gemma 2 caps them,
     Cohere scales them).
     """
     if not _head_is_separate(model):
         return False
-    plain, base, head = model.forward, model.base_model, model.get_output_embeddings()
+    plain, base, head = model.forward, model.base_model, _head(model)
 
     @functools.wraps(plain)  # keeps the signature, from which the Trainer reads what the model accepts
     def forward(*args: Any, labels: Any = None, num_items_in_batch: Any = None, **kwargs: Any) -> Any:
@@ -104,17 +106,25 @@ def head_on_labels_only(model: PreTrainedModel) -> bool:
     return True
 
 
+def _head(model: PreTrainedModel) -> torch.nn.Module | None:
+    return model.get_output_embeddings() or getattr(model, "score", None)
+
+
 @torch.no_grad()
 def _head_is_separate(model: PreTrainedModel) -> bool:
-    """Whether the logits are the head over the last hidden state, tested on three tokens."""
-    base, head = model.base_model, model.get_output_embeddings()
+    """Whether the logits are the head over the last hidden state, tested on three tokens; those of a classifier are of the
+    last one.
+    """
+    base, head = model.base_model, _head(model)
     if base is model or head is None:
         return False
     training = model.training
     model.eval()
     try:
-        ids = torch.tensor([[0, 1, 2]], device=model.device)
+        ids = [token for token in range(4) if token != model.config.pad_token_id][:3]
+        ids = torch.tensor([ids], device=model.device)
         given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}  # without a mask transformers warns of padding
-        return torch.allclose(model(**given).logits, head(base(**given)[0]), atol=1e-5)
+        logits, own = model(**given).logits, head(base(**given)[0])
+        return torch.allclose(logits, own if logits.dim() == own.dim() else own[:, -1], atol=1e-5)
     finally:
         model.train(training)

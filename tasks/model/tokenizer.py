@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
 from tasks.arguments.model import ModelArguments
-from tasks.base import Separator
+from tasks.base import Separator, Task
 from tasks.errors import UserError
 from tasks.model.model_files import find_file, hub_options
 from tasks.network import hub_failure
@@ -169,6 +170,25 @@ def add_separators(
     if words or added:
         tokenizer.add_special_tokens({"extra_special_tokens": words + added}, replace_extra_special_tokens=False)
     return tokenizer, tokenizer.convert_tokens_to_ids(added)
+
+
+def add_prompt(tokenizer: PreTrainedTokenizerFast, task: Task) -> PreTrainedTokenizerFast:
+    """A tokenizer that makes a prompt of ``task`` of a text, or of a pair, where it is called as it is.
+
+    So programs that know a classifier, such as ``pipeline``, send it what it was trained with.
+    """
+    parts = task.prompt({column.name: column.name for column in task.input_columns})
+    texts = iter(("$A", "$B"))
+    prompt = [part if isinstance(part, Separator) else next(texts) for part in parts]
+    start = [tokenizer.bos_token] if tokenizer("").input_ids[:1] == [tokenizer.bos_token_id] else []
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    made = _rebuild(tokenizer, state)  # without add_bos_token, by which transformers would make it again
+    made.backend_tokenizer.post_processor = TemplateProcessing(
+        single=[*start, "$A"] if "$B" in prompt else [*start, *prompt],
+        pair=[*start, *prompt] if "$B" in prompt else None,
+        special_tokens=[(str(t), tokenizer.convert_tokens_to_ids(str(t))) for t in (*start, *prompt) if t[0] != "$"],
+    )
+    return made
 
 
 def _rename(state: dict[str, Any], slots: dict[str, str], ids: dict[str, int]) -> None:

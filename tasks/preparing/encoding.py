@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasks.base import BOS, Example, Separator, Source
+from tasks.base import BOS, Conversation, Example, Separator, Source
 from tasks.errors import UserError
+from tasks.preparing.conversations import ChatTemplate, Conversations
+from tasks.preparing.spelling import spell_out, spellings, unknown_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -19,8 +21,8 @@ IGNORE = -100
 
 #: What is counted of the rows of a split, in the order that people read.
 COUNTS = (
-    "rows", "skipped", "dropped", "cut", "read_in_windows", "split", "longer_than_max_new_tokens", "unwritable",
-    "unknown_tokens", "tokens", "labelled_tokens",
+    "rows", "answers", "skipped", "dropped", "cut", "without_oldest_turns", "read_in_windows", "split",
+    "longer_than_max_new_tokens", "unwritable", "unknown_tokens", "tokens", "labelled_tokens",
 )  # fmt: skip
 
 #: Another count: rows of a split whose input is in train, too. Missing where they were not counted.
@@ -44,7 +46,8 @@ class Encoder:
 
     ``counts`` says what happened to the rows seen so far: ``cut`` sources, ``dropped`` rows with no room for anything, rows
     ``read_in_windows``, and ``split`` texts that became several sequences; completions that are ``unwritable``, since they
-    hold a character without a token, or ``longer_than_max_new_tokens``, so that no prediction reaches their end.
+    hold a character without a token, or ``longer_than_max_new_tokens``, so that no prediction reaches their end; of
+    conversations the ``answers``, and those that are read ``without_oldest_turns``.
 
     ``unknown`` is the token of a character that the vocabulary lacks; None where there is no such character.
     """
@@ -73,11 +76,14 @@ class Encoder:
         self.max_new_tokens = max_new_tokens
         self.settings = settings or {}
         self.new_ids = new_ids
+        self.classes: dict[str, int] | None = None  # of a classification head: what stands for a label -> its number
         self.revision: str | None = None  # the commit that the tokenizer was read at, which the weights are read at, too
         self.counts: Counter[str] = Counter()
         self._added = tokenizer.get_added_vocab()
         self.unknown = unknown_id(tokenizer)
         self._spellings = spellings(tokenizer)
+        self.chat = ChatTemplate(tokenizer, self._spellings)
+        self.conversations = Conversations(self)
         # What the tokenizer itself puts in front of every text (Llama's bos): the model has never seen a text without it.
         prefix = tokenizer("").input_ids[:1]
         self.prefix = prefix if prefix == [tokenizer.bos_token_id] else []
@@ -103,15 +109,20 @@ class Encoder:
         kept = any(part.keep for part in found)  # offsets cost as much as the ids
         source_ids, source_offsets = self.tokenize([part.text for part in found], offsets=kept)
         sources = iter(zip(source_ids, found, source_offsets or [None] * len(found)))
-        texts = iter(self.tokenize([part for part in flat if not isinstance(part, (Source, Separator))])[0])
+        texts = iter(self.tokenize([part for part in flat if type(part) is str])[0])
 
         def tokens(part: Any) -> Tokens:
             if isinstance(part, Source):
                 return Tokens(*next(sources))
+            if isinstance(part, Conversation):
+                return Tokens(self.chat.ids(part.messages, asked=True))
             return Tokens([self.separator_id(part)] if isinstance(part, Separator) else next(texts))
 
+        def begun(example: Example) -> bool:  # a chat template writes bos itself
+            return example.prompt[:1] == (BOS,) or bool(example.conversation)
+
         start = Tokens(self.prefix)
-        return [[*([] if example.prompt[:1] == (BOS,) else [start]), *map(tokens, example.prompt)] for example in examples]
+        return [[*([] if begun(example) else [start]), *map(tokens, example.prompt)] for example in examples]
 
     def separator_id(self, separator: Separator) -> int:
         """The one token of a separator. Raises UserError where the tokenizer was not given it."""
@@ -168,7 +179,9 @@ class Encoder:
             UserError: what may not be cut (a question, a typed beginning) does not fit.
         """
         new = [example for example in examples if example.prompt_ids is None]
-        made = (self._prompts(example, parts) for example, parts in zip(new, self.parts(new)))
+        made = iter([[self.conversations.history(example)[1]] for example in new if example.conversation])
+        if not any(example.conversation for example in new):
+            made = (self._prompts(example, parts) for example, parts in zip(new, self.parts(new)))
         return [next(made) if example.prompt_ids is None else example.prompt_ids for example in examples]
 
     def _prompts(self, example: Example, parts: list[Tokens]) -> list[list[int]]:
@@ -189,9 +202,12 @@ class Encoder:
 
         A ``divisible`` completion that is too long becomes several sequences, so that nothing of it is lost; any other is
         kept whole and the source is cut. The list ``prompts``, if given, is extended by what ``self.prompts`` returns, and
-        raises what that raises; each prompt is tokenised once for both.
+        raises what that raises; each prompt is tokenised once for both. With ``classes`` the label of the token after the
+        prompt is the class, -100 where there is no such class, so that batches and losses are as for a next token.
         """
-        completions = self.completions([example.completion or "" for example in examples])
+        if any(example.conversation for example in examples):
+            return [row for example in examples for row in self._conversation_rows(example, prompts)]
+        completions = self.completions(["" if self.classes else example.completion or "" for example in examples])
         rows: list[dict[str, Any]] = []
         for example, parts, completion in zip(examples, self.parts(examples), completions):
             if prompts is not None:
@@ -208,13 +224,22 @@ class Encoder:
             if len(labels) > self.max_new_tokens:
                 self.counts["longer_than_max_new_tokens"] += 1
             budget = self.max_length - max(self.max_new_tokens, len(labels))
-            windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole] if completion else []
+            learns = completion or self.classes
+            windows = [prompt for prompt, whole in self._fit(parts, budget, count=True) if whole] if learns else []
             if not windows:
                 self.counts["dropped"] += 1
                 continue
             prompt = windows[len(windows) // 2]  # of those that hold the answer, the one with most text around it
-            rows.append({"id": example.id, "input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + labels})
+            targets = [self.classes.get(example.completion, IGNORE)] if self.classes else labels
+            rows.append({"id": example.id, "input_ids": prompt + labels, "labels": [IGNORE] * len(prompt) + targets})
         return rows
+
+    def _conversation_rows(self, example: Example, prompts: list[list[list[int]]] | None) -> Iterator[dict[str, Any]]:
+        for ids, learnt in self.conversations.sequences(example, prompts):
+            labels = [IGNORE] * len(ids)
+            for start, end in learnt:
+                labels[start:end] = ids[start:end]
+            yield {"id": example.id, "input_ids": ids, "labels": labels}
 
     def _split(self, prompt: list[int], text: list[int]) -> Iterator[dict[str, list[int]]]:
         """A text as one sequence, or as several of full length that follow each other without overlap."""
@@ -268,31 +293,3 @@ def sequence_length(requested: int | None, tokenizer: PreTrainedTokenizerFast) -
     if not 2 <= requested <= positions:
         raise UserError(f"--max_length is {requested}; this model reads from 2 to {positions} tokens")
     return requested
-
-
-def unknown_id(tokenizer: PreTrainedTokenizerFast) -> int | None:
-    """The token of characters that the vocabulary lacks; None as in GPT-2, whose bytes leave nothing unknown."""
-    shared = tokenizer.unk_token in (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token)
-    return None if shared else tokenizer.unk_token_id
-
-
-def spellings(tokenizer: PreTrainedTokenizerFast) -> dict[int, list[int]]:
-    """The ids that text must not become: those of special tokens -> the ids of the characters they are written with.
-
-    ``encode_special_tokens`` keeps the list of added tokens away from a text, but the model may still build one of them: a
-    Unigram model has ``</s>`` among its pieces, and BPE merges learnt from a corpus with ``</s>`` in it lead there. The
-    unknown token is left out: it is what a character becomes that the vocabulary lacks.
-    """
-    vocabulary, unknown = tokenizer.get_vocab(), unknown_id(tokenizer)
-    listed = tokenizer.backend_tokenizer.get_added_tokens_decoder()
-    special = {index for index, token in listed.items() if token.special} - {unknown}
-    characters = {i: [vocabulary.get(character, unknown) for character in listed[i].content] for i in special}
-    return {i: [piece for piece in ids if piece not in special | {None}] for i, ids in characters.items()}
-
-
-def spell_out(
-    ids: Sequence[int], spelled: Mapping[int, list[int]], offsets: Sequence[tuple[int, int]] | None
-) -> tuple[list[int], list[tuple[int, int]]]:
-    """``ids`` with the keys of ``spelled`` replaced by their values, and the offsets: a piece has those of its whole."""
-    places = [(i, piece) for i, index in enumerate(ids) for piece in spelled.get(index, (index,))]
-    return [piece for _, piece in places], [offsets[i] for i, _ in places] if offsets else []

@@ -26,7 +26,8 @@ MUCH = 0.2
 def say_notices(task: Task, counts: Mapping[str, Mapping[str, int]]) -> None:
     """Write to the log what a person should know of the rows."""
     for split, row in counts.items():
-        if said := ", ".join(f"{row[name]:,} {name.replace('_', ' ')}" for name in READ if row.get(name)):
+        kinds = [name for name in row if name.startswith("skipped_")]
+        if said := ", ".join(f"{row[name]:,} {name.replace('_', ' ')}" for name in (*READ, *kinds) if row.get(name)):
             logger.info("%s: %s", split, said)
     for notice in task.notices(counts):
         logger.warning("%s", notice)
@@ -42,7 +43,7 @@ def say_counts(
     """As ``say_notices``, and what of each split training read too, is truncated, too long to predict, or has no token."""
     say_notices(task, counts)
     shared = [
-        f"{row[SHARED]:,} of {row['rows']:,} {split}" if SHARED in row else f"{split} not counted"
+        f"{row[SHARED]:,} of {row.get('answers', row['rows']):,} {split}" if SHARED in row else f"{split} not counted"
         for split, row in counts.items()
         if split != "train"
     ]
@@ -55,11 +56,13 @@ def say_counts(
         if cut > MUCH * rows:
             share, length = 100 * cut / rows, encoder.max_length
             logger.warning("%d of %d %s texts (%.0f %%) lose their end: --max_length is %d", cut, rows, split, share, length)
+        if older := row.get("without_oldest_turns"):
+            logger.warning("%d of %d %s answers are read without their oldest turns: no room", older, row["answers"], split)
         if longer:
             logger.warning(
                 "%d of %d %s completions are longer than --max_new_tokens %d (the longest: %d): what the model writes will "
                 "end in mid-sentence; raise it",
-                longer, rows, split, encoder.max_new_tokens, lengths_of(datasets[split])[1].max(),
+                longer, row.get("answers", rows), split, encoder.max_new_tokens, longest_completion(datasets[split]),
             )  # fmt: skip
         if unknown:
             such = " ".join(encoder.unknown_characters(texts_of(examples.get(split, ()))))
@@ -77,6 +80,16 @@ def lengths_of(rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
         whole.append(np.diff(offsets))
         learnt.append(np.add.reduceat(chunk.values.to_numpy() != IGNORE, offsets[:-1], dtype=np.int64))
     return np.concatenate(whole), np.concatenate(learnt)
+
+
+def longest_completion(rows: Dataset) -> int:
+    """Tokens of the longest completion, eos included."""
+    longest = 0
+    for labels in rows.with_format("numpy")["labels"]:
+        learnt = np.concatenate([[False], np.asarray(labels) != IGNORE, [False]])
+        begin, end = np.flatnonzero(np.diff(learnt.astype(np.int8))).reshape(-1, 2).T
+        longest = max(longest, *(end - begin).tolist())
+    return longest
 
 
 def texts_of(examples: Sequence[Example]) -> list[str]:

@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -86,8 +87,10 @@ class RunData:
     def _learn_labels(self) -> None:
         """Read the training rows of a task that takes its labels from them: tokens of labels belong to the tokenizer."""
         words, form = self.data_args.label_words, self.data_args.label_form
+        if self.data_args.head:
+            self.task.head, form = True, "words"  # its labels need no tokens
         if not self.task.learns_labels:
-            if words or form:
+            if words or self.data_args.label_form:
                 flag = "label_words" if words else "label_form"
                 raise UserError(f"--{flag}: {self.task.name} learns no labels from its rows; leave it out")
         elif "train" not in self.splits:
@@ -160,7 +163,7 @@ class RunData:
         tokenizer = encoder.tokenizer
         what = [
             tokenizer.backend_tokenizer.to_str(), tokenizer.bos_token_id, tokenizer.eos_token_id, encoder.prefix,
-            encoder.max_length, encoder.max_new_tokens,
+            encoder.max_length, encoder.max_new_tokens, tokenizer.chat_template,
         ]  # fmt: skip
         folder = self.keep(what, build)
         if folder:
@@ -213,7 +216,7 @@ def cached(key: str, build: Callable[[Path], None], *, overwrite: bool = False) 
     Returns None, with a warning, where the cache cannot be written (a full disk, missing permission).
     """
     from datasets import config
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     root = Path(config.HF_DATASETS_CACHE) / "korean-causal-lm-tasks"
     entry = root / key
@@ -221,11 +224,12 @@ def cached(key: str, build: Callable[[Path], None], *, overwrite: bool = False) 
         return entry
     try:
         root.mkdir(parents=True, exist_ok=True)
+        for left in root.glob("*.*.tmp"):  # of processes that were killed: whoever builds an entry holds its lock
+            with suppress(Timeout), FileLock(root / f"{left.name.partition('.')[0]}.lock", blocking=False):
+                shutil.rmtree(left, ignore_errors=True)
         with FileLock(root / f"{key}.lock"):
             if not overwrite and _is_whole(entry):
                 return entry
-            for left in root.glob(f"{key}.*.tmp"):  # of processes that were killed: whoever builds holds the lock
-                shutil.rmtree(left, ignore_errors=True)
             # Once the folder has been renamed, there is nothing left for TemporaryDirectory to remove.
             with tempfile.TemporaryDirectory(".tmp", f"{key}.", root, ignore_cleanup_errors=True) as temporary:
                 build(Path(temporary))

@@ -8,10 +8,10 @@ import random
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tasks.base import Example, RowError, Separator, Source, Task
+from tasks.base import Conversation, Example, Part, RowError, Separator, Source, Task, skip_counts
 from tasks.errors import UserError
 from tasks.preparing.notices import say_notices
 from tasks.reading.columns import Loaded, columns_of
@@ -139,32 +139,35 @@ def load_examples(
     for split, rows in load_raw_datasets(task, data_args, seed=seed, splits=splits, counts=found).items():
         examples[split], skipped = format_examples(task, rows, data_args.skip_bad_rows)
         notes = Counter(note for example in examples[split] for note in example.notes)
-        counts[split] = dict(+Counter(rows=len(examples[split]), skipped=skipped) + found[split] + notes)
+        counts[split] = dict(Counter(rows=len(examples[split])) + skipped + found[split] + notes)
+        examples[split] = [each for example in examples[split] for each in example.answers()]
     say_notices(task, counts)
     return examples, counts
 
 
-def row_error(row: dict[str, Any], error: RowError) -> UserError:
+def row_error(row: dict[str, Any], error: RowError) -> RowError:
     """The error of a row with the place of the row in front: ``train.csv line 12: column 'text' is empty``."""
-    return UserError(f"{row['where']}: {error}")
+    return RowError(f"{row['where']}: {error}", error.kind)
 
 
-def format_examples(task: Task, dataset: Iterable[dict[str, Any]], skip_bad_rows: bool) -> tuple[list[Example], int]:
-    """The example of each row, and how many rows were skipped.
+def format_examples(
+    task: Task, dataset: Iterable[dict[str, Any]], skip_bad_rows: bool
+) -> tuple[list[Example], Counter[str]]:
+    """The example of each row, and the ``skip_counts``.
 
     Raises:
         UserError: the task refuses a row and ``skip_bad_rows`` is off, or no row is left.
     """
-    skipped: list[UserError] = []
+    skipped: list[RowError] = []
     examples = list(format_rows(task, dataset, skip_bad_rows, skipped))
     if not examples:
         reason = f"; the first problem: {skipped[0]}" if skipped else ""
         raise UserError(f"none of {len(skipped)} rows can be used{reason}")
-    return examples, len(skipped)
+    return examples, skip_counts(skipped)
 
 
 def format_rows(
-    task: Task, rows: Iterable[dict[str, Any]], skip_bad_rows: bool, skipped: list[UserError] | None = None
+    task: Task, rows: Iterable[dict[str, Any]], skip_bad_rows: bool, skipped: list[RowError] | None = None
 ) -> Iterator[Example]:
     """Yield each row's Example. A bad row raises its UserError; with ``skip_bad_rows`` it is added to ``skipped``."""
     for row in rows:
@@ -183,11 +186,13 @@ class FormattedRows(Sequence[Example]):
     """The examples of a dataset's rows, formatted when they are asked for: all of them in turn, or those of a slice.
 
     Rows that the task refuses are left out; without ``skip_bad_rows`` the first of them is raised as a UserError.
+    ``skipped`` are the errors of the slice that was read last.
     """
 
     task: Task
     rows: datasets.Dataset
     skip_bad_rows: bool
+    skipped: list[RowError] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Rows, with those that will be skipped."""
@@ -196,7 +201,8 @@ class FormattedRows(Sequence[Example]):
     def __getitem__(self, place: slice) -> list[Example]:
         columns = self.rows[place]
         rows = (dict(zip(columns, values)) for values in zip(*columns.values()))
-        return list(format_rows(self.task, rows, self.skip_bad_rows))
+        self.skipped.clear()
+        return list(format_rows(self.task, rows, self.skip_bad_rows, self.skipped))
 
     def __iter__(self) -> Iterator[Example]:
         for start in range(0, len(self), SLICE):
@@ -215,8 +221,8 @@ def digest_of(*texts: Any) -> bytes:
 def examples_to_json(examples: Iterable[Example]) -> list[dict[str, Any]]:
     """The examples as JSON values, for ``examples_from_json``."""
 
-    def plain(part: str | Separator | Source) -> Any:
-        return vars(part) if isinstance(part, Source) else [part] if isinstance(part, Separator) else part
+    def plain(part: Part) -> Any:
+        return vars(part) if isinstance(part, (Source, Conversation)) else [part] if isinstance(part, Separator) else part
 
     return [vars(example) | {"prompt": [plain(part) for part in example.prompt]} for example in examples]
 
@@ -224,7 +230,9 @@ def examples_to_json(examples: Iterable[Example]) -> list[dict[str, Any]]:
 def examples_from_json(rows: Iterable[dict[str, Any]]) -> list[Example]:
     """The examples of ``examples_to_json``, after JSON has made lists of tuples."""
 
-    def part(value: Any) -> str | Separator | Source:
+    def part(value: Any) -> Part:
+        if isinstance(value, dict) and "messages" in value:
+            return Conversation(tuple(map(tuple, value["messages"])))
         if isinstance(value, dict):
             return Source(value["text"], value["keep"] and tuple(value["keep"]), value["windows"])
         return Separator(value[0]) if isinstance(value, list) else value

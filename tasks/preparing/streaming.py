@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils import gather_object
 
-from tasks.base import Example, Task
+from tasks.base import Example, RowError, Task, skip_counts
 from tasks.errors import UserError
 from tasks.preparing.encoding import COUNTS, SHARED, Encoder
 from tasks.preparing.splits import digest_of, format_examples, format_rows, load_raw_datasets
@@ -78,7 +78,11 @@ class Stream:
             yield from rows
 
     def _origin(self) -> str:
-        return json.dumps([self.source.identity("train"), self.source.describe()])
+        """The files by content, or of the Hub the name, and what the first rows hold: a name may stand for others later."""
+        content = self.source.identity("train")
+        if content is None:
+            content = [self._digest(row).hex() for row in itertools.islice(self._read(self._train), BATCH)]
+        return json.dumps([content, self.source.describe()])
 
     @cached_property
     def _measured(self) -> dict[str, list[dict[str, Any]]]:
@@ -136,7 +140,7 @@ class Stream:
         for split, rows in self._measured.items():
             formatted, skipped = format_examples(self.task, rows, self.data_args.skip_bad_rows)
             datasets[split], counts[split], _, examples[split] = encode(encoder, formatted, split, measured=True)
-            counts[split] |= {"skipped": skipped} if skipped else {}
+            counts[split] |= skipped
         if "train" in self.splits:
             counts["validation"] |= {SHARED: 0} if self._draws else {}
             args = self.args
@@ -149,7 +153,7 @@ class Stream:
                 return self._read(rows)
 
             skip, origin = self.data_args.skip_bad_rows, self._origin
-            datasets["train"] = TextStream(self.task, read, encoder, skip, counts["train"], origin)
+            datasets["train"] = TextStream(self.task, read, encoder, skip, counts["train"], origin, self.source.skipped)
         return datasets, examples, counts
 
 
@@ -160,7 +164,7 @@ class TextStream(torch.utils.data.IterableDataset):
     Processes do not have the same number of rows, and one that came to an end would leave the others waiting; so
     ``--max_steps`` ends training. A resumed run reads again what was read before and skips it. ``read(epoch)`` gives the
     rows of a pass; ``counts`` are those of ``all_results.json``. ``origin()`` tells the files or the commit that they are
-    read from, and ``recent`` are the last sequences, each with its ``id``.
+    read from, ``damaged`` counts what its source leaves out, and ``recent`` are the last sequences, each with its ``id``.
     """
 
     task: Task
@@ -169,21 +173,23 @@ class TextStream(torch.utils.data.IterableDataset):
     skip_bad_rows: bool
     counts: dict[str, int]
     origin: Callable[[], str] = str
+    damaged: Counter[str] = field(default_factory=Counter)
     seen: Counter[str] = field(default_factory=Counter)
     recent: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=1024))
 
     def __iter__(self) -> Iterator[dict[str, list[int]]]:
         """``{"input_ids", "labels"}`` of one sequence after another."""
         self.seen.clear()
+        self.damaged.clear()
         for epoch in itertools.count():
             learnt = 0
             rows = self.read(epoch)
             while batch := list(itertools.islice(rows, BATCH)):
-                examples = list(format_rows(self.task, batch, self.skip_bad_rows))
+                skipped: list[RowError] = []
+                examples = list(format_rows(self.task, batch, self.skip_bad_rows, skipped))
                 self.encoder.counts.clear()
                 sequences = self.encoder.training_rows(examples)
-                self.seen.update(rows=len(examples), skipped=len(batch) - len(examples))
-                self.seen.update(self.encoder.counts)
+                self.seen.update(self.encoder.counts + skip_counts(skipped) + Counter(rows=len(examples)))
                 learnt += len(sequences)
                 for sequence in sequences:
                     self.recent.append(sequence)
@@ -194,6 +200,6 @@ class TextStream(torch.utils.data.IterableDataset):
     def fill_counts(self, tokens: int) -> None:
         """What was streamed: rows as all processes have read them, ``tokens`` as the Trainer has counted them."""
         total: Counter[str] = Counter(tokens=tokens)
-        for seen in gather_object([dict(self.seen)]):
+        for seen in gather_object([dict(self.seen + self.damaged)]):
             total.update(seen)
-        self.counts.update({name: total[name] for name in COUNTS if total[name]})
+        self.counts.update({name: total[name] for name in dict.fromkeys((*COUNTS, *sorted(total))) if total[name]})

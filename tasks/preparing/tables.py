@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tasks.base import BOS, Example, Source
+from tasks.base import BOS, Example, skip_counts
 from tasks.errors import UserError
 from tasks.preparing.encoding import COUNTS, IGNORE, Encoder
 from tasks.preparing.splits import SLICE, digest_of
@@ -111,11 +111,12 @@ def _encode_slice(
     for name in ("input_ids", "labels"):  # flat, since pyarrow reads nested lists a number at a time
         flat = np.fromiter(chain.from_iterable(row[name] for row in rows), np.int32, count=offsets[-1])
         columns[name] = pa.ListArray.from_arrays(offsets, flat)
-    skipped = min(SLICE, len(examples) - start) - len(part)
     notes = Counter(note for example in part for note in example.notes)
-    found = {"rows": len(part), "skipped": skipped, "tokens": len(flat), "labelled_tokens": int((flat != IGNORE).sum())}
-    kept = [replace(example, prompt_ids=ids) for example, ids in zip(part, prompts or ())]
-    return pa.table(columns), encoder.counts + Counter(found) + notes, keys_of(part), kept
+    asked = [each for example in part for each in example.answers()]
+    found = {"rows": len(part), "tokens": len(flat), "labelled_tokens": int((flat != IGNORE).sum())}
+    skipped = skip_counts(getattr(examples, "skipped", ()))
+    kept = [replace(example, prompt_ids=ids) for example, ids in zip(asked, prompts or ())]
+    return pa.table(columns), encoder.counts + Counter(found) + skipped + notes, keys_of(asked), kept
 
 
 def keys_of(examples: Sequence[Example]) -> np.ndarray:
@@ -124,9 +125,7 @@ def keys_of(examples: Sequence[Example]) -> np.ndarray:
     The target does not count: a model that has seen a question with another answer has seen it.
     """
     inputs = (
-        [part.text if isinstance(part, Source) else part for part in example.prompt]
-        if example.prompt != (BOS,)
-        else [example.completion]
+        [getattr(part, "text", part) for part in example.prompt] if example.prompt != (BOS,) else [example.completion]
         for example in examples
     )
     return np.frombuffer(b"".join(digest_of(*texts) for texts in inputs), np.uint64)

@@ -105,6 +105,7 @@ def _words(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         "label_words": ", ".join(
             f"{_verbatim(label)} `{word}`" for label, word in list(report.config.label_words.items())[:MOST_LABELS]
         ),
+        "labels": ", ".join(map(_verbatim, list(report.config.label_words)[:MOST_LABELS])),
         "label_tokens": any(isinstance(word, Separator) for word in task.label_words.values()),
         "more_labels": len(report.config.label_words) - MOST_LABELS,
         "separators": ", ".join(f"`{name}`" for name in report.config.separators if name not in words),
@@ -190,7 +191,7 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     results = report.results
     timed = {} if report.resumed else results
     found = (name for row in results.get("counts", {}).values() for name in row)
-    columns = list(dict.fromkeys(name for name in found if not name.startswith(LABEL)))  # there may be a thousand labels
+    columns = list(dict.fromkeys(name for name in found if not name.startswith((LABEL, "skipped_"))))  # perhaps many
     # A count that is missing is 0, but for rows shared with train: those nobody has counted.
     counts = {
         split: ["-" if name == SHARED and name not in row else f"{row.get(name, 0):,}" for name in columns]

@@ -187,9 +187,11 @@ def git_commit() -> str | None:
         return None
 
 
-def command(argv: Sequence[str], processes: int = 1) -> str:
-    """The command line of the run, without what is private."""
+def command(argv: Sequence[str], processes: int = 1, private: Sequence[str] = ()) -> str:
+    """The command line of the run, without what is private, such as the words that ``private`` names."""
     script, *arguments = argv
+    for word in private:
+        arguments = [argument.replace(word, "***") for argument in arguments]
     words = [*map(public, launcher(script, processes)), f"scripts/{Path(script).name}", *map(public, arguments)]
     return re.sub(r"(--main_process_ip[ =])\S+", r"\1HOST", shlex.join(words))
 

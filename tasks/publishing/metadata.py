@@ -79,7 +79,8 @@ def card_metadata(report: RunReport, *, license: str | None, name: str, file_nam
     return ModelCardData(
         language="ko",
         library_name="peft" if report.adapter else "transformers",
-        pipeline_tag="text-generation",  # whatever the task, these weights write text: that is what the Hub can run
+        # Whatever the task, weights without a classification head write text: that is what the Hub can run.
+        pipeline_tag="text-classification" if report.config.head else "text-generation",
         tags=list(dict.fromkeys(["korean", task.name, task.hub_task, *(["lora"] if report.adapter_parameters else [])])),
         **(license_metadata(license, base) if license else {}),
         base_model=[base.hub_id, *others] if others else base.hub_id,

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import psutil
 from huggingface_hub import get_token
 
 from tasks import task_of
@@ -30,7 +28,7 @@ from tasks.publishing.metadata import metrics_of
 from tasks.publishing.refusals import Conflict
 from tasks.publishing.report import RunReport, check_measured, json_object
 from tasks.publishing.staging import CARD_FILE, check_loads, check_secrets, stage
-from tasks.run_folder import make_writable, refuse_links, write_json, write_lines
+from tasks.run_folder import make_writable, refuse_links, remove_leftovers, write_json, write_lines
 
 logger = logging.getLogger(__name__)
 
@@ -199,10 +197,7 @@ def _place_beside(folder: Path) -> TemporaryDirectory:
 
     Its name holds this process's id, so that folders that killed processes left can be removed.
     """
-    for left in folder.glob(".publish-*-*"):
-        process = left.name.split("-")[1]
-        if process.isdigit() and not psutil.pid_exists(int(process)):
-            shutil.rmtree(left, ignore_errors=True)
+    remove_leftovers(folder)
     try:
         return TemporaryDirectory(prefix=f".publish-{os.getpid()}-", dir=folder, ignore_cleanup_errors=True)
     except OSError:

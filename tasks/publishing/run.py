@@ -41,7 +41,7 @@ NOT_SHOWN = (
     "output_dir", "run_name", "project", "trackio", "hub_", "push_to_hub", "report_to", "log", "disable_tqdm", "do_",
     "resume_from_checkpoint", "overwrite_output_dir", "local_rank", "include_", "debug", "deepspeed", "fsdp_config",
     "accelerator_config", "use_cpu", "dataloader_", "ddp_", "greater_is_better", "remove_unused_columns", "label_names",
-    "save_", "restore_", "skip_memory",
+    "save_", "restore_", "skip_memory", "eval_on_start",
 )  # fmt: skip
 
 
@@ -87,6 +87,7 @@ class RunRecorder(TrainerCallback):
     def __init__(self, task: Task, args: RunArguments, encoder: Encoder, source: DataSource) -> None:
         """``source`` is ``RunData.source``."""
         self.model_args = args.model
+        self.private = getattr(source, "private", ())
         self.report = RunReport(
             config=RunConfig.of(task, args.model.base_model, args.data.column_map, encoder),
             base=facts.base_of(args.model, args.publishing),
@@ -133,7 +134,7 @@ class RunRecorder(TrainerCallback):
         report.changes_letters = bool(normalizer) and normalizer.normalize_str("ㅋ") != "ㅋ"
         report.adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         report.hardware = machine.hardware(args.device, args.world_size)
-        report.command = facts.command(sys.argv, args.world_size)
+        report.command = facts.command(sys.argv, args.world_size, self.private)
         report.resumed = state.global_step > 0
 
 

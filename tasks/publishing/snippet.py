@@ -25,18 +25,28 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
     config = report.config
     example = {column.name: task.usage_example[column.name] for column in task.input_columns}
     parts = task.prompt(example)
-    names = {value: name for name, value in example.items()}
-    code = [_expression(part, names) for part in parts]
-    cut = next((i for i, part in enumerate(parts) if isinstance(part, Source)), None)
     first = [] if parts[0] == BOS or not report.adds_bos else ["[tokenizer.bos_token_id]"]
-    lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in example.items()]
-    if cut is None:
-        lines.append(f"prompt = {' + '.join(first + code)}")
+    if task.conversational:
+        messages = [{"role": role, "content": text} for role, text in parts[0].messages]
+        lines = [
+            f"messages = {json.dumps(messages, ensure_ascii=False)}",
+            "encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)",
+            'prompt = encoded["input_ids"]',
+        ]
     else:
-        room = config.max_length - config.max_new_tokens - len(first)
-        lines.append(f"rest = {' + '.join(code[cut + 1 :])}")
-        source = f"{code[cut]}[: {room} - len(rest)]"
-        lines.append(f"prompt = {' + '.join([*first, *code[:cut], source])} + rest")
+        names = {value: name for name, value in example.items()}
+        code = [_expression(part, names) for part in parts]
+        lines = [f"{name} = {json.dumps(text, ensure_ascii=False)}" for name, text in example.items()]
+        cut = None if config.head else next((i for i, part in enumerate(parts) if isinstance(part, Source)), None)
+        if config.head:
+            pass  # the tokenizer makes the prompt
+        elif cut is None:
+            lines.append(f"prompt = {' + '.join(first + code)}")
+        else:
+            room = config.max_length - config.max_new_tokens - len(first)
+            lines.append(f"rest = {' + '.join(code[cut + 1 :])}")
+            source = f"{code[cut]}[: {room} - len(rest)]"
+            lines.append(f"prompt = {' + '.join([*first, *code[:cut], source])} + rest")
     template = TEMPLATES.from_string(files("model_cards").joinpath("usage.jinja").read_text("utf-8"))
     labels = config.label_words if task.output_type == "multiple_choice" else None
     has_tokens = any(isinstance(word, Separator) for word in task.label_words.values())
@@ -46,7 +56,11 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         adapter=report.adapter,
         model_id=json.dumps(model_id, ensure_ascii=False),
         prompt=lines,
+        encodes=not task.conversational,
         words=labels and json.dumps(labels, ensure_ascii=False),
+        head=config.head,
+        inputs=dict(zip(example, ("text", "text_pair"))),
+        longest=config.max_length - config.max_new_tokens,
         label_ids=label_ids,
         temperature=config.temperature,
         changes_letters=report.changes_letters,

@@ -38,11 +38,12 @@ SETTINGS = ("config.json", ADAPTER_CONFIG, "generation_config.json", "tokenizer_
 _STOCK = """
 import json, sys
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, GenerationConfig
 probe = json.load(sys.stdin)
 tokenizer = AutoTokenizer.from_pretrained(probe["folder"])
 base = probe["base"]
-model = AutoModelForCausalLM.from_pretrained(**(base or {"pretrained_model_name_or_path": probe["folder"]}))
+auto = AutoModelForSequenceClassification if probe["head"] else AutoModelForCausalLM
+model = auto.from_pretrained(**(base or {"pretrained_model_name_or_path": probe["folder"]}))
 if base:
     from peft import PeftModel
     if len(tokenizer) > len(model.get_input_embeddings().weight):
@@ -58,6 +59,8 @@ texts = [tokenizer(text, add_special_tokens=False, split_special_tokens=True).in
 def answer(inputs):
     with torch.no_grad():
         logits = model(**inputs).logits[0]
+    if probe["head"]:
+        return logits.tolist()
     output = model.generate(**inputs, max_new_tokens=8, num_beams=1, do_sample=False)
     return logits.argmax(-1).tolist(), output[0].tolist()
 same = True
@@ -200,7 +203,7 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     model_args = ModelArguments(model=str(run))
     model_args.dtype = str(getattr(load_config(model_args), "dtype", None) or "float32").removeprefix("torch.")
-    predictor = load_predictor(model_args, GenerationArguments())
+    predictor = load_predictor(model_args, GenerationArguments(), chosen=False)
     model, task = predictor.model.to("cpu").eval(), predictor.task
     texts = [PROBE, *task.usage_example.values()]
     row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
@@ -211,6 +214,7 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     probe = {
         "texts": texts,
         "prompts": prompts,
+        "head": task.head,
         "longest": predictor.encoder.max_length - 8,  # as many tokens are generated
         "base": base and {"pretrained_model_name_or_path": base.model, "revision": base.model_revision},
     }

@@ -1,4 +1,4 @@
-"""In which encoding a text file is written: UTF-8, UTF-16 or UTF-32 with a mark, or CP949 (which contains EUC-KR)."""
+"""In which encoding a text file is written: UTF-8, UTF-16, UTF-32 with a mark, or CP949 (which contains EUC-KR)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def first_line(path: str, skip: int = 0) -> str:
     """The first line that is not blank, or its beginning, after ``skip`` others. Only the start of the file is read."""
     with open(path, "rb") as file:
         start = file.read(SAMPLE)
-    codec = next((name for mark, (name, _) in MARKS.items() if start.startswith(mark)), "utf-8")
+    codec = _names(start)[0]
     try:
         text = codecs.getincrementaldecoder(codec)().decode(start)  # it may end inside of a character
     except UnicodeDecodeError:
@@ -51,10 +51,9 @@ def encoding_of(path: str) -> str:
     Raises UserError with the line and the byte where the file is in none of these encodings.
     """
     with open(path, "rb") as file:
-        start = file.read(4)
-    encoding, codec = next((names for mark, names in MARKS.items() if start.startswith(mark)), ("utf-8", "utf-8"))
+        encoding, codec = _names(file.read(SAMPLE))
     begins = f"begins as {encoding.removesuffix('-sig').upper()} but has"
-    problem = begins if encoding != codec else "is neither UTF-8 nor Korean CP949: it has"
+    problem = begins if encoding != "utf-8" else "is neither UTF-8 nor Korean CP949: it has"
     broken = _first_error(path, codec)
     if broken and encoding == "utf-8":
         wrong = _first_error(path, "cp949")
@@ -64,6 +63,24 @@ def encoding_of(path: str) -> str:
         what = f"{problem} a broken byte at offset {broken[0]}"
         raise UserError(f"{path} line {broken[1]}: the file {what}; mend it, or save the file as UTF-8")
     return encoding
+
+
+def _names(start: bytes) -> tuple[str, str]:
+    """What ``MARKS`` says of a file's first bytes; without a mark UTF-16 where that is certain, else UTF-8.
+
+    In UTF-16 each space and line break has a NUL byte, which no sound file in UTF-8 or CP949 holds. Where there is one, and
+    the other byte order and encodings would be a jumble, nearly all characters are ASCII or Hangul, as in Korean text.
+    """
+    if names := next((names for mark, names in MARKS.items() if start.startswith(mark)), None):
+        return names
+    for codec in ("utf-16-le", "utf-16-be") if b"\0" in start else ():
+        text = codecs.getincrementaldecoder(codec)("ignore").decode(start)
+        syllables = [letter for letter in text if "가" <= letter <= "힣"]
+        usual = sum(len(letter.encode("euc_kr", "ignore")) == 2 for letter in syllables)
+        known = usual + sum("\u3131" <= letter <= "\u318e" or " " <= letter <= "~" or letter in "\t\r\n" for letter in text)
+        if known >= 0.8 * len(text) and usual >= 0.75 * len(syllables):
+            return codec, codec
+    return "utf-8", "utf-8"
 
 
 def _first_error(path: str, codec: str) -> tuple[int, int] | None:

@@ -131,7 +131,7 @@ def resolve_columns(
             if found:
                 result[column.name] = found[0]
     for column in columns_of(task):
-        if column.name in needed and column.name not in result:
+        if column.name in needed and column.name not in result and not column.optional:
             reason = f"no column {column.name!r} ({column.help})"
             raise UserError(f"{origin}: {reason}; {there}; if one of them is meant, add --column_map {column.name}=NAME")
     return {name: result[name] for name in (column.name for column in columns_of(task)) if name in result}
@@ -144,10 +144,17 @@ def beside_of(column: Column, available: Collection[str]) -> str | None:
 
 
 def choice_of(task: Task, columns: dict[str, str], available: Collection[str]) -> str:
-    """Which columns were read as which, in words; nothing where all have the task's own names."""
+    """Which columns were read as which, in words; nothing where all have the task's own names.
+
+    Of rows that come in several shapes, those that are not read are named, too.
+    """
     shown = [f"{ours} = {theirs}" for ours, theirs in columns.items() if ours != theirs]
     besides = ((column, beside_of(column, available)) for column in columns_of(task) if column.name in columns)
-    return ", ".join([*shown, *(f"{name} completes {column.name}" for column, name in besides if name)])
+    shown += [f"{name} completes {column.name}" for column, name in besides if name]
+    if shown and any(column.optional for column in columns_of(task)):
+        unread = [name for name in available if name not in (*columns.values(), id_column(available))]
+        shown += [f"{listed(unread)} not read"] if unread else []
+    return ", ".join(shown)
 
 
 def say(choices: Iterable[tuple[str, str]]) -> None:

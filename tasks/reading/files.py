@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from tasks.base import unusable_character
+from tasks.base import skip_counts, unusable_character
 from tasks.errors import UserError
 from tasks.reading.delimited import read_table
 from tasks.reading.json_rows import read_json, read_jsonl
 from tasks.reading.parquet_rows import read_parquet
 from tasks.reading.rows import Row, checked
 from tasks.reading.txt_units import TABLE, read_txt
-from tasks.reading.values import EMPTY_TAIL, SKIPPED
+from tasks.reading.values import EMPTY_TAIL
 from tasks.reading.workbooks import read_xlsx
 from tasks.text import nfc
 
@@ -35,12 +35,18 @@ def read_rows(pattern: str) -> Iterator[Row]:
 
 
 def read_files(
-    paths: Iterable[str], *, txt_unit: str = "line", skip: bool = False, counts: Counter[str] | None = None
+    paths: Iterable[str],
+    *,
+    txt_unit: str = "line",
+    skip: bool = False,
+    counts: Counter[str] | None = None,
+    reader: Callable[[str], Iterator[Row | UserError]] | None = None,
 ) -> Iterator[Row]:
     """Every row of one file after another, its text as it is written: not stripped, not normalised.
 
     ``txt_unit`` is what a text of a .txt is: a line, a paragraph, the file, or a row of a table. Empty rows at the end of a
-    table are left out. With ``skip`` damaged rows are, too. ``counts`` says how many.
+    table are left out. With ``skip`` damaged rows are, too. ``counts`` says how many. ``reader`` is another than that of the
+    file's type.
 
     Raises UserError on an empty or unreadable file, and a damaged row.
     """
@@ -48,12 +54,12 @@ def read_files(
     for path in paths:
         found = False
         empty: list[Row] = []
-        reader = reader_of(path, txt_unit)
+        read = reader or reader_of(path, txt_unit)
         table = suffix_of(path) in (".csv", ".tsv", ".xlsx") or (suffix_of(path) == ".txt" and txt_unit == TABLE)
         try:
             if os.path.getsize(path) == 0:
                 raise UserError(f"{path} is empty; give a file that has rows")
-            for row in reader(path):
+            for row in read(path):
                 try:
                     if isinstance(row, UserError):
                         raise row
@@ -61,7 +67,7 @@ def read_files(
                 except UserError as error:
                     if not skip:
                         raise
-                    counts[SKIPPED] += 1
+                    counts.update(skip_counts([error]))
                     logger.debug("%s", error)
                     continue
                 if table and all(value is None or value == "" for value in row.values.values()):

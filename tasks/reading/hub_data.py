@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ class HubSource:
         if data_args.dataset is None and own is None:
             raise UserError(f"the task {task.name} has no dataset of its own; name one with --dataset, or {OTHER_SOURCES}")
         self.task, self.column_map = task, column_map
-        self.skip, self.choices = data_args.skip_bad_rows, []
+        self.skip, self.choices, self.skipped = data_args.skip_bad_rows, [], Counter()
         self.name = own.id if data_args.dataset is None else data_args.dataset
         known = own if own and own.id == self.name else None
         self.config = data_args.dataset_config or (known and known.config)
@@ -136,6 +137,8 @@ def load_split(task: Task, data: datasets.Dataset, column_map: dict[str, str], o
     data = data.rename_columns({theirs: ours for ours, theirs in names.items() if ours != theirs})
     where = [f"{origin} row {number}" for number in range(1, len(data) + 1)]
     data = data.add_column("where", where)
+    for name in (column.name for column in columns_of(task) if column.name not in names):
+        data = data.add_column(name, [None] * len(data))
     for column in columns_of(task):
         feature = data.features[column.name]
         if column.read is None and getattr(feature, "dtype", None) in ("string", "large_string"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from tasks.base import unusable_character
+from tasks.base import RowError, unusable_character
 from tasks.errors import UserError
 
 #: Lists and objects within each other in one column; answers need three. What walks a value need not fear for its stack.
@@ -32,7 +32,7 @@ def checked(row: Row) -> Row:
 def _check(value: Any, column: str, where: str, depth: int) -> None:
     if isinstance(value, str):
         if found := unusable_character(value):
-            raise UserError(f"{where}: column {shown(column)} holds {found}; remove it")
+            raise RowError(f"{where}: column {shown(column)} holds {found}; remove it", "unusable_character")
     elif isinstance(value, (dict, list)):
         if depth == DEPTH_LIMIT:
             raise UserError(f"{where}: column {shown(column)} is nested more than {DEPTH_LIMIT} deep; flatten it")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tasks.errors import UserError
 from tasks.reading.columns import Loaded, Table, choice_of, load_tables, named, parse_column_map, resolve_columns, say
 from tasks.reading.files import READERS, find_files, read_files, suffix_of
 from tasks.reading.hub_data import HubSource
+from tasks.reading.kakaotalk import is_export, read_kakaotalk
 from tasks.reading.rows import Row
 from tasks.reading.txt_units import TABLE, units_of
 from tasks.run_folder import file_sha256
@@ -33,7 +35,9 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 class FileSource:
     """Rows of files. ``files`` are the paths of each split, ``units`` what a text of a .txt is (``read_files``).
 
-    ``choices`` say in words how the files were read; they are known when a split has been loaded.
+    ``choices`` say in words how the files were read; they are known when a split has been loaded. ``skipped`` counts the
+    damaged rows that a stream has left out. ``exports`` are those of KakaoTalk and what reads them; ``private`` are words
+    that are not published: their names, and who speaks there.
     """
 
     task: Task
@@ -42,6 +46,9 @@ class FileSource:
     units: dict[str, str] = field(default_factory=dict)
     skip: bool = False
     choices: list[str] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+    exports: dict[str, Callable[..., Iterator[Row]]] = field(default_factory=dict)
+    private: tuple[str, ...] = ()
     _hashes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -64,7 +71,9 @@ class FileSource:
         self.choices[:] = dict.fromkeys(said)  # of files that are read more than once too; the report holds this very list
 
     def _rows(self, path: str, counts: Counter[str]) -> Iterator[Row]:
-        return read_files([path], txt_unit=self.units.get(path, "line"), skip=self.skip, counts=counts)
+        export = self.exports.get(path)
+        reader = partial(export, counts=counts) if export else None
+        return read_files([path], txt_unit=self.units.get(path, "line"), skip=self.skip, counts=counts, reader=reader)
 
     def stream(self, split: str) -> IterableDataset:
         """The rows one at a time, as ``named`` makes them; each file is a shard that a process can have to itself."""
@@ -78,7 +87,7 @@ class FileSource:
     def _stream(self, paths: list[str]) -> Iterator[dict[str, Any]]:
         for path in paths:
             columns: dict[str, str] = {}
-            for row in self._rows(path, Counter()):
+            for row in self._rows(path, self.skipped):
                 if not columns:
                     columns = resolve_columns(self.task, row.values, self.column_map, path)
                     choice = choice_of(self.task, columns, row.values)
@@ -103,7 +112,8 @@ class FileSource:
         for split, paths in self.files.items():
             for path in paths:
                 sha256 = self._hashes.get(path) or file_sha256(path)
-                files.append({"split": split, "name": Path(path).name, "sha256": sha256, "bytes": Path(path).stat().st_size})
+                name = "KakaoTalk export" if path in self.exports else Path(path).name
+                files.append({"split": split, "name": name, "sha256": sha256, "bytes": Path(path).stat().st_size})
         return {"source": "files", "files": files}
 
 
@@ -168,7 +178,16 @@ def find_source(task: Task, data_args: Any, splits: tuple[str, ...], *, streamin
         raise UserError(f"there are no rows to train on; give --train_file beside {' and '.join(files)}")
     if "validation" in splits and not {"train", "validation"} & paths.keys():
         raise UserError("there are no rows to measure on; give --validation_file beside --test_file")
-    return FileSource(task, paths, column_map, units_of(task, paths, data_args.txt_unit, column_map), skip)
+    hours, who = data_args.session_hours, data_args.assistant_name
+    exports = [path for each in paths.values() for path in each if task.conversational and is_export(path)]
+    if who and not exports:
+        raise UserError(f"--assistant_name {who}: none of the files is a chat of KakaoTalk; leave it out")
+    plain = {split: [path for path in each if path not in exports] for split, each in paths.items()}
+    units = units_of(task, plain, data_args.txt_unit, column_map)
+    readers = {path: partial(read_kakaotalk, assistant=who, hours=hours) for path in exports}
+    given = [patterns[split] for split, each in paths.items() if set(each) & set(exports)]
+    private = (*given, *(Path(path).name for path in exports), *([who] if who else []))
+    return FileSource(task, paths, column_map, units, skip, exports=readers, private=private)
 
 
 def _files_of_folder(data_args: Any, splits: tuple[str, ...]) -> dict[str, list[str]]:

@@ -18,8 +18,11 @@ from tasks.errors import UserError
 KINDS = {str: "text", int: "a number", float: "a number", bool: "true/false", list: "a list", dict: "an object"}
 
 #: What is counted of a split in all_results.json.
-READ = ("numbers_read_as_text", "lists_joined", "skipped", "empty_rows_at_the_end", "rows_without_text")
-NUMBERS, JOINED, SKIPPED, EMPTY_TAIL, EMPTY_TEXT = READ
+READ = (
+    "numbers_read_as_text", "lists_joined", "skipped", "empty_rows_at_the_end", "rows_without_text", "messages_left_out",
+    "conversations_without_answer",
+)  # fmt: skip
+NUMBERS, JOINED, SKIPPED, EMPTY_TAIL, EMPTY_TEXT, LEFT_OUT, UNANSWERED = READ
 
 
 def read_values(

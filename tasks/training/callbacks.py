@@ -127,8 +127,8 @@ class StopOnSignal(TrainerCallback):
     reduced), so that all save the same step. ``enable_jit_checkpoint`` of transformers does not let them agree, may save
     between a step's gradient and its update, and then continues as if training had ended.
 
-    A checkpoint waits for the evaluation of its step. One that takes longer than ``GRACE`` after a SIGTERM is given up, and
-    the checkpoint before it counts.
+    A checkpoint waits for the evaluation of its step. One that takes longer than ``GRACE`` after a SIGTERM is given up: the
+    trainer saves a checkpoint without it, or where it cannot (``evaluate``) the checkpoint before counts.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:

@@ -200,6 +200,8 @@ class Checkpoints(TrainerCallback):
         self.resumed_from = Path(resumed_from) if resumed_from else None
         self._rows = rows
         earlier = (read_manifest(self.resumed_from) or {}) if self.resumed_from else {}
+        self.first_step = earlier.get("step", 0)
+        self.evaluated = earlier.get("evaluated", True)  # else it was saved in an evaluation that is still to be made
         self._started = time.monotonic() - earlier.get("seconds", 0.0)
         if rows and earlier.get("rows") not in (None, rows):
             message = f"{resumed_from} was trained on other rows, or rows in another order, than those given now"
@@ -249,8 +251,8 @@ class Checkpoints(TrainerCallback):
         folder = self._writing
         self._accelerator.wait_for_everyone()
         if args.should_save:
-            resumable = not args.save_only_model
-            write_manifest(folder, step=state.global_step, rows=self._rows, resumable=resumable, seconds=self.seconds())
+            facts = {"step": state.global_step, "rows": self._rows, "seconds": self.seconds()}
+            write_manifest(folder, **facts, resumable=not args.save_only_model, evaluated=self.evaluated)
         self._end(args)
         if args.should_save:
             stable = folder.with_name(f"checkpoint-{stable_steps(args, state)}")

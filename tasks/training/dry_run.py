@@ -7,6 +7,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,6 @@ from tasks.training.trainer import CompletionTrainer
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerFast
 
     from tasks.arguments.command_line import RunArguments
     from tasks.preparing.run_data import RunData
@@ -107,24 +107,30 @@ def data_lines(
         for name, lengths in zip(("sequence", "learnt part"), lengths_of(rows)):
             median, most = np.percentile(lengths, [50, 95])
             yield f"  tokens, {name}: median {median:.0f}, 95 % {most:.0f}, longest {lengths.max()}"
-    yield f"\na sequence may have {encoder.max_length} tokens, {encoder.max_new_tokens} of them for what the model writes"
+    room = f", {encoder.max_new_tokens} of them for what the model writes" if encoder.classes is None else ""
+    yield f"\na sequence may have {encoder.max_length} tokens{room}"
     texts = [text for part in examples.values() for text in texts_of(part)]
     unknown = " ".join(encoder.unknown_characters(texts))
     yield f"characters without a token in the rows to measure on: {unknown or 'none'}"
     for number, row in zip(range(1, 4), datasets.get("train", datasets["validation"])):
-        yield f"\nrow {number}, the learnt part in [[ ]]:\n{marked(row, encoder.tokenizer)}"
+        yield f"\nrow {number}, the learnt part in [[ ]]:\n{marked(row, encoder)}"
 
 
-def marked(row: Mapping[str, Any], tokenizer: PreTrainedTokenizerFast) -> str:
-    """A sequence as text with its learnt part in double brackets, long parts without their middle."""
+def marked(row: Mapping[str, Any], encoder: Encoder) -> str:
+    """A sequence as text with its learnt part, or its class, in double brackets, long parts without their middle."""
+    tokenizer = encoder.tokenizer
 
     def text(ids: Sequence[int]) -> str:
         if len(ids) <= 2 * SHOWN:
             return tokenizer.decode(ids)
         return f"{tokenizer.decode(ids[:SHOWN])} ... {tokenizer.decode(ids[-SHOWN:])}"
 
-    start = next((place for place, label in enumerate(row["labels"]) if label != IGNORE), len(row["labels"]))
-    return f"{text(row['input_ids'][:start])}[[{text(row['input_ids'][start:])}]]"
+    if encoder.classes:
+        name = next((name for name, number in encoder.classes.items() if number == row["labels"][-1]), "")
+        return f"{text(row['input_ids'][:-1])}[[{name}]]"
+    runs = groupby(zip(row["input_ids"], row["labels"]), lambda pair: pair[1] != IGNORE)
+    shown = ((learnt, text([index for index, _ in pairs])) for learnt, pairs in runs)
+    return "".join(f"[[{part}]]" if learnt else part for learnt, part in shown)
 
 
 def training_lines(

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, RUN_FILE, RunConfig, make_writable, refuse_links, write_json
+from tasks.run_folder import (
+    PREDICTIONS_FILE,
+    RESULTS_FILE,
+    RUN_FILE,
+    RunConfig,
+    make_writable,
+    refuse_links,
+    remove_leftovers,
+    write_json,
+)
 from tasks.training.checkpoints import (
     MANIFEST,
     STATE,
@@ -161,6 +170,7 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
         return
     folder = Path(args.training.output_dir)
     lock(folder)
+    remove_leftovers(folder)
     if args.training.overwrite_output_dir and checkpoint is None:
         for path in find_checkpoints(folder):
             discard(path)

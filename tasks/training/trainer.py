@@ -1,6 +1,6 @@
 """The Trainer of all tasks: loss by tokens, batches by tokens, exact resume, models that load elsewhere.
 
-It overrides public methods of ``Trainer`` and three private ones; tests/tasks/training/test_trainer_contract.py pins their
+It overrides public methods of ``Trainer`` and four private ones; tests/tasks/training/test_trainer_contract.py pins their
 signatures. What is done between steps is in callbacks.py.
 """
 
@@ -21,7 +21,7 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput, unwrap_peft_
 from tasks import get_task
 from tasks.arguments.training import MUON, TrainingArguments
 from tasks.distributed import gather_lists
-from tasks.errors import UserError, explained
+from tasks.errors import Interrupted, UserError, explained
 from tasks.inference.measuring import Evaluator
 from tasks.model import speedups
 from tasks.model.adapters import is_adapter, merge, remove_files, save_adapter
@@ -69,8 +69,9 @@ class CompletionTrainer(Trainer):
         speedups.avoid_cudnn_attention()
         if args.fused_gelu:
             speedups.fuse_gelu(model)
-        if args.labelled_head:
-            speedups.head_on_labels_only(unwrap_peft_model(model))
+        on_labels = args.labelled_head or run_config.head
+        if on_labels and not speedups.head_on_labels_only(unwrap_peft_model(model)) and run_config.head:
+            raise UserError(f"--head: {type(model).__name__} reads its last hidden state otherwise; leave it out")
         super().__init__(model=model, args=args, **kwargs)
         self.run_config = run_config
         self.evaluator = evaluator
@@ -81,6 +82,8 @@ class CompletionTrainer(Trainer):
         if merge_adapter and self._is_sharded:
             reason = "under FSDP and DeepSpeed the weights lie on several devices"
             raise UserError(f"--merge_adapter: {reason}; leave it out, and the folder holds the adapter")
+        if run_config.head and self._is_sharded:
+            raise UserError("--head: not with FSDP or DeepSpeed; leave one of them out")
         self._first_weights: dict[str, torch.Tensor] | None = None
         self.remove_callback(PrinterCallback if args.disable_tqdm else DEFAULT_PROGRESS_CALLBACK)
         self._console = callbacks.Console()
@@ -109,6 +112,7 @@ class CompletionTrainer(Trainer):
         self._checkpoints.start(resume_from_checkpoint, rows, named=self.args.resume_from_checkpoint is not None)
         self.resumed_from = resume_from_checkpoint
         eager = self.args.use_cpu and self.args.eager_on_cpu and speedups.has_attention_dropout(self.model)
+        self.args.eval_on_start |= not self._checkpoints.evaluated
         with speedups.eager_attention(self.model) if eager else nullcontext(), self._explained("training"):
             try:
                 output = super().train(resume_from_checkpoint, *args, **kwargs)
@@ -141,6 +145,11 @@ class CompletionTrainer(Trainer):
         epochs, *others, max_steps = super().set_initial_training_values(args, dataloader)
         finished = self._checkpoints.is_finished(max_steps, args.early_stopping_patience)
         return (0 if finished else epochs, *others, max_steps)
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Not where the evaluation that a resumed checkpoint had missed has just ended training."""
+        if not self.control.should_training_stop:
+            super()._run_epoch(*args, **kwargs)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None and self.args.optim == MUON:
@@ -198,16 +207,34 @@ class CompletionTrainer(Trainer):
     # Evaluation
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        self._signals.evaluating = True
+        """One that a SIGTERM ends leaves a checkpoint, whose resume begins with it: the best checkpoint stays the same.
+
+        Not where a schedule follows what was measured, nor with several processes, which would stop at different places.
+        """
+        checkpoints = self._checkpoints
         try:
             with self._explained("measuring the loss"):
-                return super().evaluate(*args, **kwargs)
+                metrics = super().evaluate(*args, **kwargs)
+        except Interrupted:
+            follows = self.args.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy")
+            stepped = self.state.global_step > checkpoints.first_step
+            if stepped and not follows and self.accelerator.num_processes == 1:
+                checkpoints.evaluated = False
+                self._save_checkpoint(self.model_wrapped, None)
+                self.callback_handler.on_save(self.args, self.state, self.control)  # ends training
+            raise
         finally:
             self._signals.evaluating = False
+        if not checkpoints.evaluated:
+            checkpoints.evaluated = True
+            self._determine_best_metric(metrics, None)
+            checkpoints.on_train_begin(self.args, self.state, self.control)
+        return metrics
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
         """With a loss in nats per labelled token, and while training the task's metrics if they choose the checkpoint."""
         self._eval_losses: list[tuple[float, int]] = []
+        self._signals.evaluating = True
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         losses = gather_lists(self._eval_losses)
         tokens = sum(count for _, count in losses)
@@ -219,6 +246,7 @@ class CompletionTrainer(Trainer):
                 (scores,) = broadcast_object_list([self.evaluator.score()])
             figures = {name: value for name, value in scores.items() if isinstance(value, float)}
             output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
+        self._signals.evaluating = False
         return output
 
     @torch.no_grad()

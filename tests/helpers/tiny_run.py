@@ -10,11 +10,11 @@ from tasks import get_task
 from tasks.arguments.publishing import PublishArguments
 from tasks.machine import versions
 from tasks.model.loading import load_config
-from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.model.tokenizer import load_tokenizer
 from tasks.publishing.release import write_card
 from tasks.publishing.report import Base, Data, RunReport
 from tasks.run_folder import RunConfig, prompt_format, weight_hashes, write_json
-from tests.conftest import gpt2, model_args
+from tests.conftest import gpt2, model_args, with_separators
 
 #: What is sent of the folder that ``write_run`` makes.
 SENT = [
@@ -34,7 +34,7 @@ def write_run(folder: Path, base: str, accuracy: float = 0.75) -> Path:
     """A run of nli on a tiny model with the tokenizer of the folder ``base``; its card is written, nothing is published."""
     task = get_task("nli")
     arguments = model_args(base)
-    tokenizer, _ = add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)
+    tokenizer, _ = with_separators(load_tokenizer(arguments, load_config(arguments)), task)
     model = gpt2(len(tokenizer), initializer_range=0.5)  # small weights would only ever repeat the last token
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -167,6 +168,26 @@ def test_time_to_quality_draws_curves_from_the_same_weights(benchmark, here, tmp
     assert set(compared["variants"]) == set(curves)
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
     assert f"where {compared['target_of']} ends" in result.stdout
+
+
+def test_beside_what_is_no_file_nothing_is_written(run_script, kogpt2_folder, files, monkeypatch, tmp_path):
+    pipe, curve = tmp_path / "pipe", [{"step": 0, "seconds": 0.0, "loss": 2.0}, {"step": 1, "seconds": 1.0, "loss": 1.0}]
+    os.mkfifo(pipe)
+    runs = [{"variant": name, "curve": curve, "seconds": 1.0} for name in ("ours", "notebook")]
+    monkeypatch.setattr(running, "run_all", lambda *args: runs)
+    monkeypatch.setattr(results, "summarize", lambda runs: {})
+    monkeypatch.setattr(results, "table", lambda *args: "")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    train, validation = files["nli"]
+    found = run_script(
+        "benchmark", "train", "--task", "nli", "--model", kogpt2_folder, "--train_file", train,
+        "--validation_file", validation, "--output_file", pipe, "--time_to_quality",
+        "--max_seconds", 1, "--variants", "ours,notebook",
+    )  # fmt: skip
+    assert found.code == 0, found.stderr
+    assert json.loads(os.read(reader, 1 << 20))["runs"] == runs
+    os.close(reader)
+    assert [path.name for path in tmp_path.iterdir() if "pipe" in path.name or path.suffix == ".png"] == ["pipe"]
 
 
 def test_an_empty_model_of_a_size_with_anothers_tokenizer(run_script, kogpt2_folder, files, here, tmp_path):

@@ -15,6 +15,8 @@ from tests.helpers.docs import commands
 from tests.helpers.launching import ENVIRONMENT, LAUNCHER, furthest, launch_runs, run_of, scores
 from tests.scripts.conftest import read_json
 
+pytestmark = pytest.mark.slow  # three runs of two processes
+
 CONFIG = "configs/accelerate/fsdp.yaml"
 FULL, SHARDED = ({"FSDP_STATE_DICT_TYPE": f"{kind}_STATE_DICT"} for kind in ("FULL", "SHARDED"))
 

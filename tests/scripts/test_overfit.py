@@ -25,10 +25,11 @@ def overfit(run_script, folder, files, task, tmp_path, **flags):
 
 @pytest.mark.parametrize("task", [name for name in TRAINED if get_task(name).output_type != "loglikelihood"])
 def test_what_was_learnt_by_heart_comes_back(run_script, kogpt2_folder, files, tmp_path, task):
-    rows, results = overfit(run_script, kogpt2_folder, files, task, tmp_path)
+    rows, results = overfit(run_script, kogpt2_folder, files, task, tmp_path, do_sample="false")
     # Equal to the reference means that eos was learnt too: the room for a completion is larger than any of them.
     assert [[row["prediction"]] for row in rows] == [row["references"] for row in rows]
-    assert results[get_task(task).main_metric] == (100.0 if task == "qa" else 1.0)
+    best = {"qa": 100.0, "chat": pytest.approx(0, abs=0.05)}.get(task, 1.0)
+    assert results[get_task(task).main_metric] == best
     assert results["eval_loss"] < 0.05
 
 

@@ -220,6 +220,6 @@ def test_a_full_disk_keeps_the_output_that_was_there(run_script, finished, tmp_p
 
 
 def test_a_line_of_text_keeps_the_space_that_joins_it_to_its_prompt(run_script, finished, monkeypatch):
-    monkeypatch.setattr(Predictor, "_text", lambda self, prompt, ids: " 책을\n빌렸다.")
+    monkeypatch.setattr(Predictor, "text", lambda self, prompt, ids: " 책을\n빌렸다.")
     result = run_script("predict", finished("generate"), "--prompt", "민준이", "--output_format", "text")
     assert result.stdout == " 책을 빌렸다.\n"

@@ -22,7 +22,7 @@ from tests.scripts.conftest import read_json
 pytest_plugins = ["tests.helpers.hub_fixtures"]
 
 READ_ONLY, ANOTHER = "hf_" + "r" * 34, "hf_" + "a" * 34  # put together here, as ME is
-SCRIPTS = ["run_classify", "run_generate", "run_nli", "run_qa", "run_scratch", "run_summarize"]
+SCRIPTS = ["run_chat", "run_classify", "run_generate", "run_nli", "run_qa", "run_scratch", "run_summarize"]
 
 
 @pytest.fixture
@@ -305,6 +305,7 @@ def test_of_two_processes_one_alone_publishes(hub, arguments, tmp_path):
     assert b"torchrun --nproc_per_node 2" in hub.repo("me/x").files["README.md"]
 
 
+@pytest.mark.slow
 def test_of_two_processes_both_end_when_the_hub_would_refuse(hub, arguments, tmp_path):
     hub.add_account("me", READ_ONLY, role="read")
     done, seconds = torchrun(hub, READ_ONLY, tmp_path / "home", arguments)

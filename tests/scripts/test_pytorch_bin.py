@@ -194,6 +194,7 @@ def test_a_file_that_is_no_weights_is_told_in_one_line(bare, content, problem):
     assert problem in str(caught.value)
 
 
+@pytest.mark.slow
 def test_an_adapter_names_the_commit_of_its_base_and_loads_it(kogpt2, hub, run_script, files, tmp_path, monkeypatch):
     commit, expected = kogpt2.head.id, kogpt2.embeddings[kogpt2.head.id]
     train, validation = files["summarize"]

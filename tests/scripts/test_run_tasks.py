@@ -123,6 +123,9 @@ def test_plain_tokenizers_give_the_ids_that_training_used(finished, task):
     for part in example.prompt:
         text = plain.bos_token if part == BOS else getattr(part, "text", part)
         by_hand += plain(text, add_special_tokens=False).input_ids
+    if example.conversation:
+        messages = [{"role": role, "content": text} for role, text in example.conversation]
+        by_hand = plain.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
     assert predictor.encoder.prompts([example]) == [[by_hand]]
     for separator, index in read(finished(task) / "task.json")["separators"].items():
         assert plain.convert_tokens_to_ids(separator) == index
@@ -144,8 +147,9 @@ def test_the_bundled_sample_trains(run_script, kogpt2_folder, tmp_path, task):
     )  # fmt: skip
     assert result.code == 0, result.stderr
     results = read(tmp_path / "out" / "all_results.json")
-    assert (results["counts"]["train"]["rows"], results["rows"]) == (16, 4)
-    assert f"{task} on 4 validation rows, beside the baseline" in result.stdout
+    assert [results["counts"][split]["rows"] for split in ("train", "validation")] == [16, 4]
+    assert results["rows"] == results["counts"]["validation"].get("answers", 4)
+    assert f"{task} on {results['rows']} validation rows, beside the baseline" in result.stdout
     assert f"everything is in {tmp_path / 'out'}" in result.stdout
 
 

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tests.conftest import ROOT, Finished, write_rows
 from tests.helpers.docs import commands
@@ -57,6 +59,20 @@ def test_two_processes_train_one_model_and_speak_with_one_voice(kogpt2_folder, t
     assert [row["id"] for row in rows] == [f"validation-{n}" for n in range(5)]
     assert read_json(tmp_path / "run" / "trainer_state.json")["global_step"] == 3
     assert read_json(tmp_path / "run" / "all_results.json")["rows"] == 5
+
+
+def test_two_processes_train_the_classification_head_of_one(kogpt2_folder, tmp_path, run_script):
+    given = nli(kogpt2_folder, "run", "--head", "--learning_rate", 0.01)[1:]
+    done = torchrun(tmp_path, *TWO, SCRIPTS / "run_classify.py", *given)
+    assert done.code == 0, done.stderr
+    alone = ("--per_device_train_batch_size", 6, "--output_dir", "alone")
+    assert run_script("run_classify", *given, *alone).code == 0
+    found, expected = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "alone"))
+    assert expected["score.weight"].shape[0] == len(read_json(tmp_path / "run" / "task.json")["label_words"]) == 4
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-4, rtol=0)
+    first, second = (read_jsonl(tmp_path / name / "predictions.jsonl") for name in ("run", "alone"))
+    assert [row["prediction"] for row in first] == [row["prediction"] for row in second]
 
 
 def test_a_mistake_that_every_process_finds_is_told_once(tmp_path, kogpt2_folder):

@@ -11,11 +11,13 @@ from tasks.errors import UserError
 from tasks.run_folder import RunConfig
 
 TEXTS = [
-    Prediction("0", "", "비가 온다", ("비가 온다",)),
-    Prediction("1", "", "서울에서 비가 그쳤다", ("부산에서 비가 그쳤다", "서울에 비가 온다")),
-    Prediction("2", "", None, ("눈이 온다",)),
-    Prediction("3", "", "맑다", ("날씨가 맑다",)),
-    Prediction("4", "", "?!", ("...",)),
+    Prediction("0", "", "비가 온다", ("비가 온다",), {"nll": 3.5, "characters": 5}),
+    Prediction(
+        "1", "", "서울에서 비가 그쳤다", ("부산에서 비가 그쳤다", "서울에 비가 온다"), {"nll": 40.25, "characters": 11}
+    ),
+    Prediction("2", "", None, ("눈이 온다",), {"nll": 0.125, "characters": 5, "unfinished": True}),
+    Prediction("3", "", "맑다", ("날씨가 맑다",), {"nll": 9e5, "characters": 6}),
+    Prediction("4", "", "?!", ("...",), {"nll": 12.5, "characters": 3}),
 ]
 LIKELIHOODS = [
     Prediction(str(n), "", "가 나 가", ("x",), {"nll": nll, "tokens": tokens, "characters": characters, "unknown_tokens": n})

@@ -17,6 +17,7 @@ from tasks.reading.columns import columns_of, load_rows
 from tasks.reading.hub_data import load_split
 from tasks.reading.rows import Row, checked
 from tasks.run_folder import RunConfig
+from tasks.text import nfc
 from tests.helpers.fuzz import EXAMPLES, fuzz, is_writable, json_values, rows_or_error, texts
 from tests.helpers.task_rows import rows_of
 
@@ -81,7 +82,7 @@ def test_rows_of_files(examples, name):
         if found:
             data, made, skipped = found
             kept = {example.id for example in made}
-            assert len(made) + skipped == len(rows)
+            assert len(made) + skipped["skipped"] == len(rows)
             check_examples(task, [rows[int(row["id"])] for row in data if row["id"] in kept], made)
 
 
@@ -138,9 +139,11 @@ def test_lines_of_standard_input(examples, name):
             rows, made = found
             assert len(rows) == len(made) == sum(bool(line.strip()) for line in lines)
             for row, example in zip(rows, made):
-                if task.output_type != "loglikelihood":  # an empty text is a beginning there
+                if task.conversational:
+                    assert example.conversation[-1][0] == "user" and is_writable(example.prompt_text)
+                elif task.output_type != "loglikelihood":  # an empty text is a beginning there
                     assert [getattr(part, "text", part) for part in example.prompt if type(part) in (str, Source)] == [
-                        row.values[column.name] for column in task.input_columns
+                        nfc(row.values[column.name]) for column in task.input_columns
                     ]
 
 

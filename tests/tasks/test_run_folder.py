@@ -122,6 +122,14 @@ def test_writing_replaces_what_was_there(tmp_path):
 # What is no regular file
 
 
+def test_writing_removes_what_a_killed_process_left_of_the_same_file(tmp_path):
+    left = [tmp_path / f".{name}.{process}.tmp" for name in ("out.csv", "out.tsv") for process in (2**22 + 1, os.getppid())]
+    for path in left:
+        path.touch()
+    write_lines(tmp_path / "out.csv", ["a\n"])
+    assert [path.exists() for path in left] == [False, True, True, True]
+
+
 def test_a_pipe_is_written_to_and_stays_one(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

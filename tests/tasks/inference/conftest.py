@@ -9,9 +9,9 @@ from tasks import get_task
 from tasks.arguments.generation import GenerationArguments, generation_settings
 from tasks.inference.predicting import Predictor
 from tasks.model.loading import load_config, load_model
-from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.model.tokenizer import load_tokenizer
 from tasks.preparing.encoding import Encoder
-from tests.conftest import model_args
+from tests.conftest import model_args, with_separators
 
 
 def lively(model):
@@ -31,7 +31,7 @@ def make_predictor():
     def make(folder: str, task_name: str, max_length: int = 96, batch_size: int = 4, **settings) -> Predictor:
         task = get_task(task_name)
         arguments = model_args(folder)
-        tokenizer, appended = add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)
+        tokenizer, appended = with_separators(load_tokenizer(arguments, load_config(arguments)), task)
         settings = generation_settings(task, GenerationArguments(**({"max_new_tokens": 8} | settings)))
         model = lively(load_model(arguments, tokenizer, appended))
         encoder = Encoder(tokenizer, max_length, settings["max_new_tokens"])

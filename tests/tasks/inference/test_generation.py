@@ -6,6 +6,8 @@ import functools
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import (
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
@@ -13,10 +15,12 @@ from transformers import (
     TopKLogitsWarper,
 )
 
+from tasks import get_task
 from tasks.inference import generation
 from tasks.inference.forward import pad
 from tasks.inference.generation import CompletionOnly, RoomyLayer, decode, drawn, generate
 from tasks.model.loading import generation_config
+from tests.helpers.task_rows import TRAINED, rows_of
 
 PROMPTS = [[20, 31, 42], [50], [22, 33, 44, 55, 66, 77, 88], [90, 21], [60, 61, 62, 63, 64]]
 
@@ -211,6 +215,27 @@ ROWS = [[20, 31, 42], [60], [22, 33, 44, 55, 66], [90, 21], [23, 24, 25, 26, 27,
 def run(predictor, prompts, eos, new_tokens=8, **settings):
     ids, mask = pad(prompts, 3, "left", torch.device("cpu"))
     return decode(predictor.model, ids, mask, max_new_tokens=new_tokens, eos_token_id=eos, **settings)
+
+
+class NoFloat64(TorchDispatchMode):
+    """A device without float64, as Apple's GPUs are."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        made = [tensor for tensor in tree_leaves(out) if isinstance(tensor, torch.Tensor)]
+        if any(tensor.dtype == torch.float64 for tensor in made):
+            raise TypeError(f"{function} makes float64")
+        return out
+
+
+@pytest.mark.parametrize("given", [{}, {"do_sample": True, "top_p": 0.9}, {"num_beams": 2}, {"num_samples": 2}], ids=str)
+@pytest.mark.parametrize("task", [name for name in TRAINED if not get_task(name).learns_labels])
+def test_no_task_predicts_with_float64(kogpt2_folder, make_predictor, task, given):
+    predictor = make_predictor(kogpt2_folder, task, **given)
+    task = predictor.task
+    rows = [row | {"id": str(n)} for n, row in enumerate(rows_of(task)[:3])]
+    with NoFloat64():
+        assert len(predictor.answer([task.input_example(row) for row in rows])) == 3
 
 
 def test_rows_that_leave_do_not_change_the_others(any_folder, make_predictor):

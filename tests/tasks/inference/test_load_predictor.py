@@ -10,6 +10,7 @@ import pytest
 
 from tasks.arguments.generation import GenerationArguments
 from tasks.errors import UserError
+from tasks.inference import predicting
 from tasks.inference.predicting import load_predictor
 from tasks.run_folder import RunConfig
 from tests.conftest import model_args
@@ -43,6 +44,13 @@ def test_what_is_given_wins_over_the_run(run_folder):
     predictor = load(run_folder, GenerationArguments(max_new_tokens=5, num_beams=1), max_length=32, batch_size=3, seed=9)
     assert (predictor.encoder.max_length, predictor.encoder.max_new_tokens) == (32, 5)
     assert (predictor.settings["num_beams"], predictor.batch_size, predictor.seed) == (1, 3, 9)
+
+
+@pytest.mark.parametrize(("chosen", "said"), [(True, ["--dtype: slow"]), (False, [])])
+def test_a_slow_type_is_told_where_it_was_chosen(run_folder, monkeypatch, caplog, chosen, said):
+    monkeypatch.setattr(predicting, "slow_half", lambda flag, kind, device: f"{flag}: slow")
+    load(run_folder, chosen=chosen)
+    assert caplog.messages == said
 
 
 def test_another_task_does_not_inherit_lengths_and_settings(run_folder):

@@ -34,7 +34,7 @@ def test_settings_given_win_over_those_of_the_run_and_these_over_the_task():
         "num_beams": 5,  # given
         "top_k": 7, "max_new_tokens": 20,  # of the run
         "do_sample": False, "top_p": 0.95, "temperature": 1.0, "repetition_penalty": 1.0,  # defaults
-        "no_repeat_ngram_size": 0, "num_samples": 64, "extractive": False,
+        "no_repeat_ngram_size": 0, "num_samples": 64, "extractive": False, "system": "",
     }  # fmt: skip
 
 
@@ -47,7 +47,14 @@ def test_a_given_false_or_zero_wins_too():
 
 @pytest.mark.parametrize(
     ("name", "tokens", "sample"),
-    [("generate", 64, True), ("summarize", 128, False), ("nli", 8, False), ("qa", 48, False), ("scratch", 64, True)],
+    [
+        ("generate", 64, True),
+        ("summarize", 128, False),
+        ("nli", 8, False),
+        ("qa", 48, False),
+        ("chat", 256, True),
+        ("scratch", 64, True),
+    ],
 )
 def test_defaults_of_each_task(name, tokens, sample):
     settings = generation_settings(get_task(name), GenerationArguments())
@@ -126,8 +133,8 @@ def test_white_space_around_a_completion_belongs_to_the_join(kogpt2_folder, make
     predictor = make_predictor(kogpt2_folder, "summarize")
     ids = predictor.encoder.tokenize(["도서관에서 책을"])[0][0]
     tokenizer = predictor.encoder.tokenizer
-    assert predictor._text([], ids) == "도서관에서 책을"
-    assert predictor._text([], [tokenizer.pad_token_id, *ids, tokenizer.eos_token_id]) == "도서관에서 책을"
+    assert predictor.text([], ids) == "도서관에서 책을"
+    assert predictor.text([], [tokenizer.pad_token_id, *ids, tokenizer.eos_token_id]) == "도서관에서 책을"
 
 
 @pytest.mark.parametrize("layout", ["kogpt2", "gpt2", "llama", "neox"])
@@ -136,10 +143,10 @@ def test_prompt_and_continuation_are_the_whole_text(layout, request, make_predic
     for prompt, rest in (("사과를 먹", "었다."), ("부산은", " 바다에"), ("", "비가 온다.")):
         pieces, _ = predictor.encoder.tokenize([prompt, rest])
         ids = [predictor.encoder.tokenizer.bos_token_id, *pieces[0]]
-        assert predictor._text(ids, pieces[1]).lstrip() == rest.lstrip()
+        assert predictor.text(ids, pieces[1]).lstrip() == rest.lstrip()
         whole = predictor.encoder.tokenize([prompt + rest])[0][0]
         if whole[: len(pieces[0])] == pieces[0]:  # no token spans the join
-            assert predictor._text(ids, whole[len(pieces[0]) :]) == rest
+            assert predictor.text(ids, whole[len(pieces[0]) :]) == rest
 
 
 def test_letters_are_written_as_people_type_them(kogpt2_folder, make_predictor, monkeypatch):
@@ -147,14 +154,14 @@ def test_letters_are_written_as_people_type_them(kogpt2_folder, make_predictor, 
     written = predictor.encoder.tokenizer.backend_tokenizer.normalizer.normalize_str("ㅋㅋㅋ ㅎㅎ")
     assert written == "\u110f\u110f\u110f \u1112\u1112"
     monkeypatch.setattr(predictor.encoder.tokenizer, "decode", lambda ids, **_: written if ids else "")
-    assert predictor._text([], [0]) == "\u314b\u314b\u314b \u314e\u314e"
+    assert predictor.text([], [0]) == "\u314b\u314b\u314b \u314e\u314e"
 
 
 def test_half_a_character_is_left_out(gpt2_folder, make_predictor):
     predictor = make_predictor(gpt2_folder, "summarize")
     (ids,), _ = predictor.encoder.tokenize(["비뷁"])
     assert len(predictor.encoder.tokenize(["뷁"])[0][0]) == 3  # a token a byte
-    texts = [predictor._text([], ids[:end]) for end in range(len(ids) - 3, len(ids) + 1)]
+    texts = [predictor.text([], ids[:end]) for end in range(len(ids) - 3, len(ids) + 1)]
     assert texts == ["비", "비", "비", "비뷁"]
 
 

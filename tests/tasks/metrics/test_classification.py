@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
@@ -95,3 +96,22 @@ def test_majority_label_of_bad_rows():
         majority_label([], LABELS)
     with pytest.raises(ValueError, match="row 2 of references: '참'"):
         majority_label(["함의", "참"], LABELS)
+
+
+def test_many_labels_as_scikit_learn_has_them_and_each_row_names_its_own():
+    from sklearn.metrics import accuracy_score, f1_score
+
+    generator = random.Random(1)
+    labels = [f"l{n}" for n in range(1000)]
+    references = generator.choices(labels, k=400)
+    predictions = [right if generator.random() < 0.6 else generator.choice(labels) for right in references]
+    metric, columns = Classification(), {"predictions": predictions, "references": references, "labels": labels}
+    assert max(len(row) for row in metric.rows(**columns)[1:]) <= 2  # else a thousand labels take minutes
+    result = metric.compute(**columns)
+    assert result["accuracy"] == pytest.approx(accuracy_score(references, predictions))
+    assert result["macro_f1"] == pytest.approx(
+        f1_score(references, predictions, labels=labels, average="macro", zero_division=0)
+    )
+    for groups in (None, [n // 2 for n in range(400)]):
+        found = metric.intervals(7, groups, **columns)
+        assert found["accuracy"][0] < result["accuracy"] < found["accuracy"][1]

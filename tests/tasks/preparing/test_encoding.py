@@ -11,10 +11,10 @@ from tasks import TASKS, get_task
 from tasks.base import BOS, Example, Separator, Source
 from tasks.errors import UserError
 from tasks.model.loading import load_config
-from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.model.tokenizer import load_tokenizer
 from tasks.preparing.encoding import IGNORE, Encoder, sequence_length
 from tasks.preparing.tables import encode
-from tests.conftest import model_args
+from tests.conftest import model_args, with_separators
 from tests.helpers.task_rows import TRAINED, rows_of
 
 EOS = 1  # </s> of the kogpt2 layout
@@ -31,15 +31,16 @@ ROWS = {name: {"id": "0", **rows_of(task)[0]} for name, task in TASKS.items()} |
         "answers": {"text": ["민준이는"], "answer_start": [0]},
     },
 }
-#: Those whose prompt has a text that may be cut.
-ANSWERED = [name for name in TRAINED if get_task(name).output_type != "loglikelihood"]
+#: Those whose prompt has a text that may be cut, and those that take a text of any length.
+ANSWERED = [name for name in TRAINED if get_task(name).format(ROWS[name]).source_text]
+ANY_LENGTH = [name for name in TRAINED if name in ANSWERED or get_task(name).output_type == "loglikelihood"]
 
 WORDS = ["서울은", "부산은", "비가", "책을", "민준이는", "공원에서", "날씨가", "과일을", "시청은", "누가"]
 
 
 def make(folder: str, task: str, max_length: int = 128, max_new_tokens: int = 16) -> Encoder:
     arguments = model_args(folder)
-    tokenizer, _ = add_separators(load_tokenizer(arguments, load_config(arguments)), get_task(task).separators)
+    tokenizer, _ = with_separators(load_tokenizer(arguments, load_config(arguments)), get_task(task))
     return Encoder(tokenizer, max_length, max_new_tokens)
 
 
@@ -144,7 +145,7 @@ def test_generation_begins_as_its_training_rows_do(any_folder):
 
 
 def test_a_batch_gives_what_its_rows_give_one_by_one(any_folder):
-    for name in TRAINED:
+    for name in ANY_LENGTH:
         task = get_task(name)
         source = task.input_columns[0].name
         rows = [{**ROWS[name], "id": str(i), source: " ".join([ROWS[name][source]] * (1 + 7 * i))} for i in range(4)]
@@ -190,7 +191,7 @@ def test_a_completion_longer_than_max_new_tokens_is_kept_whole_and_takes_room_fr
 
 
 def test_no_row_is_longer_than_max_length(any_folder):
-    for name in TRAINED:
+    for name in ANY_LENGTH:
         task, encoder = get_task(name), make(any_folder, name, 90, 16)
         source = task.input_columns[0].name
         row = {**ROWS[name], source: " ".join([ROWS[name][source]] * 30)}

@@ -16,19 +16,20 @@ from types import SimpleNamespace
 import datasets
 import pyarrow as pa
 import pytest
+from filelock import FileLock
 
 from tasks import get_task
 from tasks.arguments.data import DataArguments
 from tasks.errors import UserError
 from tasks.model.loading import load_config
-from tasks.model.tokenizer import add_separators, load_tokenizer
+from tasks.model.tokenizer import load_tokenizer
 from tasks.preparing import encoding, tables
 from tasks.preparing import run_data as preparing
 from tasks.preparing.encoding import Encoder
 from tasks.preparing.run_data import RunData, cached
 from tasks.preparing.splits import load_examples
 from tasks.preparing.tables import ordered_map
-from tests.conftest import model_args, write_rows
+from tests.conftest import model_args, with_separators, write_rows
 from tests.helpers.task_rows import SAMPLED, WITH_SAMPLE
 
 PLACES = ["도서관", "공원", "시청", "서울", "부산"]
@@ -66,7 +67,7 @@ def prepare(kogpt2_folder, files):
         task = get_task(task) if isinstance(task, str) else task
         arguments = model_args(kogpt2_folder)
         data = RunData(task, DataArguments(**(files | flags)), SimpleNamespace(seed=seed), splits)  # may learn labels
-        tokenizer = tokenizer or add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)[0]
+        tokenizer = tokenizer or with_separators(load_tokenizer(arguments, load_config(arguments)), task)[0]
         return *data.encode(Encoder(tokenizer, length, new_tokens)), data.counts
 
     return run
@@ -95,7 +96,7 @@ def test_two_processes_give_the_rows_and_counts_of_one(prepare, tmp_path):
     one, two = (content(prepare(**flags, preprocessing_num_workers=number)) for number in (1, 2))
     assert one == two
     counts = one[2]["train"]
-    assert (counts["rows"], counts["skipped"], counts["cut"]) == (55, 2, 1)
+    assert [counts[name] for name in ("rows", "skipped", "skipped_unknown_label", "cut")] == [55, 2, 2, 1]
     assert counts["tokens"] == sum(map(len, one[0]["train"]["input_ids"]))
     assert len(one[0]["train"]["input_ids"]) == 55
 
@@ -166,7 +167,7 @@ def test_counts_and_choices_of_reading_are_those_of_a_second_start_too(kogpt2_fo
     path = write_rows(tmp_path / "rows.jsonl", rows)
     task = get_task("nli")
     arguments = model_args(kogpt2_folder)
-    encoder = Encoder(add_separators(load_tokenizer(arguments, load_config(arguments)), task.separators)[0], 64, 8)
+    encoder = Encoder(with_separators(load_tokenizer(arguments, load_config(arguments)), task)[0], 64, 8)
     flags = DataArguments(train_file=path, validation_file=path, skip_bad_rows=True)
     for _ in range(2):
         data = RunData(task, flags, SimpleNamespace(seed=42), ("train", "validation"))
@@ -232,7 +233,7 @@ def test_rows_to_measure_on_are_kept_with_their_prompts(prepare, kogpt2_folder, 
     formatted = load_examples(own, DataArguments(sample_data=True), seed=42, splits=("validation",))[0]["validation"]
     assert kept == formatted
     arguments = model_args(kogpt2_folder)
-    tokenizer, _ = add_separators(load_tokenizer(arguments, load_config(arguments)), own.separators)
+    tokenizer, _ = with_separators(load_tokenizer(arguments, load_config(arguments)), own)
     encoder = Encoder(tokenizer, 48, 8)
     expected = encoder.prompts(formatted)
     monkeypatch.setattr(encoder, "tokenize", lambda texts, offsets=False: ([], []))  # no text reaches the tokenizer again
@@ -299,7 +300,7 @@ def test_another_tokenizer_or_program_is_prepared_anew(prepare, builds, kogpt2_f
     tokenizer["model"]["merges"].pop()
     (copy / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
     arguments = model_args(str(copy))
-    other, _ = add_separators(load_tokenizer(arguments, load_config(arguments)), get_task("nli").separators)
+    other, _ = with_separators(load_tokenizer(arguments, load_config(arguments)), get_task("nli"))
     prepare(tokenizer=other)
     assert len(builds) == 2
     programs = preparing._programs()
@@ -344,7 +345,13 @@ def test_what_a_killed_process_left_is_not_taken_and_goes(prepare, folder, monke
         with pytest.raises(KeyboardInterrupt):
             prepare()
     assert [path.suffix for path in folder.iterdir() if path.is_dir()] == [".tmp"]
-    prepare()
+    other, mine = folder / "0a1b.x2y3.tmp", folder / "4c5d.x2y3.tmp"  # of other rows: left, and being written
+    other.mkdir()
+    mine.mkdir()
+    with FileLock(folder / "4c5d.lock"):
+        prepare()
+    assert mine.is_dir() and not other.exists()
+    mine.rmdir()
     assert [path.suffix for path in folder.iterdir() if path.is_dir()] == [""]
 
 

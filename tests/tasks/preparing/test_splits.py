@@ -10,14 +10,19 @@ import unicodedata
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from tasks import TASKS, get_task
 from tasks.arguments.data import DataArguments
 from tasks.base import Column, Example, HubDataset, RowError, Task, text_of
 from tasks.errors import UserError
 from tasks.preparing.splits import format_examples, load_raw_datasets, row_error
 from tasks.reading import sources
-from tasks.reading.hub_data import commit_of
+from tasks.reading.columns import columns_of
+from tasks.reading.hub_data import commit_of, load_split
+from tests.helpers.task_rows import TRAINED, rows_of
 
 
 class Pair(Task):
@@ -646,6 +651,35 @@ def test_folder_saved_to_disk():
     assert message(dataset="table").startswith("the dataset table could not be read (")
 
 
+@pytest.mark.parametrize("name", [name for name in TRAINED if not TASKS[name].conversational])
+def test_no_nul_comes_from_the_hub(name):
+    task = get_task(name)
+    for column in columns_of(task):
+        rows = [dict(row) for row in rows_of(task)]
+        value = rows[2][column.name]
+        if column.read:  # one answer, or a list of them
+            for row in rows:
+                row[column.name] = [row[column.name]]
+            rows[2][column.name] = [value, f"{value}\0"]
+        else:
+            rows[2][column.name] = f"{value}\0"
+        data = load_split(task, datasets.Dataset.from_list(rows), {}, "me/mine train").data
+        with pytest.raises(UserError, match=r"me/mine train row 3: (.* holds a NUL character|unknown label)"):
+            format_examples(task, [row | {"id": "1"} for row in data], False)
+
+
+@pytest.mark.parametrize("more", ["", "/README.md"])  # by the files, and by the datasets library
+def test_the_limits_of_parquet_hold_for_a_folder(monkeypatch, more):
+    monkeypatch.setattr("tasks.reading.parquet_rows.UNFOLDED_BYTES", 1 << 20)
+    os.mkdir("folder")
+    table = pa.table({name: ["가" * 1_000_000] for name in ("premise", "hypothesis", "label")})
+    pq.write_table(table, "folder/train.parquet", compression="zstd")
+    if more:
+        Path("folder/README.md").write_text("# rows\n", "utf-8")
+    error = message(dataset="folder")
+    assert error.startswith("folder/train.parquet unfolds to ") and "1,048,576 is the most for a file of its size" in error
+
+
 def test_folder_of_data_files(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     os.mkdir("folder")
@@ -681,7 +715,7 @@ def test_format_examples():
     )
     assert format_examples(Pair(), data, True) == (
         [Example("train-0", ("전제 0",), "yes"), Example("train-2", ("전제 2",), "yes")],
-        1,
+        {"skipped": 1, "skipped_no_text": 1},
     )
 
 

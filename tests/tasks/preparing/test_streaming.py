@@ -22,6 +22,7 @@ from tasks.preparing.encoding import Encoder
 from tasks.preparing.run_data import RunData
 from tasks.reading import sources
 from tasks.reading.rows import Row
+from tasks.training.checkpoints import fingerprint
 from tests.conftest import model_args, write_rows
 
 TEXTS = [f"{n} 민준이는 도서관에서 책을 빌렸다." for n in range(100)]
@@ -201,10 +202,14 @@ def test_bad_rows_are_named_or_skipped_and_counted(open_data, validation, tmp_pa
     path = write_rows(tmp_path / "rows.jsonl", [{"text": "책을"}, {"text": ""}, {"text": "빌렸다."}])
     with pytest.raises(UserError, match=r"rows\.jsonl line 2: column 'text' is empty"):
         one_pass(open_data(path, validation_file=validation))
+    with open(path, "a", encoding="utf-8") as file:
+        file.write('{"text"\n')
     data = open_data(path, validation_file=validation, skip_bad_rows=True)
     stream = data.encode(data.encoder)[0]["train"]
     list(itertools.islice(stream, 2))
-    assert (stream.seen["rows"], stream.seen["skipped"]) == (2, 1)
+    stream.fill_counts(9)
+    expected = {"rows": 2, "skipped": 2, "skipped_no_text": 1, "skipped_damaged": 1}
+    assert {name: stream.counts.get(name) for name in expected} == expected
     empty = write_rows(tmp_path / "empty.jsonl", [{"text": ""}])
     with pytest.raises(UserError, match="found no row to learn from"):
         next(iter(open_data(empty, validation_file=validation, skip_bad_rows=True).encode(data.encoder)[0]["train"]))
@@ -246,6 +251,16 @@ def test_a_hub_dataset_is_streamed(open_data, hub):
     assert sorted(itertools.chain(*parts)) == sorted(one_pass(data))
     drawn = open_data(None, dataset="one/split", max_eval_samples=4, validation_split=0.2)
     assert len(list(drawn.texts())) == len(TEXTS) - 4
+
+
+def test_rows_of_the_hub_that_changed_are_noticed_without_a_commit(open_data, monkeypatch):
+    def of(texts):
+        parts = {split: datasets.Dataset.from_dict({"text": texts}).to_iterable_dataset() for split in ("train", "dev")}
+        monkeypatch.setattr(datasets, "load_dataset", lambda *args, **more: parts)
+        data = open_data(None, dataset="some/corpus", max_eval_samples=4)
+        return fingerprint(data.encode(data.encoder)[0]["train"])
+
+    assert of(TEXTS) == of(TEXTS) != of([*TEXTS[:50], "다른 글이다.", *TEXTS[51:]])
 
 
 def test_a_connection_that_is_lost_on_the_way_is_one_line(open_data, hub, monkeypatch):

@@ -42,7 +42,14 @@ def test_other_texts_are_others(one, other):
 def test_each_input_column_counts(name):
     task = get_task(name)
     row = load_raw_datasets(task, DataArguments(sample_data=True), seed=42, splits=("train",))["train"][0]
-    others = [row | {column.name: f"{row[column.name]} {TEXT}"} for column in task.input_columns]
+
+    def changed(value):
+        if isinstance(value, str):
+            return f"{value} {TEXT}"
+        first, *others = value  # messages
+        return [first | {"content": changed(first["content"])}, *others]
+
+    others = [row | {column.name: changed(row[column.name])} for column in task.input_columns]
     keys = keys_of([task.format(values) for values in (row, *others, row | {"id": "another"})])
     assert keys.dtype == np.uint64
     assert keys[0] == keys[-1]

@@ -56,8 +56,9 @@ def make_run(base: str, folder: Path, task_name: str, **choices) -> RunReport:
     """What a run leaves that was not trained: separators, model, tokenizer, generation_config, task.json; its report."""
     task, arguments, column_map = get_task(task_name), model_args(base), choices.pop("column_map", None)
     task.use_columns(column_map)
+    task.head = choices.pop("head", False)
     if task.learns_labels:
-        task.learn_labels(["사과", "바다", "사과"], None, choices.pop("label_form", None))
+        task.learn_labels(["사과", "바다", "사과"], None, choices.pop("label_form", "words" if task.head else None))
     # Sampling is switched off, so that there is one answer.
     max_length = choices.pop("max_length", None)
     generation_args = GenerationArguments(**({"max_new_tokens": 12, "do_sample": False} | choices))
@@ -120,6 +121,27 @@ def test_labels_by_their_words(bases, layout, tmp_path):
     report = make_run(bases[layout], folder, "classify", label_form="words", column_map="text_pair=b")
     answer = own_answer(folder, get_task("classify").usage_example)
     assert output_of(printed(card(report, folder)), tmp_path) == f"{answer}\n"
+
+
+@pytest.mark.parametrize("temperature", [None, 2.0])
+@pytest.mark.parametrize("task_name", ["classify", "nli"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_classification_head(bases, layout, task_name, temperature, tmp_path):
+    """The stock pipeline, on a text that is cut, too."""
+    folder = tmp_path / "run"
+    report = make_run(bases[layout], folder, task_name, head=True, max_length=90)
+    report.config = dataclasses.replace(report.config, temperature=temperature)
+    report.config.save(folder)
+    code = printed(card(report, folder))
+    name, text = next(iter(get_task(task_name).usage_example.items()))
+    predictor = load_predictor(model_args(str(folder)), GenerationArguments())
+    for length in (1, 10):
+        row = {"id": "x"} | get_task(task_name).usage_example | {name: text * length}
+        ((prediction,),) = predictor.answer([predictor.task.input_example(row)])
+        label, *probability = output_of(code.replace(text, text * length), tmp_path).split()
+        assert label == prediction.text
+        expected = [predictor.task.probabilities(prediction.scores)[label]] if temperature else []
+        assert [float(each) for each in probability] == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("layout", ["kogpt2", "llama"])

@@ -146,17 +146,21 @@ def test_a_list_of_what_is_no_sentence_is_refused():
     )
 
 
-def test_damaged_rows_are_skipped_and_counted():
+def test_damaged_rows_are_skipped_and_counted(caplog):
     write("a.tsv", "premise\thypothesis\tlabel\n가\t나\tneutral\n다\t라\t마\tneutral\n바\t사\tneutral\n")
     assert refused("nli", "a.tsv").startswith("a.tsv line 3: 4 cells, but the header has 3")
     rows, counts = read("nli", "a.tsv", skip_bad_rows=True)
     assert [prompt for prompt, _ in rows] == ["가<sep>나<nli>", "바<sep>사<nli>"]
-    assert counts["skipped"] == 1
+    assert counts == {"rows": 2, "skipped": 1, "skipped_damaged": 1, "label neutral": 2}
     write("b.jsonl", '{"text": "가"}\n{"text": "\\ud83d"}\n{"text"\n{"text": 3}\n{"text": "나"}\n')
     assert refused("generate", "b.jsonl").startswith("b.jsonl line 2: ")
-    assert read("generate", "b.jsonl", skip_bad_rows=True) == ([("<bos>", "가"), ("<bos>", "나")], {"rows": 2, "skipped": 3})
+    kinds = {"skipped_unusable_character": 1, "skipped_damaged": 1, "skipped_no_text": 1}
+    counts = {"rows": 2, "skipped": 3, **kinds}
+    assert read("generate", "b.jsonl", skip_bad_rows=True) == ([("<bos>", "가"), ("<bos>", "나")], counts)
+    said = "3 skipped, 1 skipped no text, 1 skipped unusable character, 1 skipped damaged"
+    assert sorted(f"train: {said}".split(", ")) in [sorted(message.split(", ")) for message in caplog.messages]
     write("c.json", '[{"text": "가"}, 3]')
-    assert read("generate", "c.json", skip_bad_rows=True)[1] == {"rows": 1, "skipped": 1}
+    assert read("generate", "c.json", skip_bad_rows=True)[1] == {"rows": 1, "skipped": 1, "skipped_damaged": 1}
 
 
 def test_a_cap_draws_and_a_label_that_is_missing_is_said(caplog):
@@ -290,7 +294,7 @@ def test_workbooks(caplog):
     assert [row.where for row in read_rows(name)] == ["a.xlsx row 3", "a.xlsx row 4", "a.xlsx row 5"]
     assert refused("nli", name).startswith("a.xlsx row 4: unknown label None")
     assert read("nli", name, skip_bad_rows=True)[1] == {
-        "rows": 2, "skipped": 1, "numbers_read_as_text": 2, "empty_rows_at_the_end": 25,
+        "rows": 2, "skipped": 1, "skipped_unknown_label": 1, "numbers_read_as_text": 2, "empty_rows_at_the_end": 25,
         "label contradiction": 1, "label entailment": 1,
     }  # fmt: skip
 

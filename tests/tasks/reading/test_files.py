@@ -360,6 +360,25 @@ def test_utf_16_big_endian():
     assert rows(path)[0].values == {"text": "안녕"}
 
 
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("line", ["a word,label", "서울은 대한민국의 수도이다.,0", "ㅋㅋㅋ “오늘”은 뭐해,1"])
+def test_utf_16_without_a_mark(codec, line):
+    path = write("a.txt", f"{line}\n{line}\n".encode(codec))
+    assert encoding_of(path) == codec
+    assert [row.values["text"] for row in rows(path)] == [line, line]
+    write("b.csv", f"text,label\n{line}\n".encode(codec))
+    assert [list(row.values.values()) for row in rows("b.csv")] == [line.split(",")]
+    write("a.txt", f"{line}\n".encode(codec)[:-1])
+    assert f"begins as {codec.upper()} but has a broken byte" in message("a.txt")
+
+
+@pytest.mark.parametrize(("text", "codec"), [("가나\0\n", "cp949"), ("가나다\0\n", "utf-8"), ("abc\0\n", "utf-8")])
+def test_a_nul_does_not_make_utf_16(text, codec):
+    write("a.txt", (text * 2).encode(codec))
+    assert message("a.txt").startswith("a.txt line 1: ")
+    assert "NUL" in message("a.txt")
+
+
 def test_cp949_beyond_euc_kr():
     path = write("a.txt", "펲시를 마시는 똠방각하와 햏자의 이야기가 오늘도 계속됩니다\n".encode("cp949"))
     assert rows(path)[0].values["text"].startswith("펲시를 마시는 똠방각하")

@@ -111,7 +111,7 @@ def test_labels_of_a_schema_in_its_own_order(name, way, hub):
 def test_numbers_and_what_pandas_makes_of_them(name, way, hub):
     task = TASKS[name]
     first, *others = (column.name for column in task.input_columns)
-    target = task.target_columns[-1].name
+    target = task.target_columns[0].name
     texts = [
         {"id": str(7 + n), first: f"민준이 {year}년에 책을 빌렸다."} | dict.fromkeys(others, "언제?") | {target: year}
         for n, year in enumerate(["1989", "2001"])

@@ -102,11 +102,9 @@ def test_an_evaluation_that_takes_long_after_a_sigterm_is_given_up(kogpt2_folder
         trainer.add_callback(At(2, end))
     with pytest.raises(Interrupted) as caught:
         trainer.train()
-    kept = f"{tmp_path}/checkpoint-1 is kept" if saved else "no checkpoint yet"
-    more = " --resume_from_checkpoint last" if saved else ""
+    command = "resume with: python scripts/run_nli.py --seed 1 --resume_from_checkpoint last"
     assert (caught.value.exit_code, str(caught.value)) == (
-        143,
-        f"ended by SIGTERM in an evaluation; {kept}; go on with: python scripts/run_nli.py --seed 1{more}",
-    )
+        143, f"ended by SIGTERM at step 2; its state is in {tmp_path}/checkpoint-2; {command}"
+    )  # fmt: skip
     assert time.monotonic() - started < 50
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

@@ -14,7 +14,7 @@ from tasks import get_task
 from tasks.base import Prediction
 from tasks.inference.measuring import format_results, measure
 from tasks.training.finishing import finish
-from tasks.training.plots import plot_loss
+from tasks.training.plots import plot_confusion, plot_loss
 
 NLI = get_task("nli")
 
@@ -141,6 +141,48 @@ def test_a_run_of_seven_steps_has_points_to_see(tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", savefig)
     plot_loss([{"step": 7, "eval_loss": 1.75}, {"step": 7, "train_loss": 2.5}], tmp_path / "loss.png")
     assert lines == [(".", [[7.0, 2.5]]), ("o", [[7.0, 1.75]])]
+
+
+@pytest.mark.parametrize(("font", "names"), [("DejaVu Sans", ["가", "b", "다"]), (None, ["1", "b", "3"])])
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_the_confusion_matrix_is_drawn_cell_by_cell(tmp_path, monkeypatch, font, names):
+    figures, save = [], Figure.savefig
+
+    def savefig(figure, *args, **kwargs):
+        figures.append(figure)
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    monkeypatch.setattr("tasks.training.plots.hangul_font", lambda: font)
+    matrix = {"가": {"가": 3, "b": 1, "다": 0}, "b": {"가": 0, "b": 2, "다": 0}, "다": {"가": 0, "b": 0, "다": 0}}
+    plot_confusion(matrix, tmp_path / "confusion.png")
+    axes = figures[0].axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("prediction", "reference")
+    assert [label.get_text() for label in axes.get_xticklabels()] == names
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+    # Numbers at (prediction, reference), shades as shares of the reference's rows; a label without rows has none.
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {
+        (x, y): str(count) for y, row in enumerate(matrix.values()) for x, count in enumerate(row.values())
+    }
+    assert axes.images[0].get_array().tolist() == [[0.75, 0.25, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    with Image.open(tmp_path / "confusion.png") as image:
+        image.load()
+        assert not image.text
+
+
+def test_a_large_confusion_matrix_has_no_numbers(tmp_path, monkeypatch):
+    figures, save = [], Figure.savefig
+
+    def savefig(figure, *args, **kwargs):
+        figures.append(figure)
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    names = [f"l{n}" for n in range(31)]
+    plot_confusion({name: {other: int(name == other) for other in names} for name in names}, tmp_path / "confusion.png")
+    axes = figures[0].axes[0]
+    assert not axes.texts
+    assert axes.images[0].get_array().shape == (31, 31)
 
 
 def test_without_losses_there_is_no_picture(tmp_path):

@@ -251,6 +251,21 @@ def test_a_run_that_had_no_checkpoint_yet_begins_again(tmp_path, capsys):
     assert "resuming from the beginning: the same run was not finished" in capsys.readouterr().err
 
 
+def test_what_a_killed_process_left_goes_and_nothing_like_it(killed):
+    alive, dead = os.getpid(), 2**22 + 1  # the kernel gives no such id
+    names = [".run.json.{}.tmp", ".test_predictions.jsonl.{}.tmp", ".README.md.{}.tmp", ".writable-{}", ".publish-{}-a1_b"]
+    others = [".notes.{}.tmp", "run.json.{}.tmp", ".run.json.{}", ".run.json.x{}.tmp", ".publish-x-{}"]
+    for name in [*names, *others]:
+        for process in (alive, dead):
+            path = killed / name.format(process)
+            path.mkdir() if "publish" in name else path.write_text("{")
+    (killed / f".predictions.jsonl.{dead}.tmp").symlink_to(killed / "run.json")
+    before = {name for name in os.listdir(killed) if name != f".run.json.{alive}.tmp"}  # which is written anew
+    begin(killed, killed / "checkpoint-10")
+    gone = before - set(os.listdir(killed)) - {"checkpoint-15"}
+    assert gone == {name.format(dead) for name in names}
+
+
 def test_other_settings_are_refused_and_named(killed):
     changed = {"settings": {"seed": 7, "learning_rate": 3e-5}}
     with pytest.raises(UserError, match="holds an earlier run that was started with another --seed; resume it with"):

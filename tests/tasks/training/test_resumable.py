@@ -15,6 +15,7 @@ import torch
 from transformers import TrainerCallback
 
 from tasks.errors import Interrupted, UserError
+from tasks.training import callbacks
 from tasks.training.checkpoints import newest_complete, read_manifest
 from tests.helpers.trainers import At, assert_same, make, weights
 
@@ -91,6 +92,63 @@ def test_stopped_in_every_step_the_weights_and_the_losses_are_the_same(kogpt2_fo
     assert log[-1]["train_loss"] == pytest.approx(expected[-1]["train_loss"], abs=1e-6)
     assert stopped.state.best_metric == whole.state.best_metric
     assert stopped.state.best_model_checkpoint.endswith(Path(whole.state.best_model_checkpoint).name)
+
+
+class Ended(TrainerCallback):
+    """A SIGTERM whose seconds are over in the evaluation of one step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_prediction_step(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            terminate()
+            time.sleep(60)
+
+
+@pytest.mark.parametrize(("step", "settings"), [
+    (2, {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 4}),
+    (4, {"early_stopping_patience": 2}),
+    (8, {}),
+    (8, {"save_strategy": "best", "eval_on_start": True}),
+    (12, {"early_stopping_patience": 2}),  # it is the evaluation that ends training
+])  # fmt: skip
+def test_ended_in_an_evaluation_the_resume_makes_it_first(kogpt2_folder, tmp_path, monkeypatch, step, settings):
+    monkeypatch.setattr(callbacks, "GRACE", 0.01)
+    settings = RUN | settings
+    patience = "early_stopping_patience" in settings
+    settings |= {"num_train_epochs": 6} if patience else {}
+
+    def trainer(name: str, *first: TrainerCallback):
+        made = make(kogpt2_folder, tmp_path / name, **settings)
+        made.callback_handler.callbacks[:0] = [*([Worse()] if patience else []), *first]
+        return made
+
+    whole = trainer("whole")
+    whole.train()
+    with pytest.raises(Interrupted, match=f"ended by SIGTERM at step {step}; its state is in"):
+        trainer("stopped", Ended(step)).train()
+    checkpoint = str(newest_complete(tmp_path / "stopped")[0])
+    assert (Path(checkpoint).name, read_manifest(Path(checkpoint))["evaluated"]) == (f"checkpoint-{step}", False)
+    with pytest.raises(Interrupted, match=f"ended by SIGTERM in an evaluation; {checkpoint} is kept"):
+        trainer("stopped", Ended(step)).train(resume_from_checkpoint=checkpoint)
+    torch.manual_seed(1)  # what it was must not matter
+    resumed = trainer("stopped")
+    resumed.train(resume_from_checkpoint=checkpoint)
+    assert resumed.state.global_step == whole.state.global_step == (12 if patience else 8)
+    assert_same(weights(resumed.model), weights(whole.model))
+    assert evaluations(resumed.state.log_history) == evaluations(whole.state.log_history)
+    best = Path(whole.state.best_model_checkpoint).name
+    assert (resumed.state.best_metric, Path(resumed.state.best_model_checkpoint).name) == (whole.state.best_metric, best)
+
+
+def test_an_evaluation_before_the_first_step_leaves_no_checkpoint(kogpt2_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(callbacks, "GRACE", 0.01)
+    trainer = make(kogpt2_folder, tmp_path, **RUN, eval_on_start=True)
+    trainer.add_callback(Ended(0))
+    with pytest.raises(Interrupted, match="ended by SIGTERM in an evaluation; no checkpoint yet; go on with: "):
+        trainer.train()
+    assert not list(tmp_path.glob("checkpoint-*"))
 
 
 def test_dropout_and_order_decide_in_the_test_above(kogpt2_folder, tmp_path):
