@@ -68,6 +68,7 @@ def _(
     seed: int = 42,
     constraint: Callable[[Sequence[int]], Any] | None = None,
     names: Sequence[Any] | None = None,
+    heard: Callable[[list[int]], None] | None = None,
 ) -> list[list[list[int]]]:
     """As ``generate``; samples are others than the run's, and depend on the seed of ``open_export`` and on those before."""
     if constraint:
@@ -78,6 +79,16 @@ def _(
     if settings["do_sample"]:
         options |= {f"sampling_{name.replace('_', '')}": settings[name] for name in ("top_k", "top_p")}
         options["sampling_temperature"] = settings["temperature"]
+    if heard and settings["num_beams"] == 1:
+        written: list[int] = []
+
+        def hear(step: Any) -> bool:
+            if step.hypothesis_id == 0 and step.token_id != tokenizer.eos_token_id:
+                written.append(step.token_id)
+                heard(written)
+            return False  # go on
+
+        options["callback"] = hear
     results: list[list[list[int]]] = [[] for _ in prompts]
     for i, result in model.follow(prompts, batch_size or ROWS, end_token=[tokenizer.eos_token_id], **options):
         results[i] = result.sequences_ids

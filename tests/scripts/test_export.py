@@ -92,6 +92,16 @@ def test_samples_depend_on_the_seed(copied):
     assert write(2) != first
 
 
+def test_an_answer_is_heard_while_it_is_written(copied):
+    copy = opened(copied("generate"), do_sample=False)
+    heard = []
+    prompt = copy.encoder.tokenize(["서울은"])[0]
+    tell = {"heard": lambda ids: heard.append(list(ids))}
+    [[text]] = generate(copy.model, copy.encoder.tokenizer, prompt, copy.settings, **tell)
+    assert len(text) > 1
+    assert heard == [text[:end] for end in range(1, len(text) + 1)]
+
+
 def test_int8_is_smaller_and_measured_beside_the_run(copied, finished, tmp_path):
     folder, run = copied("nli", "int8"), finished("nli")
     about = read_json(folder / "export.json")
