@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tasks.arguments.model import ModelArguments
 from tasks.errors import UserError
-from tasks.inference.forward import MAX_TOKENS, batches_by_length, choice_logprobs, token_logprobs
-from tasks.inference.generation import ROWS, generate
+from tasks.inference.forward import CPU_ROWS, MAX_TOKENS, batches_by_length, choice_logprobs, token_logprobs
+from tasks.inference.generation import generate
 from tasks.machine import versions
 from tasks.preparing.encoding import Encoder
 from tasks.progress import progress
@@ -90,7 +90,7 @@ def _(
 
         options["callback"] = hear
     results: list[list[list[int]]] = [[] for _ in prompts]
-    for i, result in model.follow(prompts, batch_size or ROWS, end_token=[tokenizer.eos_token_id], **options):
+    for i, result in model.follow(prompts, batch_size or CPU_ROWS, end_token=[tokenizer.eos_token_id], **options):
         results[i] = result.sequences_ids
     return results
 
@@ -103,7 +103,7 @@ def _(
     results: list[list[float]] = [[] for _ in pairs]
     lengths = [len(context) + len(target) for context, target in pairs]
     with progress(len(pairs), "score") as bar:
-        for batch in batches_by_length(lengths, batch_size or MAX_TOKENS, MAX_TOKENS):
+        for batch in batches_by_length(lengths, batch_size or CPU_ROWS, MAX_TOKENS):
             tokens = [model.tokens([*pairs[i][0], *pairs[i][1]]) for i in batch]
             for i, result in zip(batch, model.generator.score_batch(tokens, max_input_length=0)):
                 results[i] = result.log_probs[len(pairs[i][0]) - 1 :]
@@ -125,7 +125,7 @@ def _(
         sums = [sum(values) for values in token_logprobs(model, pairs, pad_token_id, batch_size)]
         return [sums[start : start + len(choices)] for start in range(0, len(sums), len(choices))]
     results: list[list[float]] = [[] for _ in prompts]
-    for i, result in model.follow(prompts, batch_size or ROWS, max_length=1, return_logits_vocab=True):
+    for i, result in model.follow(prompts, batch_size or CPU_ROWS, max_length=1, return_logits_vocab=True):
         logprobs = torch.from_numpy(np.array(result.logits[0][0])).float().log_softmax(-1)
         results[i] = logprobs[[choice[0] for choice in choices]].tolist()
     return results
