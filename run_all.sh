@@ -24,7 +24,7 @@ if [ $# -gt 0 ]; then
     for task in generate summarize nli qa classify chat; do
         python scripts/publish.py "$out/$task" --repo_id "$task" --dry_run > "$out/publish_dry_run_$task.txt" || true
     done
-    python scripts/results_table.py "$out"/{generate,summarize,nli,qa,classify,chat}
+    python scripts/compare.py "$out"/{generate,summarize,nli,qa,classify,chat} --output_file "$out/compare.html"
     exit
 fi
 
@@ -63,4 +63,4 @@ python scripts/publish.py "$out/summarize" --repo_id korean-summarize-mini --lic
 sed '/^$/q' "$out/publish_dry_run.txt" # the files; the card follows there, and lies in $out/summarize/README.md
 
 echo
-python scripts/results_table.py "$out"/{scratch,generate,summarize,nli,qa,classify,chat}
+python scripts/compare.py "$out"/{scratch,generate,summarize,nli,qa,classify,chat} --output_file "$out/compare.html"

@@ -102,9 +102,9 @@ def main() -> None:
     args, generation_args, model_args, folder = parse_dataclasses(types, __doc__, positional="model_folder")
 
     # Slow to import, so --help and mistakes in the flags are answered first.
-    from tasks.inference import inputs
+    from tasks.inference import inputs, load
     from tasks.inference.chatting import converse
-    from tasks.inference.predicting import load_predictor, trained_task
+    from tasks.inference.predicting import trained_task
     from tasks.reading.files import read_rows
     from tasks.run_folder import write_lines
 
@@ -123,15 +123,15 @@ def main() -> None:
         rows = inputs.read_inputs(task, rows, origin, args.column_map)
         examples = inputs.input_examples(task, rows)
 
-    predictor = load_predictor(
-        model_args,
-        generation_args,
-        task_name=args.task,
+    predictor = load(
+        **vars(model_args),
+        **vars(generation_args),
+        task=args.task,
         max_length=args.max_length,
         batch_size=args.batch_size,
         seed=args.seed,
         num_return_sequences=args.num_return_sequences,
-    )
+    ).predictor
     if typed:
         return converse(predictor) if task.conversational else answer_typed(predictor, args)
 

@@ -2,6 +2,7 @@
 
 python scripts/publish.py outputs/summarize-kogpt2-base-v2 --repo_id me/kogpt2-summarize --dry_run
 python scripts/publish.py outputs/summarize-kogpt2-base-v2 --repo_id me/kogpt2-summarize --tag v1
+python scripts/publish.py outputs/summarize-kogpt2-base-v2 --repo_id me/kogpt2-summarize --space
 python scripts/publish.py --check outputs/summarize-kogpt2-base-v2
 """
 
@@ -34,6 +35,7 @@ class ReleaseArguments:
     create_pr: bool = HfArg(default=False, help="Open a pull request instead of committing.")
     commit_message: str | None = HfArg(default=None, help="First line of the commit; task and main figure.")
     predictions: bool = HfArg(default=False, help="Send predictions.jsonl too: it holds the validation rows.")
+    space: bool = HfArg(default=False, help="Then make a Space that shows the model in a browser, as scripts/demo.py does.")
     keep_card: Literal["local", "hub"] | None = HfArg(
         default=None, help="Whose text counts where the card was edited both here and on the Hub."
     )
@@ -61,6 +63,7 @@ def main() -> None:
     from tasks.publishing.facts import load_report
     from tasks.publishing.hub import Destination, check_repo_id
     from tasks.publishing.release import Release, dry_run, headline, publish
+    from tasks.showing.space import publish_with_space, show_space
 
     folder = Path(run_folder)
     report = load_report(folder, publish_args.base_model)
@@ -76,8 +79,14 @@ def main() -> None:
         message=args.commit_message or headline(report),
     )
     check_repo_id(destination.repo_id)
+    if args.space and args.create_pr:
+        raise UserError("--space shows a model that is on the Hub, and --create_pr may be refused; leave one of them out")
     if args.dry_run:
         dry_run(release, destination.repo_id)
+        if args.space:
+            show_space(release, destination.repo_id)
+    elif args.space:
+        publish_with_space(release, destination)
     else:
         publish(release, destination)
 

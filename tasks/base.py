@@ -209,6 +209,7 @@ class Task:
     streaming: ClassVar[bool] = False  # whether --streaming may read the training rows as they are needed
     corpus_columns: ClassVar[tuple[str, ...]] = ()  # columns of its bundled sample that `scratch` also learns from
     sample_texts: dict[str, tuple[str, ...]] = {}  # a bundled sample made of other samples' columns
+    page: ClassVar[str]  # what scripts/demo.py shows, by its name in tasks/showing/kinds.py
     hub_task: ClassVar[str] = "text-generation"  # what the Hub calls the task, for the results of a model card
     card: ClassVar[dict[str, CardText]] = {}  # language of the card -> its words
     usage_example: ClassVar[dict[str, str]] = {}  # an input for the usage example of a card

@@ -71,6 +71,7 @@ class Chat(Task):
     """
 
     name = "chat"
+    page = "conversation"
     output_type = "generate_until"
     separators = (USR, SYS)
     chat_template = (

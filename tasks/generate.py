@@ -21,6 +21,7 @@ class Generate(Task):
 
     name = "generate"
     output_type = "loglikelihood"
+    page = "continued"
     input_columns = (
         Column(
             "text",

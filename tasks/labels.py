@@ -26,6 +26,7 @@ class Labels(Task):
     """
 
     output_type = "multiple_choice"
+    page = "labels"
     main_metric = "accuracy"
     metrics = {
         "accuracy": Metric("accuracy", "accuracy", "정확도", higher=True),

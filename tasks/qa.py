@@ -71,6 +71,7 @@ class QA(Task):
 
     name = "qa"
     output_type = "generate_until"
+    page = "span"
     separators = (QUESTION, ANSWER)
     input_columns = (
         Column(

@@ -15,6 +15,7 @@ class Summarize(Task):
 
     name = "summarize"
     output_type = "generate_until"
+    page = "beside"
     separators = (SUMMARIZE,)
     input_columns = (
         Column(

@@ -222,6 +222,10 @@ TRAINING = (
 )  # fmt: skip
 
 
+#: Scripts that start processes of their own, which takes minutes.
+PROCESSES = ("scripts/benchmark.py", "scripts/search.py")
+
+
 class Reader:
     """Somebody who types the commands of a page one after the other into an empty folder."""
 
@@ -276,11 +280,18 @@ class Reader:
         self.rows([*added, *rest], task)
         return run_main(script, (model, *added, *rest), stdin, self.folder)
 
+    def compare(self, words: list[str]):
+        """A comparison of runs, which are trained first."""
+        for run in (word for word in words if word.startswith("outputs/")):
+            trained = self.train(run.removeprefix("outputs/").split("-")[0], ["--model", self.base, "--output_dir", run])
+            assert trained.code == 0, trained.stderr
+        return run_main("compare", tuple(words), "", self.folder)
+
 
 def runs_here(words: list[str]) -> bool:
     """Whether a command needs one process, no Hub and no minutes."""
     place = script_of(words)
-    if place is None or words[place - 1] != "python" or words[place] == "scripts/benchmark.py":
+    if place is None or words[place - 1] != "python" or words[place] in PROCESSES:
         return False
     return not {"--dataset", "--push_to_hub"} & set(words)
 
@@ -295,6 +306,8 @@ def test_the_commands_run(page, kogpt2_folder, tmp_path, monkeypatch):
         stdin = words[1] if words[0] == "echo" else ""
         if script.startswith("run_"):
             result = reader.train(script.removeprefix("run_"), words[place + 1 :])
+        elif script == "compare":
+            result = reader.compare(words[place + 1 :])
         else:
             result = reader.use(script, words[place + 1 :], stdin)
         assert result.code == 0 or is_refused(result, words), (words, result.stderr)

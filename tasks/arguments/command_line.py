@@ -49,11 +49,14 @@ def parse_dataclasses(
     argv: Sequence[str] | None = None,
     positional: str | None = None,
     required: bool = True,
+    many: bool = False,
+    others: bool = False,
     task: Task | None = None,
 ) -> tuple[Any, ...]:
     """Parse the command line into one object per dataclass, followed by the value of ``positional`` if one is named.
 
-    A positional that is not ``required`` is None when missing. Raises UserError as ``parse_arguments``.
+    A positional that is not ``required`` is None when missing; of ``many`` it is a list. With ``others`` the words that are
+    not known are returned, as a list before the positional. Raises UserError as ``parse_arguments``.
     """
     formatter = argparse.RawDescriptionHelpFormatter
     parser = _Parser(types, description=description, allow_abbrev=False, formatter_class=formatter, add_help=False)
@@ -61,7 +64,7 @@ def parse_dataclasses(
     parser.add_argument("--help_all", action="store_true", help="Show every flag, and exit.")
     parser.add_argument("--config", help="File of these arguments (yaml, json or flags as text); the command line wins.")
     if positional:
-        parser.add_argument(positional, **({} if required else {"nargs": "?"}))
+        parser.add_argument(positional, nargs="*" if many else None if required else "?")
     for action in parser._actions:
         action.type = whole_number if action.type is int else action.type
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -80,7 +83,9 @@ def parse_dataclasses(
         text = " ".join(str(error).split())
         given = ", ".join(dict.fromkeys(flag.split("=")[0] for flag in argv if flag.startswith("--")))
         raise UserError(text if "--" in text else f"one of {given} has a value that does not work: {text}") from None
-    if unknown:
+    if others:
+        parsed.append(unknown)
+    elif unknown:
         known = [flag for action in parser._actions for flag in action.option_strings]
         flag = unknown[0].split("=")[0]  # its value may be a token
         names = {"input": "OURS", "target": "OURS"}
@@ -267,5 +272,7 @@ def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = N
         training_args.greater_is_better = higher[wanted]  # transformers assumes that greater is better, except for a loss
     if training_args.output_dir in (None, "trainer_output"):  # transformers' default
         training_args.output_dir = str(Path("outputs") / f"{task.name}-{model_args.short_name}")
+    if training_args.report_to:  # else each start of a run is another one to a tracker
+        training_args.run_name = training_args.run_name or Path(training_args.output_dir).name
     settings = settings_of(model_args, data_args, generation_args, training_args)
     return RunArguments(model_args, data_args, generation_args, training_args, publish_args, settings)

@@ -49,7 +49,7 @@ class Exported:
 
         CTranslate2 would write the end of longer ones as if the model had written it, by the rules against repetition too.
         """
-        with progress(len(prompts), "generate") as bar:
+        with progress(len(prompts), "generating") as bar:
             for mixed in batches_by_length(list(map(len, prompts)), rows, MAX_TOKENS):
                 for length in {len(prompts[i]) for i in mixed}:
                     batch = [i for i in mixed if len(prompts[i]) == length]
@@ -102,7 +102,7 @@ def _(
     """As ``token_logprobs``."""
     results: list[list[float]] = [[] for _ in pairs]
     lengths = [len(context) + len(target) for context, target in pairs]
-    with progress(len(pairs), "score") as bar:
+    with progress(len(pairs), "scoring") as bar:
         for batch in batches_by_length(lengths, batch_size or CPU_ROWS, MAX_TOKENS):
             tokens = [model.tokens([*pairs[i][0], *pairs[i][1]]) for i in batch]
             for i, result in zip(batch, model.generator.score_batch(tokens, max_input_length=0)):

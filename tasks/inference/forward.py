@@ -110,7 +110,7 @@ def token_logprobs(
     model.eval()
     results: list[list[float]] = [[] for _ in pairs]
     lengths = [len(context) + len(target) - 1 for context, target in pairs]
-    with progress(len(pairs), "score") as bar:
+    with progress(len(pairs), "scoring") as bar:
         for batch in batches_by_length(lengths, rows_of(model, batch_size), MAX_TOKENS):
             sequences = [[*pairs[i][0], *pairs[i][1]][:-1] for i in batch]  # the last token predicts nothing we ask for
             input_ids, attention_mask = pad(sequences, pad_token_id, "right", model.device)
@@ -145,7 +145,7 @@ def choice_logprobs(
     results: list[list[float]] = [[] for _ in prompts]
     longest = max(map(len, choices))
     first = torch.tensor([choice[0] for choice in choices], device=model.device)
-    with progress(len(prompts), "score") as bar:
+    with progress(len(prompts), "scoring") as bar:
         for batch in batches_by_length(
             [len(prompt) + longest for prompt in prompts], rows_of(model, batch_size), MAX_TOKENS
         ):

@@ -76,7 +76,7 @@ def generate(
     rows = rows_of(model, batch_size, max(1, ROWS // copies))
     # The global generator is restored: otherwise every epoch after an evaluation would have the dropout of the first.
     devices = [model.device] if model.device.type == "cuda" else []
-    bar = progress(len(prompts), "generate")
+    bar = progress(len(prompts), "generating")
     names = range(len(prompts)) if names is None else names
     with torch.random.fork_rng(devices), bar:
         torch.manual_seed(seed)

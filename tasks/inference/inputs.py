@@ -133,8 +133,10 @@ def as_text(task: Task, prediction: Prediction, top_labels: int = 0) -> str:
     return ", ".join(probable) or re.sub(r"\s+", " ", prediction.text)  # a space in front joins a text to its prompt
 
 
-def as_json(task: Task, row: dict[str, Any], predictions: Sequence[Prediction], top_labels: int | None = None) -> str:
-    """A row's id, its columns, the prediction (all of them where there are several), and its scores, as a JSON object.
+def as_row(
+    task: Task, row: dict[str, Any], predictions: Sequence[Prediction], top_labels: int | None = None
+) -> dict[str, Any]:
+    """A row's id, its columns, the prediction (all of them where there are several), and its scores.
 
     For labels also the probability of the predicted one, those of the ``top_labels`` most probable (all by default), and
     whether a temperature calibrates them.
@@ -148,7 +150,7 @@ def as_json(task: Task, row: dict[str, Any], predictions: Sequence[Prediction], 
         shown["probabilities"] = dict(list(probable.items())[:top_labels])
     if predictions[0].scores:
         shown["scores"] = predictions[0].scores
-    return json.dumps(shown, ensure_ascii=False)
+    return shown
 
 
 def as_lines(
@@ -163,7 +165,8 @@ def as_lines(
     All but jsonl have one line a prediction, whatever line breaks it holds in text.
     """
     if form == "jsonl":
-        return [as_json(task, row, predictions, top_labels) + "\n" for row, predictions in zip(rows, answers)]
+        shown = (as_row(task, row, predictions, top_labels) for row, predictions in zip(rows, answers))
+        return [json.dumps(row, ensure_ascii=False) + "\n" for row in shown]
     if form == "text":
         return [as_text(task, prediction, top_labels or 0) + "\n" for predictions in answers for prediction in predictions]
     columns = [column.name for column in task.input_columns]

@@ -6,13 +6,14 @@ import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from transformers.trainer_utils import unwrap_peft_model
 
 from tasks.arguments.training import TrainingArguments
-from tasks.base import Example, Task
+from tasks.base import Example, Prediction, Task
 from tasks.distributed import is_first
 from tasks.inference.predicting import UNFINISHED, Predictor
 from tasks.labels import LABEL
@@ -68,10 +69,17 @@ class Evaluator:
         model = unwrap_peft_model(model)
         self.predictor = Predictor(task, model, encoder, encoder.settings, args.generation_batch_size, args.seed)
         self.examples = examples
+        self.predictions: list[Prediction] = []
 
     def score(self) -> dict[str, Any]:
-        """The task's metrics over the validation rows with the current weights; nothing is written."""
-        return self.predictor.task.score(self.predictor.predict(self.examples["validation"]))
+        """The task's metrics over the validation rows with the current weights; nothing is written. Sets ``predictions``."""
+        self.predictions = self.predictor.predict(self.examples["validation"])
+        return self.predictor.task.score(self.predictions)
+
+    @cached_property
+    def baseline(self) -> dict[str, Any]:
+        """What ``score`` is compared with, which stays the same: the figures of ``Task.baseline``."""
+        return self.predictor.task.baseline(self.examples["validation"], self.examples.get("train"))
 
 
 def measure(

@@ -262,15 +262,20 @@ def load_predictor(
         logger.warning("a copy for CTranslate2 cannot keep answers to the context, as its run did: it answers freely")
         measured_with = run.generation | {"extractive": False}
     encoder = open_encoder(task, model_args, generation_args, length, measured_with)
-    settings = encoder.settings | {"num_return_sequences": num_return_sequences}
-    if num_return_sequences > 1 and not settings["do_sample"] and settings["num_beams"] < num_return_sequences:
-        raise UserError("several texts for one input differ only when sampled or by beams; add --do_sample")
+    settings = several(encoder.settings, num_return_sequences)
     if copied:
         model = open_export(model_args, encoder, seed)
     else:
         model = open_model(task, model_args, encoder).to(device)
         fuse_gelu(model)  # as in training, so that a run and its evaluation agree
     return Predictor(task, model, encoder, settings, batch_size, seed, batch_flag="--batch_size")
+
+
+def several(settings: dict[str, Any], count: int) -> dict[str, Any]:
+    """``settings`` for ``count`` texts for each input. Raises UserError where these would all be the same."""
+    if count > 1 and not settings["do_sample"] and settings["num_beams"] < count:
+        raise UserError("several texts for one input differ only when sampled or by beams; add --do_sample")
+    return settings | {"num_return_sequences": count}
 
 
 def prediction_advice(predictor: Predictor) -> list[str]:

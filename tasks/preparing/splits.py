@@ -58,7 +58,7 @@ def load_raw_datasets(
     rows: dict[str, Sequence[int]] = {split: range(len(part.data)) for split, part in loaded.items()}
     if "validation" in splits and "validation" not in source.splits and "train" in source.splits:
         loaded["validation"] = loaded["train"] if "train" in loaded else source.load("train")
-        shares = _share(task, loaded["validation"].data, data_args.validation_split, seed)
+        shares = share_rows(task, loaded["validation"].data, data_args.validation_split, seed)
         rows |= {split: share for split, share in shares.items() if split in loaded}
         if "train" in loaded:  # what was counted of the file is told once
             loaded["validation"] = replace(loaded["train"], counts=Counter())
@@ -74,7 +74,7 @@ def load_raw_datasets(
     )
 
 
-def _share(task: Task, data: datasets.Dataset, share: float, seed: int) -> dict[str, list[int]]:
+def share_rows(task: Task, data: datasets.Dataset, share: float, seed: int) -> dict[str, list[int]]:
     """Row numbers of train, in order, and of validation, in the order of the draw."""
     column = task.input_columns[0].name
     groups: dict[Any, list[int]] = {}

@@ -77,7 +77,7 @@ def encode(
     writer = pa.ipc.new_stream(str(path), schema) if path else None
     store = writer.write_table if writer else tables.append
     work = partial(_encode_slice, encoder, examples, measured)
-    with writer or nullcontext(), progress(len(examples), f"encode {split}") as bar:
+    with writer or nullcontext(), progress(len(examples), f"encoding {split}") as bar:
         for table, counts, slice_keys, part in ordered_map(work, range(0, len(examples), SLICE), processes):
             store(table)
             totals.update(counts)

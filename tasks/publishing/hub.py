@@ -34,7 +34,7 @@ REPLACED = tuple(name for name in ALLOWED if name not in (CARD_FILE, "chat_templ
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a release goes. ``revision`` is a branch, created if missing; None is main."""
+    """Where a release goes. ``revision`` is a branch, created if missing; None is main. ``kind``: ``model`` or ``space``."""
 
     repo_id: str
     public: bool = False
@@ -42,6 +42,7 @@ class Destination:
     tag: str | None = None
     create_pr: bool = False
     message: str | None = None
+    kind: str = "model"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ class Hub:
             )
         self.check_tag(destination, remote.head)
         if not destination.create_pr:  # whoever may read a model may open a pull request on it
-            self._ask(f"asking to write to {repo_id}", self.api.auth_check, repo_id, write=True)
+            check = self.api.auth_check
+            self._ask(f"asking to write to {repo_id}", check, repo_id, repo_type=destination.kind, write=True)
 
     def _pull(self, destination: Destination, author: str, task: str) -> int | None:
         """The newest open pull request of ``author`` with a release of ``task``, by its title."""
@@ -148,16 +150,17 @@ class Hub:
 
     def _tag(self, destination: Destination) -> str | None:
         """The commit of the tag, None if there is no such tag."""
-        refs = self._ask(f"reading {destination.repo_id}", self.api.list_repo_refs, destination.repo_id)
+        repo_id, refs_of = destination.repo_id, self.api.list_repo_refs
+        refs = self._ask(f"reading {repo_id}", refs_of, repo_id, repo_type=destination.kind)
         return next((ref.target_commit for ref in refs.tags if ref.name == destination.tag), None)
 
     def read(self, destination: Destination) -> Remote:
         """The present state of the repository or branch."""
-        repo_id = destination.repo_id
+        repo_id, kind = destination.repo_id, destination.kind
 
         def look() -> Remote:
             try:
-                main = self.api.model_info(repo_id)
+                main = self.api.repo_info(repo_id, repo_type=kind)
             except RepositoryNotFoundError as error:
                 if status_of(error) != 404:  # said of a token that is no longer good and of a gated model, too
                     raise
@@ -165,12 +168,12 @@ class Hub:
             info, head = main, main.sha
             if destination.revision:
                 try:
-                    info = self.api.model_info(repo_id, revision=destination.revision)
+                    info = self.api.repo_info(repo_id, repo_type=kind, revision=destination.revision)
                     head = info.sha
                 except RevisionNotFoundError:
                     head = None
             files = tuple(sibling.rfilename for sibling in info.siblings or ())
-            texts = {name: self._text(repo_id, name, info.sha) for name in (CARD_FILE, TASK_FILE) if name in files}
+            texts = {name: self._text(destination, name, info.sha) for name in (CARD_FILE, TASK_FILE) if name in files}
             return Remote(
                 exists=True,
                 private=bool(main.private),
@@ -182,9 +185,10 @@ class Hub:
 
         return self._ask(f"reading {repo_id}", look)
 
-    def _text(self, repo_id: str, name: str, revision: str | None) -> str | None:
+    def _text(self, where: Destination, name: str, revision: str | None) -> str | None:
         try:
-            return Path(self.api.hf_hub_download(repo_id, name, revision=revision)).read_text("utf-8", errors="replace")
+            path = self.api.hf_hub_download(where.repo_id, name, repo_type=where.kind, revision=revision)
+            return Path(path).read_text("utf-8", errors="replace")
         except RemoteEntryNotFoundError:  # and not its base, which also stands for a Hub that does not answer
             return None
 
@@ -196,18 +200,22 @@ class Hub:
         """
         repo_id, branch = destination.repo_id, destination.revision
         if not remote.exists:
-            self._ask(f"making {repo_id}", self.api.create_repo, repo_id, private=not destination.public, exist_ok=True)
+            how: dict[str, Any] = {"repo_type": destination.kind, "private": not destination.public, "exist_ok": True}
+            how["space_sdk"] = "gradio" if destination.kind == "space" else None
+            self._ask(f"making {repo_id}", self.api.create_repo, repo_id, **how)
         if branch and not remote.head:
             self._ask(f"making the branch {branch}", self.api.create_branch, repo_id, branch=branch, exist_ok=True)
         made = remote if remote.head else self.read(destination)
-        if not remote.exists and (set(made.files) - {".gitattributes"} or made.private == destination.public):
+        new = {".gitattributes", CARD_FILE} if destination.kind == "space" else {".gitattributes"}  # what the Hub puts there
+        if not remote.exists and (set(made.files) - new or made.private == destination.public):
             raise Conflict(f"{repo_id} was made by somebody else")
         return made
 
     def differs(self, destination: Destination, revision: str | None, staged: Path) -> list[str]:
         """Files of ``staged`` that are missing or different on the Hub, by its hashes."""
         repo_id, compare = destination.repo_id, self.api.verify_repo_checksums
-        found = self._ask(f"comparing {repo_id}", compare, repo_id, revision=revision, local_dir=staged)
+        where: dict[str, Any] = {"repo_type": destination.kind, "revision": revision, "local_dir": staged}
+        found = self._ask(f"comparing {repo_id}", compare, repo_id, **where)
         return sorted([*(mismatch["path"] for mismatch in found.mismatches), *found.extra_paths])
 
     def commit(
@@ -230,6 +238,7 @@ class Hub:
                     destination.repo_id,
                     [*operations, *(CommitOperationDelete(name) for name in stale)],
                     commit_message=message,
+                    repo_type=destination.kind,
                     revision=f"refs/pr/{remote.pull}" if remote.pull else destination.revision,
                     create_pr=destination.create_pr and not remote.pull,
                     parent_commit=remote.head,
@@ -246,7 +255,8 @@ class Hub:
             self._ask(f"setting the tag {tag}", self.api.create_tag, repo_id, tag=tag, revision=revision, exist_ok=True)
             self.check_tag(destination, revision)  # exist_ok leaves a tag that somebody else has set where it is
         if destination.public and remote.exists and remote.private:
-            self._ask(f"making {repo_id} public", self.api.update_repo_settings, repo_id, private=False)
+            settings: dict[str, Any] = {"repo_type": destination.kind, "private": False}
+            self._ask(f"making {repo_id} public", self.api.update_repo_settings, repo_id, **settings)
 
 
 def stale_files(on_hub: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -93,7 +93,7 @@ class Release:
             if findings:
                 more = f" (and {len(findings) - 1} more; --check lists them)" if len(findings) > 1 else ""
                 raise UserError(f"the card is not fit to be published: {findings[0]}{more}; nothing was sent")
-            check_secrets(place, names, _own_tokens())
+            check_secrets(place, names, own_tokens())
             yield place, names
 
 
@@ -204,7 +204,7 @@ def _place_beside(folder: Path) -> TemporaryDirectory:
         return TemporaryDirectory(prefix="publish-", ignore_cleanup_errors=True)
 
 
-def _own_tokens() -> list[str]:
+def own_tokens() -> list[str]:
     """The user's own tokens, wherever they are kept, to be searched for in what is sent."""
     names = [name for name in os.environ if name.endswith(("_TOKEN", "_API_KEY", "_SECRET", "_PASSWORD"))]
     values = [os.environ[name] for name in names]

@@ -110,10 +110,10 @@ class RunReport:
             raise UserError(f"{folder}: no task.json there, so it is not the folder of a finished run")
         task = TASKS.get(config.task)
         from_scratch = {"from_scratch": True} if task and task.from_scratch else {"name": config.base_model}
-        known = _read(folder / REPORT_FILE) or {"base": from_scratch}
+        known = read_object(folder / REPORT_FILE) or {"base": from_scratch}
         try:
             known |= {"base": typed(Base, **known.get("base", {})), "data": typed(Data, **known.get("data", {}))}
-            results, log = _read(folder / RESULTS_FILE), _read(folder / STATE_FILE).get("log_history") or []
+            results, log = read_object(folder / RESULTS_FILE), read_object(folder / STATE_FILE).get("log_history") or []
             report = typed(cls, config=config, results=results, log=log, **known)
         except TypeError as error:
             raise UserError(
@@ -123,11 +123,16 @@ class RunReport:
         return report
 
 
+def check_finished(folder: Path) -> None:
+    """Raises UserError where a run in ``folder`` was started and has not ended."""
+    if read_object(folder / RUN_FILE).get("finished") is False:
+        raise UserError(f"{folder}: the run is not finished; start its command again, which goes on where it ended")
+
+
 def check_measured(folder: Path, results: dict[str, Any]) -> None:
     """Raises UserError unless the run in ``folder`` is finished and its weights are those that gave ``results``."""
     again = "run its command with --resume_from_checkpoint last, which measures it, or anew with --overwrite_output_dir"
-    if _read(folder / RUN_FILE).get("finished") is False:
-        raise UserError(f"{folder}: the run is not finished; start its command again, which goes on where it ended")
+    check_finished(folder)
     if "rows" not in results:
         raise UserError(f"{folder}: no results there ({RESULTS_FILE}), so nothing says how good the model is; {again}")
     named = results.get("weights_sha256")
@@ -136,7 +141,7 @@ def check_measured(folder: Path, results: dict[str, Any]) -> None:
             raise UserError(f"{folder}: the results were not measured with this {name} (its SHA-256 differs); {again}")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file, empty if there is no file. Raises UserError if it holds anything else."""
     if not path.is_file():
         return {}

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -16,6 +17,7 @@ from datasets.fingerprint import generate_random_fingerprint
 
 from tasks.base import Column, Task
 from tasks.errors import UserError
+from tasks.progress import progress
 from tasks.reading.json_rows import lists_below
 from tasks.reading.rows import Row, listed
 from tasks.reading.values import EMPTY_TEXT, array_of, read_values, row_id
@@ -226,15 +228,17 @@ def _gather(
     seen: dict[str, Any] = {}
     values: dict[str, list[Any]] = {}
     where: list[str] = []
-    for row in table.rows:
-        for name, value in row.values.items():
-            if name not in seen:
-                seen[name] = value
-                if folded(name) in wanted:
-                    values[name] = [None] * len(where)
-        for name, column in values.items():
-            column.append(row.values.get(name))
-        where.append(row.where)
+    with progress(None, f"reading {Path(table.origin).name}") as bar:
+        for row in table.rows:
+            for name, value in row.values.items():
+                if name not in seen:
+                    seen[name] = value
+                    if folded(name) in wanted:
+                        values[name] = [None] * len(where)
+            for name, column in values.items():
+                column.append(row.values.get(name))
+            where.append(row.where)
+            bar.update()
     own = id_column(seen)
     return where, [None] * len(where) if own is None else [row_id(value) for value in values[own]], seen, values
 

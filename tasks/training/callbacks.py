@@ -216,7 +216,7 @@ class Console(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.on_train_end()  # --auto_find_batch_size comes here more than once
         shown = not args.disable_tqdm
-        self._bars["train"] = progress(state.max_steps, "train", "step", initial=state.global_step, shown=shown)
+        self._bars["train"] = progress(state.max_steps, "training", "step", initial=state.global_step, shown=shown)
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         self._bars["train"].update()
@@ -224,7 +224,7 @@ class Console(TrainerCallback):
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if "evaluate" not in self._bars:
             batches = len(kwargs["eval_dataloader"])
-            self._bars["evaluate"] = progress(batches, "evaluate", "batch", shown=not args.disable_tqdm)
+            self._bars["evaluate"] = progress(batches, "evaluating", "batch", shown=not args.disable_tqdm)
         self._bars["evaluate"].update()
 
     def on_evaluate(self, *args: Any, **kwargs: Any) -> None:
@@ -252,8 +252,8 @@ def log_line(logs: Mapping[str, Any], step: int, max_steps: int) -> str:
         speed = f"{logs['tokens_per_second']:,.0f} tokens/s"
         parts = [f"loss {logs['loss']:.4f}", f"learning rate {logs['learning_rate']:.3g}", speed]
     else:
-        clock = ("_runtime", "_per_second", "_time")
-        metrics = {name: value for name, value in logs.items() if name != "epoch" and not name.endswith(clock)}
+        clock, unsaid = ("_runtime", "_per_second", "_time"), ("epoch", "eval_baseline_")
+        metrics = {name: value for name, value in logs.items() if not (name.startswith(unsaid) or name.endswith(clock))}
         parts = [f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}" for name, value in metrics.items()]
     return "  ".join([*place, *parts])
 

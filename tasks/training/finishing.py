@@ -53,6 +53,7 @@ def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) 
         plot_confusion(matrix, folder / CONFUSION)
     write_json(folder / RESULTS_FILE, results)
     plot_loss(trainer.state.log_history, folder / "loss.png")
+    trainer.trackers.finish(results, folder)
     print(format_results(task, results))
     print(f"everything is in {folder}")
     return results

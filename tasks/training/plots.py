@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 #: The picture of the confusion matrix and the most labels with numbers in it.
 CONFUSION = "confusion.png"
 NUMBERED = 30
+
+#: Colours of runs (Okabe & Ito), which people who see few colours tell apart, too, on light and on dark.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+INK = "#010203"  # text and axes of an SVG, which then take the colour of the page's text
 
 #: The words of the plot: training, validation, the axes.
 WORDS = {
@@ -49,6 +54,37 @@ def plot_loss(log_history: list[dict[str, Any]], path: str | Path, language: str
         axes.legend()
         figure.savefig(path, dpi=120, metadata={"Software": None})
     plt.close(figure)
+
+
+def loss_curves(logs: Mapping[str, tuple[int, list[dict[str, Any]]]]) -> str:
+    """An SVG for a page, in the colour of its text: {name: (number, log)} -> training (dotted) and validation against the
+    epoch, in the colour of the number, from 1. Nothing where nothing was logged.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "legend.labelcolor")
+    styles = {"loss": ("training", {"linestyle": ":"}), "eval_loss": ("validation", {"marker": "o"})}
+    file = io.StringIO()
+    with plt.rc_context({**dict.fromkeys(inked, INK), "svg.fonttype": "none", "svg.hashsalt": "loss"}):
+        figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
+        for name, (number, log) in logs.items():
+            colour = COLOURS[(number - 1) % len(COLOURS)]
+            for key, (what, style) in styles.items():
+                # Once training has ended, the best checkpoint is measured again: the last epoch keeps its own point.
+                points = {entry["epoch"]: entry[key] for entry in reversed(log) if {key, "epoch"} <= entry.keys()}
+                if points:
+                    axes.plot(*zip(*sorted(points.items())), color=colour, label=f"{name}, {what}", **style)
+        axes.set(xlabel="epoch", ylabel=WORDS["en"][3])
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(framealpha=0)
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        svg = file.getvalue() if axes.lines else ""
+        plt.close(figure)
+    return svg[svg.find("<svg") :].replace(INK, "currentColor")
 
 
 def hangul_font() -> str | None:

@@ -36,6 +36,7 @@ from tasks.training.checkpoints import Checkpoints, damage, find_checkpoints, fi
 from tasks.training.collator import PaddingFreeCollator, is_padding_free
 from tasks.training.muon import muon
 from tasks.training.sharding import check_checkpoint, set_up_fsdp, whole_model
+from tasks.training.trackers import Trackers
 
 
 class CompletionTrainer(Trainer):
@@ -97,6 +98,7 @@ class CompletionTrainer(Trainer):
         self.add_callback(callbacks.LogEvaluateSave())
         if args.early_stopping_patience is not None:
             self.add_callback(callbacks.EarlyStopping(args.early_stopping_patience))
+        self.trackers = Trackers(self)
 
     # Training
 
@@ -232,7 +234,9 @@ class CompletionTrainer(Trainer):
         return metrics
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
-        """With a loss in nats per labelled token, and while training the task's metrics if they choose the checkpoint."""
+        """With a loss in nats per labelled token, and while training the task's metrics if they choose the checkpoint or
+        are tracked.
+        """
         self._eval_losses: list[tuple[float, int]] = []
         self._signals.evaluating = True
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
@@ -240,10 +244,13 @@ class CompletionTrainer(Trainer):
         tokens = sum(count for _, count in losses)
         output.metrics[f"{metric_key_prefix}_loss"] = math.fsum(nll for nll, _ in losses) / tokens if tokens else math.nan
         wanted = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
-        if wanted != "loss" and self.is_in_train:
+        if (wanted != "loss" or self.trackers) and self.is_in_train:
             # The processes share the rows and decide by the same figures: those of the first.
             with self.whole_model():
                 (scores,) = broadcast_object_list([self.evaluator.score()])
+            if self.trackers:
+                scores |= self.evaluator.baseline
+                self.trackers.send_table("eval/predictions", [each.as_row() for each in self.evaluator.predictions])
             figures = {name: value for name, value in scores.items() if isinstance(value, float)}
             output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
         self._signals.evaluating = False

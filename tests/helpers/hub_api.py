@@ -48,7 +48,7 @@ class HubApi:
 
     def _login(self, request: Request) -> Token:
         if request.token is None:
-            hidden = re.match("/api/(models|datasets)/.|/.+/resolve/.", request.path)
+            hidden = re.match("/api/(models|datasets|spaces)/.|/.+/resolve/.", request.path)
             raise HubError(401, "Invalid username or password.", "RepoNotFound" if hidden else None)
         return request.token
 
@@ -92,13 +92,18 @@ class HubApi:
     def _create(self, request: Request) -> Response:
         token, wanted = self._login(request), request.json()
         namespace = wanted.get("organization") or token.account.name
-        repo_id = f"{namespace}/{wanted['name']}"
+        kind = wanted.get("type", "model")
+        repo_id = f"{'spaces/' if kind == 'space' else ''}{namespace}/{wanted['name']}"
         if not token.may_write(f"{namespace}/"):
-            raise HubError(403, f'You don\'t have the rights to create a model under the namespace "{namespace}"')
+            raise HubError(403, f'You don\'t have the rights to create a {kind} under the namespace "{namespace}"')
+        if kind == "space" and wanted.get("sdk") not in ("gradio", "docker", "static"):
+            raise HubError(400, '"sdk" must be one of [gradio, docker, static]')
         body = {"url": f"{self.url}/{repo_id}", "name": repo_id}
         if repo_id in self.repos:
-            return Response(body | {"error": "You already created this model repo"}, 409)
-        self.repos[repo_id] = Repo(repo_id, wanted.get("visibility") == "private", self.lock)
+            return Response(body | {"error": f"You already created this {kind} repo"}, 409)
+        repo = self.repos[repo_id] = Repo(repo_id, wanted.get("visibility") == "private", self.lock)
+        if kind == "space":  # the Hub writes its card
+            repo.commit("Create Space", {"README.md": f"---\nsdk: {wanted['sdk']}\n---\n".encode()})
         return Response(body)
 
     def _settings(self, request: Request) -> Response:
@@ -123,7 +128,7 @@ class HubApi:
         repo = self._read(request)
         commit = repo.resolve(request.args.get("revision", "main"))
         siblings = [{"rfilename": path} for path in sorted(commit.files)]
-        name = repo.id.removeprefix("datasets/")
+        name = re.sub("^(datasets|spaces)/", "", repo.id)
         return Response({"id": name, "sha": commit.id, "private": repo.private, "tags": [], "siblings": siblings})
 
     def _refs(self, request: Request) -> Response:

@@ -65,7 +65,7 @@ class Token:
         return self.role == "write" or (self.role == "fineGrained" and "repo.write" in self._permissions(repo_id))
 
     def _namespace_role(self, repo_id: str) -> str | None:
-        namespace = repo_id.partition("/")[0]
+        namespace = repo_id.removeprefix("spaces/").partition("/")[0]
         return "admin" if namespace == self.account.name else self.account.orgs.get(namespace)
 
     def _permissions(self, repo_id: str) -> set[str]:

@@ -36,7 +36,7 @@ ROUTES = [
 ]
 ROUTE_NAMES = frozenset(name for name, _, _ in ROUTES)
 
-PARTS = {"{repo}": r"(?P<repo>(?:datasets/)?[^/]+(?:/[^/]+)?)", "{path}": r"(?P<path>.+)"}
+PARTS = {"{repo}": r"(?P<repo>(?:datasets/|spaces/)?[^/]+(?:/[^/]+)?)", "{path}": r"(?P<path>.+)"}
 PATTERNS = [
     (
         name,
@@ -82,7 +82,8 @@ class Response:
 def parse(method: str, target: str) -> Request:
     """Find the route of a request line. The path is split before it is decoded: ``refs%2Fpr%2F1`` is one part."""
     path, _, query = target.partition("?")
-    place = path.replace("/api/datasets/", "/api/models/datasets/")  # a data set is kept as the repository datasets/<id>
+    # A data set is kept as the repository datasets/<id>, a Space as spaces/<id>.
+    place = re.sub("^/api/(datasets|spaces)/", r"/api/models/\1/", path)
     for name, methods, pattern in PATTERNS:
         match = pattern.fullmatch(place)
         if match and method in methods:

@@ -59,6 +59,6 @@ def test_a_wheel_goes_from_tokenizer_to_card(installed, tmp_path):
 
 
 def test_a_wheel_has_every_template_table_and_sample(installed):
-    for pattern in ("model_cards/*.md", "model_cards/*.jinja", "tasks/publishing/*.yaml", "tasks/samples/*/*.jsonl"):
+    for pattern in ("model_cards/*.md", "model_cards/*.jinja", "tasks/*/*.yaml", "tasks/*/*.css", "tasks/samples/*/*.jsonl"):
         found = {path.relative_to(installed) for path in installed.glob(pattern)}
         assert found == {path.relative_to(ROOT) for path in ROOT.glob(pattern)} != set()

@@ -35,9 +35,9 @@ def test_a_file_gets_a_line_every_half_minute(monkeypatch, clock):
             bar.update(100)
     # At 30, 60 and 90 seconds; what is done at 120 needs no line.
     assert out.getvalue() == (
-        "score: 300 of 1,200 rows, about 01:30 left\n"
-        "score: 600 of 1,200 rows, about 01:00 left\n"
-        "score: 900 of 1,200 rows, about 00:30 left\n"
+        "score: 300 of 1,200 rows, 10.00row/s, about 01:30 left\n"
+        "score: 600 of 1,200 rows, 10.00row/s, about 01:00 left\n"
+        "score: 900 of 1,200 rows, 10.00row/s, about 00:30 left\n"
     )
     assert bar.n == 1200
 
@@ -47,7 +47,7 @@ def test_what_was_done_before_does_not_make_it_faster(monkeypatch, clock):
     bar = progress(1000, "train", "step", initial=900)
     clock[0] += 50
     bar.update(50)
-    assert out.getvalue() == "train: 950 of 1,000 steps, about 00:50 left\n"
+    assert out.getvalue() == "train: 950 of 1,000 steps,  1.00step/s, about 00:50 left\n"
 
 
 @pytest.mark.parametrize("hidden", ["one item", "not asked for", "another process"])
@@ -71,6 +71,34 @@ def test_a_terminal_gets_a_bar(monkeypatch):
         bar.delay = 0
         bar.refresh()
     assert "score: 100%" in out.getvalue()
+
+
+def test_where_the_end_is_not_known_it_says_how_far_it_is(monkeypatch, clock):
+    monkeypatch.setattr(sys, "stderr", out := io.StringIO())
+    with progress(None, "reading news.csv") as bar:
+        clock[0] += 40
+        bar.update(4000)
+    assert out.getvalue() == "reading news.csv: 4,000 rows, 100.00row/s\n"
+
+
+def test_one_bar_is_seen_at_a_time(monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(sys, "stderr", out := Terminal())
+    monkeypatch.setenv("TQDM_DELAY", "0")
+
+    def written(action) -> str:
+        out.seek(0)
+        out.truncate()
+        action()
+        return out.getvalue()
+
+    with progress(10, "training") as training:
+        inner = progress(10, "evaluating")
+        assert "evaluating" in written(inner.refresh)
+        assert written(training.refresh) == ""
+        after = written(inner.close)
+        assert after.strip().startswith("training:") and "\n" not in after  # in the same line
+        assert "training" in written(training.refresh)
 
 
 def test_a_notice_is_its_bare_message_on_the_stderr_of_the_moment_and_said_once(monkeypatch):

@@ -34,7 +34,7 @@ def test_a_wrong_value_is_a_line_or_is_taken(flag):
     ("argv", "message"),
     [
         ("--report_to wandb", "--report_to wandb: pip install wandb first, or leave the flag out"),
-        ("--report_to tensorboard", "--report_to tensorboard: pip install tensorboard first, or leave the flag out"),
+        ("--report_to mlflow", "--report_to mlflow: pip install mlflow first, or leave the flag out"),
         ("--report_to comet_ml", "--report_to comet_ml: pip install comet-ml first, or leave the flag out"),
         ("--report_to wandbb", "--report_to wandbb: no such tracker; known are azure_ml"),
         ("--use_liger_kernel", "--use_liger_kernel: pip install liger-kernel first, or leave the flag out"),

@@ -63,7 +63,7 @@ def test_probabilities_are_the_softmax_of_the_labels_scores():
     )
     assert get_task("qa").probabilities({"mean_logprob": -1.0}) == {}
     assert inputs.as_line(NLI, SURE) == "neutral (neutral 0.79, entailment 0.11, contradiction 0.11)"
-    assert json.loads(inputs.as_json(NLI, ROW, [SURE]))["probabilities"]["neutral"] == 0.786986
+    assert inputs.as_row(NLI, ROW, [SURE])["probabilities"]["neutral"] == 0.786986
 
 
 @pytest.mark.parametrize(("form", "delimiter"), [("csv", ","), ("tsv", "\t")])

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tasks.metrics.bootstrap import intervals
+from tasks.metrics.bootstrap import intervals, paired_differences, resampled
 
 
 def mean(sums):
@@ -116,3 +116,42 @@ def test_infinity_is_a_value():
 
     assert intervals(rows([0.0, 1e6]), perplexity, seed=1) == {"perplexity": [1.0, math.inf]}
     assert intervals(rows([1e6, 1e6]), perplexity, seed=1) == {"perplexity": [math.inf, math.inf]}
+
+
+def test_a_pair_is_drawn_together():
+    # Every row of the second is better by 1, however hard it is: no draw differs from that.
+    hard = [0.0, 5.0, 9.0, 2.0]
+    found = paired_differences(rows(hard), rows([value + 1 for value in hard]), mean, seed=1)["mean"]
+    assert found == {"first": 4.0, "second": 5.0, "difference": 1.0, "interval": [1.0, 1.0], "p_value": 2 / 1001}
+
+
+def test_two_that_are_the_same_do_not_differ():
+    found = paired_differences(rows([1.0, 0.0]), rows([1.0, 0.0]), mean, seed=1)["mean"]
+    assert (found["difference"], found["interval"], found["p_value"]) == (0.0, [0.0, 0.0], 1.0)
+
+
+@pytest.mark.parametrize("gains", range(10, 30))
+def test_p_is_below_5_percent_where_the_interval_leaves_out_0(gains):
+    # Of 40 rows where one of the two is right, the second is right in ``gains``.
+    second = [1.0] * gains + [0.0] * (40 - gains)
+    found = paired_differences(rows([1 - value for value in second]), rows(second), mean, seed=7)["mean"]
+    low, high = found["interval"]
+    assert (found["p_value"] < 0.05) == (not low <= 0 <= high)
+
+
+def test_p_is_about_that_of_the_sign_test():
+    # 26 of 40 against 14 of 40: the exact two-sided sign test says 0.081.
+    second = [1.0] * 26 + [0.0] * 14
+    found = paired_differences(rows([1 - value for value in second]), rows(second), mean, seed=3)["mean"]
+    assert found["p_value"] == pytest.approx(0.08, abs=0.03)
+
+
+def test_groups_of_a_pair_are_drawn_whole():
+    first, second = rows([0.0] * 4), rows([1.0, 1.0, -1.0, -1.0])
+    found = paired_differences(first, second, mean, seed=1, groups=["a", "a", "b", "b"])["mean"]
+    assert found["interval"] == [-1.0, 1.0]  # of two groups; of four rows the ends are the same once in eight draws each
+    assert set(np.unique(resampled(second, mean, 1, groups=["a", "a", "b", "b"])["mean"])) == {-1.0, 0.0, 1.0}
+
+
+def test_a_metric_that_one_of_the_two_lacks_is_left_out():
+    assert paired_differences(rows([math.nan]), rows([1.0]), mean, seed=1) == {}

@@ -43,7 +43,7 @@ def test_the_steps_are_counted_beside_the_lines_of_the_log(kogpt2_folder, tmp_pa
     monkeypatch.setattr("tasks.progress.INTERVAL", 0.0)  # as if each step took half a minute
     make(kogpt2_folder, tmp_path, max_steps=3, disable_tqdm=False).train()
     told = capsys.readouterr().err
-    assert re.findall(r"^train: (\d) of 3 steps, about \d\d:\d\d left$", told, re.M) == ["1", "2"]
+    assert re.findall(r"^training: (\d) of 3 steps, +\S+step/s, about \d\d:\d\d left$", told, re.M) == ["1", "2"]
 
 
 def test_an_evaluation_outside_of_training_names_no_step():

@@ -46,6 +46,7 @@ def fake_trainer(folder, examples, train_metrics=None) -> SimpleNamespace:
         run_config=SimpleNamespace(base_model="me/base"),
         evaluate=lambda: {"eval_loss": 1.25},
         whole_model=contextlib.nullcontext,
+        trackers=SimpleNamespace(finish=lambda results, folder: None),
         state=SimpleNamespace(log_history=[{"step": 1, "loss": 2.0}, {"step": 2, "eval_loss": 1.25}]),
     )
 

@@ -1,0 +1,1 @@
+"""What people look at, or let run for them."""

@@ -1,0 +1,79 @@
+"""What a tracker gets of a run, read back from what it wrote."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+
+import pytest
+
+from tests.scripts.conftest import read_json, read_jsonl
+
+#: What is drawn over the steps, and what comes once more when the best checkpoint has been measured.
+FIGURES = ("eval/loss", "eval/accuracy", "eval/macro_f1", "eval/baseline_accuracy", "eval/baseline_macro_f1")
+
+
+def tracked(run_script, model, files, folder, tracker):
+    """The results of a run of two epochs that ``tracker`` watches."""
+    train, validation = files["nli"]
+    result = run_script(
+        "run_nli", "--model", model, "--train_file", train, "--validation_file", validation, "--test_file", validation,
+        "--output_dir", folder, "--num_train_epochs", 2, "--report_to", tracker, "--project", "tests",
+    )  # fmt: skip
+    assert result.code == 0, result.stderr
+    return read_json(folder / "all_results.json")
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
+def test_tensorboard(run_script, kogpt2_folder, files, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
+    results = tracked(run_script, kogpt2_folder, files, tmp_path / "run", "tensorboard")
+    board = EventAccumulator(str(tmp_path / "board"))
+    board.Reload()
+    for name in FIGURES:
+        points = board.Scalars(name)
+        assert [point.step for point in points][:2] == [1, 2]
+        assert points[-1].step == 2
+    assert board.Scalars("eval/accuracy")[-1].value == pytest.approx(results["accuracy"])
+    assert board.Scalars("eval/baseline_accuracy")[0].value == pytest.approx(results["baseline_accuracy"])
+    assert board.Scalars("test/accuracy")[-1].value == pytest.approx(results["test_accuracy"])
+    tables = board.Tensors("eval/predictions/text_summary")
+    assert [table.step for table in tables] == [1, 2, 2]
+    head, _, first, *_ = tables[-1].tensor_proto.string_val[0].decode().splitlines()
+    row = read_jsonl(tmp_path / "run" / "predictions.jsonl")[0]
+    assert head == "|id|prompt|prediction|references|"
+    assert first == f"|{row['id']}|{row['prompt'].replace('<', '&lt;')}|{row['prediction']}|{row['references'][0]}|"
+    assert len(list((tmp_path / "board").iterdir())) == 1  # one writer from the first step to the last measurement
+
+
+@pytest.mark.skipif(find_spec("trackio") is None, reason="trackio is not installed")
+def test_trackio(run_script, kogpt2_folder, files, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    from trackio.sqlite_storage import SQLiteStorage
+
+    results = tracked(run_script, kogpt2_folder, files, tmp_path / "run", "trackio")
+    assert SQLiteStorage.get_runs("tests") == ["run"]
+    logs = SQLiteStorage.get_logs("tests", "run")
+    for name in FIGURES:
+        assert [log["train/global_step"] for log in logs if name in log][:2] == [1, 2]
+    assert [log["eval/accuracy"] for log in logs if "eval/accuracy" in log][-1] == pytest.approx(results["accuracy"])
+    assert [log["test/accuracy"] for log in logs if "test/accuracy" in log] == [pytest.approx(results["test_accuracy"])]
+    tables = [log["eval/predictions"] for log in logs if "eval/predictions" in log]
+    assert len(tables) == 3
+    row = read_jsonl(tmp_path / "run" / "predictions.jsonl")[0]
+    assert tables[-1]["_value"][0] == {name: row[name] for name in ("id", "prompt", "prediction")} | {
+        "references": row["references"][0]
+    }
+
+
+def test_an_untracked_run_predicts_once(run_script, kogpt2_folder, files, tmp_path, monkeypatch):
+    train, validation = files["nli"]
+    monkeypatch.setattr("tasks.inference.measuring.Evaluator.score", lambda self: pytest.fail("predicted while training"))
+    result = run_script(
+        "run_nli", "--model", kogpt2_folder, "--train_file", train, "--validation_file", validation, "--output_dir",
+        tmp_path / "run", "--num_train_epochs", 1,
+    )  # fmt: skip
+    assert result.code == 0, result.stderr
+    assert "baseline" not in json.dumps(read_json(tmp_path / "run" / "trainer_state.json"))
