@@ -50,8 +50,7 @@ class ExportArguments:
 
 def run_folder(folder: str) -> Path:
     """The run to copy. Raises UserError where it is none."""
-    from tasks.inference.exported import is_export
-    from tasks.run_folder import TASK_FILE
+    from tasks.run_folder import TASK_FILE, is_export
 
     run = Path(folder)
     if not run.is_dir():
@@ -82,11 +81,11 @@ def main() -> None:
 
     # Slow to import, so --help and mistakes in the flags are answered first.
     from tasks.inference.comparing import as_table, megabytes, side_by_side
-    from tasks.inference.exported import EXPORT_FILE, engine, export, is_export
+    from tasks.inference.exported import engine, export
     from tasks.inference.predicting import load_predictor, trained_task
     from tasks.machine import hardware
     from tasks.preparing.splits import load_examples
-    from tasks.run_folder import make_writable, refuse_links, write_json
+    from tasks.run_folder import EXPORT_FILE, is_export, make_writable, refuse_links, write_json
 
     engine()
     run = run_folder(folder)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.base import Example, Prediction
-from tasks.inference.exported import ENGINE, is_export
+from tasks.inference.exported import ENGINE
 from tasks.inference.predicting import Predictor
+from tasks.run_folder import is_export
 
 #: How often the models take turns.
 TURNS = 4

@@ -21,10 +21,7 @@ from tasks.inference.generation import generate
 from tasks.machine import versions
 from tasks.preparing.encoding import Encoder
 from tasks.progress import progress
-from tasks.run_folder import TASK_FILE, weight_hashes, write_json
-
-#: What a copy is and was made of, in its folder. Where it lies, the folder holds a copy.
-EXPORT_FILE = "export.json"
+from tasks.run_folder import EXPORT_FILE, TASK_FILE, weight_hashes, write_json
 
 #: The folder inside a copy that CTranslate2 reads: its config.json is another one than that of transformers.
 ENGINE = "ctranslate2"
@@ -138,11 +135,6 @@ def engine() -> Any:
     import ctranslate2
 
     return ctranslate2
-
-
-def is_export(folder: str | Path) -> bool:
-    """Whether ``folder`` holds a copy."""
-    return (Path(folder) / EXPORT_FILE).is_file()
 
 
 def open_export(model_args: ModelArguments, encoder: Encoder, seed: int) -> Exported:

@@ -16,7 +16,7 @@ from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
 from tasks.base import Example, Prediction, Task
 from tasks.errors import UserError, explained
-from tasks.inference.exported import Exported, is_export, open_export
+from tasks.inference.exported import Exported, open_export
 from tasks.inference.extraction import Allowed, Extractor
 from tasks.inference.forward import choice_logprobs, class_logprobs, text_windows, token_logprobs
 from tasks.inference.generation import generate
@@ -25,7 +25,7 @@ from tasks.model.loading import at_commit, load_config, open_encoder, open_model
 from tasks.model.model_files import find_file
 from tasks.model.speedups import avoid_cudnn_attention, fuse_gelu
 from tasks.preparing.encoding import Encoder
-from tasks.run_folder import TASK_FILE, RunConfig
+from tasks.run_folder import TASK_FILE, RunConfig, is_export
 from tasks.text import as_typed, nfc
 
 logger = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from transformers import GPT2Config, GPT2ForSequenceClassification
 from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
 from tasks.errors import UserError
+from tasks.inference import load
 from tasks.inference.exported import export
 from tasks.inference.generation import generate
 from tasks.inference.predicting import load_predictor
@@ -131,6 +132,20 @@ def test_predict_takes_it_and_an_adapter_is_merged(run_script, kogpt2_folder, fi
     assert len(said[0]) == len(ROWS["nli"])
     for original, copy in zip(*said, strict=True):
         assert copy == pytest.approx(original, abs=1e-3)
+
+
+def test_it_is_loaded_from_python_too(finished, copied):
+    row = {key: ROWS["nli"][0][key] for key in ("premise", "hypothesis")}
+    original, copy = (load(str(folder))(row) for folder in (finished("nli"), copied("nli")))
+    assert copy["prediction"] == original["prediction"]
+    assert copy["probabilities"] == pytest.approx(original["probabilities"], abs=1e-3)
+
+
+def test_a_copy_is_not_trained(run_script, copied, files):
+    train, validation = files["nli"]
+    result = run_script("run_nli", "--model", copied("nli"), "--train_file", train, "--validation_file", validation)
+    assert result.code == 2
+    assert result.error == f"--model {copied('nli')} is a copy for CTranslate2, which cannot be trained; name the run"
 
 
 def test_a_measured_extractive_run_answers_freely(finished, copied, tmp_path, caplog):
