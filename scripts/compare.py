@@ -46,9 +46,10 @@ def main() -> None:
 
     # Slow to import, so --help and mistakes in the flags are answered first.
     from tasks.run_folder import write_lines
-    from tasks.showing.comparing import as_page, compare, load_run
+    from tasks.showing.comparing import as_page, compare, load_runs
 
-    comparisons = compare([load_run(folder, n, args.split) for n, folder in enumerate(folders, 1)], args.seed)
+    runs = [run for number, folder in enumerate(folders, 1) for run in load_runs(folder, number, args.split)]
+    comparisons = compare(runs, args.seed)
     write_lines(args.output_file, [as_page(comparisons)])
     print("\n\n".join(map(as_text, comparisons)))
     print(f"\nthe whole comparison is in {args.output_file}")

@@ -42,7 +42,7 @@ class PredictArguments:
         default="auto", help="text: one prediction a line. auto: by the name of the file; text on a terminal, else jsonl."
     )
     column_map: str | None = HfArg(default=None, help="Our column names to yours: document=body.")
-    task: str | None = HfArg(default=None, help="The task, for a model without a task.json.")
+    task: str | None = HfArg(default=None, help="The task, for a model of several or without a task.json.")
     top_labels: int | None = HfArg(default=None, help="Labels: show the N most probable with their probabilities.")
     num_return_sequences: int = HfArg(default=1, help="Several texts for each input; use --do_sample.")
     max_length: int | None = HfArg(default=None, help="Tokens of a whole sequence; the run's by default.")

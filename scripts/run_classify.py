@@ -43,7 +43,7 @@ def main() -> None:
     if args.data.dry_run:
         return dry_run(task, args, data, encoder, model, datasets, examples)  # what was understood; nothing is written
 
-    recorder = RunRecorder(task, args, encoder, data.source)  # for the model card
+    recorder = RunRecorder(args, encoder, data)  # for the model card
     trainer = CompletionTrainer(
         model=model,
         args=args.training,

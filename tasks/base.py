@@ -16,6 +16,9 @@ class Separator(str):
     """A piece of a prompt that is one token of its own, such as ``<summarize>``."""
 
 
+#: The figure of a run of several tasks: the mean of their normalized scores.
+MEAN = "mean_normalized_score"
+
 #: Stands where a sequence begins; the tokenizer's own bos (or eos, for models that have no bos) takes its place.
 BOS = Separator("<bos>")
 
@@ -157,12 +160,16 @@ class HubDataset:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's id on the Hub and its name in English and Korean; ``higher`` is better, or None to choose no checkpoint."""
+    """A metric's id on the Hub and its name in English and Korean; ``higher`` is better, or None to choose no checkpoint.
+
+    ``most`` is the best value where higher is better; where lower is, that is 0.
+    """
 
     hub: str
     en: str
     ko: str
     higher: bool | None = None
+    most: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -182,7 +189,8 @@ class Task:
     words of ``label_words``), ``loglikelihood`` (score the text itself, and continue its beginning by samples).
     """
 
-    name: ClassVar[str]
+    name: str
+    prefix: str = ""  # where one of several tasks of a run, what its figures, splits and files begin with: nli_
     version: ClassVar[int] = 1
     output_type: ClassVar[str]
     separators: tuple[Separator, ...] = ()
@@ -191,7 +199,7 @@ class Task:
     target_columns: ClassVar[tuple[Column, ...]]  # needed to train and to measure
     default_dataset: ClassVar[HubDataset]
     main_metric: ClassVar[str]
-    metrics: ClassVar[dict[str, Metric]] = {}  # the figures of all_results.json that have a name of their own
+    metrics: dict[str, Metric] = {}  # the figures of all_results.json that have a name of their own
     baselines: ClassVar[dict[str, str]] = {}  # baseline of all_results.json -> its name in Korean
     column_map: str | None = None  # what the data of a trained model called the columns, as --column_map says it
     label_words: dict[str, str] = {}  # canonical label -> the word, or the separator, that the model reads and writes
@@ -213,6 +221,11 @@ class Task:
     hub_task: ClassVar[str] = "text-generation"  # what the Hub calls the task, for the results of a model card
     card: ClassVar[dict[str, CardText]] = {}  # language of the card -> its words
     usage_example: ClassVar[dict[str, str]] = {}  # an input for the usage example of a card
+
+    @property
+    def parts(self) -> tuple[Task, ...]:
+        """The tasks of a run: this one; a mixture has several."""
+        return (self,)
 
     def use_columns(self, column_map: str | None) -> None:
         """Read those ``optional_columns``, too, that a ``--column_map`` names."""

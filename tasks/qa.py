@@ -94,7 +94,7 @@ class QA(Task):
     default_dataset = HubDataset("KorQuAD/squad_kor_v1", None, "train", "validation", "cc-by-nd-4.0")
     main_metric = "f1"
     metrics = {
-        "f1": Metric("f1", "character F1 (0-100)", "글자 F1 (0-100)", higher=True),
+        "f1": Metric("f1", "character F1 (0-100)", "글자 F1 (0-100)", higher=True, most=100.0),
         "exact_match": Metric("exact_match", "exact match (0-100)", "완전 일치 (0-100)", higher=True),
         # What free answers have, where --extractive took them from their context.
         "free_f1": Metric("f1", "character F1 of free answers (0-100)", "자유 생성의 글자 F1 (0-100)"),

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -73,19 +73,63 @@ class RunConfig:
         """Write task.json into ``folder``."""
         write_json(Path(folder) / TASK_FILE, asdict(self))
 
+    @property
+    def parts(self) -> list[RunConfig]:
+        """One for each task of the run: this one."""
+        return [self]
+
     @classmethod
-    def load(cls, folder: str | Path) -> RunConfig | None:
+    def load(cls, folder: str | Path) -> RunConfig | RunConfigs | None:
         """The task.json of ``folder``, None without one. Raises UserError where it is not valid."""
         path = Path(folder) / TASK_FILE
         if not path.is_file():
             return None
         try:
-            run = typed(cls, **json.loads(path.read_text("utf-8")))
-            if run.temperature is not None and not 0 < run.temperature < math.inf:
-                raise ValueError(f"temperature is {run.temperature}")
+            values = json.loads(path.read_text("utf-8"))
+            run = RunConfigs(typed(cls, **each) for each in values) if isinstance(values, list) else typed(cls, **values)
+            if len({part.task for part in run.parts}) < max(1, len(run.parts)):
+                raise ValueError("it lists no task, or one twice")
+            for part in run.parts:
+                if part.temperature is not None and not 0 < part.temperature < math.inf:
+                    raise ValueError(f"temperature is {part.temperature}")
         except (ValueError, TypeError, RecursionError) as error:
             raise UserError(f"{path}: not a task.json of this project ({error}); name the task with --task") from None
         return run
+
+
+class RunConfigs(list[RunConfig]):
+    """The task.json of several tasks that one model was trained on: a list of what one task has."""
+
+    head = False  # the tasks share what writes
+
+    @classmethod
+    def of(cls, runs: Sequence[RunConfig]) -> RunConfig | RunConfigs:
+        """The one there is, or the list of several."""
+        return runs[0] if len(runs) == 1 else cls(runs)
+
+    @property
+    def parts(self) -> list[RunConfig]:
+        """One for each task."""
+        return self
+
+    @property
+    def task(self) -> str:
+        """The tasks' names."""
+        return "-".join(part.task for part in self)
+
+    @property
+    def base_model(self) -> str:
+        """As every part has it."""
+        return self[0].base_model
+
+    @property
+    def max_length(self) -> int:
+        """As every part has it."""
+        return self[0].max_length
+
+    def save(self, folder: str | Path) -> None:
+        """Write task.json into ``folder``."""
+        write_json(Path(folder) / TASK_FILE, list(map(asdict, self)))
 
 
 def typed(cls: type, /, **values: Any) -> Any:
@@ -125,6 +169,11 @@ def prompt_format(task: Task) -> str:
     target = [column.name for column in task.target_columns[:1]]
     parts = [getattr(part, "text", part) for part in task.prompt(row)]
     return " ".join(str(part) for part in [*parts, *([] if task.head else [*target, "<eos>"])] if part)
+
+
+def own(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Those of ``values`` whose names begin with the ``prefix`` of a task, without it."""
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
 def file_sha256(path: str | Path) -> str:
@@ -169,7 +218,7 @@ def remove_leftovers(folder: Path, name: str = r"[\w-]+\.(?:jsonl?|md)") -> None
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def write_json(path: str | Path, value: dict[str, Any]) -> None:
+def write_json(path: str | Path, value: dict[str, Any] | list[Any]) -> None:
     """Write ``value`` to ``path`` atomically. NaN and infinity, which JSON does not have, become null."""
     write_lines(path, [json.dumps(_finite(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n"])
 

@@ -19,6 +19,8 @@ from torch.distributed.run import get_args_parser
 
 from tasks import TASKS, get_task
 from tasks.arguments import command_line
+from tasks.arguments.mixture import MixtureArguments
+from tasks.mixture import Mixture
 from tasks.reading.columns import parse_column_map
 from tests.conftest import ROOT, run_main, write_rows
 from tests.helpers.docs import KOREAN, PAGES, anchors, code_blocks, commands, headings, korean, links, name_of, prose
@@ -235,6 +237,13 @@ class Reader:
     def rows(self, words: list[str], task: str) -> None:
         """Have the files that a command reads."""
         given = dict(pairwise(words))
+        if task == "tasks":
+            mixture, flags = Mixture(), ("train_file", "validation_file", "column_map")
+            mixture.choose(given["--tasks"])
+            values = MixtureArguments(**{flag: given.get(f"--{flag}") for flag in flags}).of_parts(mixture)
+            for part, own in zip(mixture.parts, values):
+                self.rows([word for flag in flags for word in (f"--{flag}", getattr(own, flag)) if word], part.name)
+            return
         names = parse_column_map(given.get("--column_map"), get_task(task))
         for flag in ("--train_file", "--validation_file", "--input_file"):
             if flag in given and not list(self.folder.glob(given[flag])):
@@ -249,7 +258,9 @@ class Reader:
         if "--sample_data" in words:
             added += ["--max_eval_samples", "4"]
         elif "--train_file" not in words:
-            added += ["--train_file", f"{task}.jsonl", "--validation_file", f"{task}.jsonl"]
+            names = words[words.index("--tasks") + 1].split(",") if task == "tasks" else []
+            value = ",".join(f"{name}={name}.jsonl" for name in names) or f"{task}.jsonl"
+            added += ["--train_file", value, "--validation_file", value]
         if "--output_dir" not in words:  # a page shows several ways, each of which leaves the folder of that name
             added += ["--overwrite_output_dir"]
         words = [*added, *words]
@@ -262,7 +273,7 @@ class Reader:
         model, *rest = words
         run = self.folder / model
         task = given.get("--task") or next((name for name in TASKS if f"/{name}-" in model), None)
-        if "--task" in given:
+        if "--task" in given and not run.exists():
             model = self.base
         elif not run.exists():
             trained = self.train(task, ["--model", self.base, "--output_dir", model])

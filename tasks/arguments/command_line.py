@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from transformers.hf_argparser import HfArgumentParser
 
 from tasks import distributed
+from tasks.arguments import training_flags
 from tasks.arguments.data import DataArguments
 from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.help import show, suggestion
+from tasks.arguments.mixture import MixtureArguments
 from tasks.arguments.model import FineTuningArguments, ScratchArguments
 from tasks.arguments.publishing import PublishArguments
 from tasks.arguments.sharding import check_adapter
-from tasks.arguments.training_flags import ScratchFlags, TrainingFlags
 from tasks.base import Task, unusable_character
 from tasks.errors import UserError
 from tasks.machine import slow_half
+from tasks.mixture import Mixture
 
 if TYPE_CHECKING:
     from tasks.arguments.training import TrainingArguments
@@ -245,15 +247,20 @@ def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = N
         UserError: an unknown flag (the message names the nearest one), a value of the wrong type, a damaged config file.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    training_type: type = ScratchFlags if task.from_scratch else TrainingFlags
+    is_mixture = isinstance(task, Mixture)
+    kind = "Scratch" if task.from_scratch else "Mixture" if is_mixture else ""
+    training_type: type = getattr(training_flags, f"{kind or 'Training'}Flags")
     if not _help_wanted(argv) or "--help_all" in argv:  # torch takes seconds to import
-        from tasks.arguments.training import ScratchTrainingArguments, TrainingArguments
+        from tasks.arguments import training
 
-        training_type = ScratchTrainingArguments if task.from_scratch else TrainingArguments
+        training_type = getattr(training, f"{kind}TrainingArguments")
     model_type = ScratchArguments if task.from_scratch else FineTuningArguments
-    types = (model_type, DataArguments, GenerationArguments, training_type, PublishArguments)
-    parsed = parse_dataclasses(types, description, argv, task=task)
+    data_type = MixtureArguments if is_mixture else DataArguments
+    types = (model_type, data_type, GenerationArguments, training_type, PublishArguments)
+    parsed = parse_dataclasses(types, description, argv, task=None if is_mixture else task)
     model_args, data_args, generation_args, training_args, publish_args = parsed
+    if is_mixture:
+        task.choose(data_args.tasks)
     passive = training_args.log_level == "passive"
     logging.getLogger("tasks").setLevel(logging.INFO if passive else training_args.get_process_log_level())
     check_adapter(training_args, getattr(model_args, "lora_r", None))

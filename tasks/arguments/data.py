@@ -8,6 +8,7 @@ from typing import Literal
 from transformers.hf_argparser import HfArg
 
 from tasks.arguments.checks import at_least
+from tasks.base import Task
 from tasks.errors import UserError
 
 
@@ -69,6 +70,10 @@ class DataArguments:
         default=False, help="generate, scratch: read training rows as they are needed, for large corpora."
     )
     shuffle_buffer_size: int = HfArg(default=10_000, help="--streaming: rows held in memory to be shuffled.")
+
+    def of_parts(self, task: Task) -> list[DataArguments]:
+        """The arguments of each part of a ``task``: these."""
+        return [self]
 
     def __post_init__(self) -> None:
         at_least(self, 1, "preprocessing_num_workers", "shuffle_buffer_size")

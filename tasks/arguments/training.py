@@ -12,7 +12,7 @@ from transformers import TrainingArguments as HfTrainingArguments
 
 from tasks.arguments.checks import above_zero, at_least, share
 from tasks.arguments.sharding import check_engine, launched_with, load_whole_models
-from tasks.arguments.training_flags import ScratchFlags, TrainingFlags
+from tasks.arguments.training_flags import MixtureFlags, ScratchFlags, TrainingFlags
 from tasks.distributed import processes, world_size
 from tasks.errors import UserError
 
@@ -115,6 +115,11 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
         except (ImportError, TypeError, ValueError, ArithmeticError) as error:
             if "need to pass a" not in str(error):  # a model, for layer-wise optimizers
                 raise UserError(f"{flag}: {error}") from None
+
+
+@dataclass
+class MixtureTrainingArguments(MixtureFlags, TrainingArguments):
+    """The same with defaults for several tasks."""
 
 
 @dataclass

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from transformers.hf_argparser import HfArg
 
+from tasks.base import MEAN
+
 
 @dataclass
 class TrainingFlags:
@@ -71,6 +73,15 @@ class TrainingFlags:
     hub_model_id: str | None = HfArg(default=None, help="NAME/MODEL on the Hub; yours, and the folder's name, by default.")
     # What --push_to_hub asks for. transformers' own flag is reset, because its Trainer would push checkpoints.
     publish: bool = field(default=False, init=False)
+
+
+@dataclass
+class MixtureFlags(TrainingFlags):
+    """Defaults for several tasks."""
+
+    metric_for_best_model: str | None = HfArg(
+        default=MEAN, help=f"{MEAN}, loss, or a task's main metric (nli_accuracy, qa_f1)."
+    )
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,12 +14,12 @@ from typing import Any
 from transformers.trainer_utils import unwrap_peft_model
 
 from tasks.arguments.training import TrainingArguments
-from tasks.base import Example, Prediction, Task
+from tasks.base import MEAN, Example, Prediction, Task
 from tasks.distributed import is_first
 from tasks.inference.predicting import UNFINISHED, Predictor
 from tasks.labels import LABEL
 from tasks.preparing.encoding import SHARED, Encoder
-from tasks.run_folder import PREDICTIONS_FILE, write_jsonl
+from tasks.run_folder import PREDICTIONS_FILE, own, write_jsonl
 
 #: Labels whose rows the terminal tells.
 MOST_LABELS = 10
@@ -60,26 +61,66 @@ def format_results(task: Task, results: Mapping[str, Any]) -> str:
 
 
 class Evaluator:
-    """A predictor of the model in training and the ``examples`` of each split but train."""
+    """The predictor of each task of a run, with the model in training, and the ``examples`` of each split but train."""
 
     def __init__(
         self, task: Task, model: Any, encoder: Encoder, args: TrainingArguments, examples: Mapping[str, Sequence[Example]]
     ) -> None:
         """``model`` may be a PeftModel; its base model, which holds the adapter's layers, predicts."""
         model = unwrap_peft_model(model)
-        self.predictor = Predictor(task, model, encoder, encoder.settings, args.generation_batch_size, args.seed)
+        self.task = task
+        self.predictors = [
+            Predictor(part, model, each, each.settings, args.generation_batch_size, args.seed)
+            for part, each in zip(task.parts, encoder.of_parts)
+        ]
         self.examples = examples
         self.predictions: list[Prediction] = []
 
     def score(self) -> dict[str, Any]:
-        """The task's metrics over the validation rows with the current weights; nothing is written. Sets ``predictions``."""
-        self.predictions = self.predictor.predict(self.examples["validation"])
-        return self.predictor.task.score(self.predictions)
+        """Predict the validation rows. Returns the metrics, of several tasks the main ones, and sets ``predictions``."""
+        self.predictions = []
+        found: dict[str, Any] = {}
+        for predictor in self.predictors:
+            task = predictor.task
+            predictions = predictor.predict(own(self.examples, task.prefix)["validation"])
+            self.predictions += predictions
+            scores = task.score(predictions)
+            found |= {f"{task.prefix}{task.main_metric}": scores[task.main_metric]} if task.prefix else scores
+        return found | overall(self.task.parts, found | self.baseline) if len(self.predictors) > 1 else found
 
     @cached_property
     def baseline(self) -> dict[str, Any]:
         """What ``score`` is compared with, which stays the same: the figures of ``Task.baseline``."""
-        return self.predictor.task.baseline(self.examples["validation"], self.examples.get("train"))
+        found: dict[str, Any] = {}
+        for part in self.task.parts:
+            rows = own(self.examples, part.prefix)
+            figures = part.baseline(rows["validation"], rows.get("train"))
+            found |= {f"{part.prefix}{name}": value for name, value in figures.items()}
+        return found
+
+
+def normalized_score(task: Task, figures: Mapping[str, Any]) -> float:
+    """Of the main metric (value - baseline) / (best - baseline): 0 at the baseline and 1 at the best possible value.
+
+    ``figures`` has both, as all_results.json does. The Open LLM Leaderboard normalizes its scores in this way.
+    """
+    metric = task.metrics[task.main_metric]
+    value, baseline = figures[task.main_metric], figures[f"baseline_{task.main_metric}"]
+    best = metric.most if metric.higher else 0.0
+    return float(value == best) if baseline == best else (value - baseline) / (best - baseline)
+
+
+def overall(tasks: Sequence[Task], results: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``results`` say of several tasks together: each one's normalized score, and their mean; {} for one task.
+
+    Where they were predicted, also all rows and seconds, as one task has them.
+    """
+    parts = [own(results, task.prefix) for task in tasks if len(tasks) > 1]
+    scores = {task.name: normalized_score(task, row) for task, row in zip(tasks, parts) if task.main_metric in row}
+    if not scores:
+        return {}
+    sums = {name: sum(row[name] for row in parts) for name in ("rows", "predict_runtime") if name in parts[0]}
+    return sums | {"normalized_scores": scores, MEAN: math.fsum(scores.values()) / len(scores)}
 
 
 def measure(

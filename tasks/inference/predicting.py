@@ -214,6 +214,11 @@ def trained_task(model_args: ModelArguments, task_name: str | None = None) -> tu
     load_config(model_args)  # refuses what is not a model, before anything else
     path = find_file(model_args.model, TASK_FILE, model_args.model_revision)
     run = RunConfig.load(path.parent) if path else None
+    if run and len(run.parts) > 1:
+        names = [part.task for part in run.parts]
+        if task_name is None:
+            raise UserError(f"{model_args.model}: a model for {', '.join(names)}; say which task with --task {names[0]}")
+        run = next((part for part in run.parts if part.task == task_name), None)
     if run is None and task_name is None:
         raise UserError(f"{model_args.model}: no task.json there, so its task is not known; name it with --task")
     if run and task_name not in (None, run.task):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import json
 import os
 import pickle
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +68,8 @@ def open_encoder(
 ) -> Encoder:
     """The encoder of a model: its tokenizer with a token for each separator of ``task``, and the decoding settings.
 
+    For several tasks ``of_parts`` are their encoders, which share the tokenizer; it is the one that has most room to write.
+
     ``max_length`` is the length of a whole sequence in tokens, by default what the model reads, at most 1,024.
     ``measured_with`` are the decoding settings of the model's task.json.
 
@@ -73,22 +77,39 @@ def open_encoder(
     """
     model_args = at_commit(model_args)
     config = load_config(model_args)
-    settings = generation_settings(task, generation_args, measured_with)
+    settings_of = [generation_settings(part, _suited(generation_args, part, task), measured_with) for part in task.parts]
     tokenizer = load_tokenizer(model_args, config)
-    set_chat_template(tokenizer, task, settings["system"])
+    # One text in a message does not say which of several tasks is meant, so only a conversation among them has a template.
+    templated = [part.conversational or len(task.parts) == 1 for part in task.parts]
+    for part, settings in compress(zip(task.parts, settings_of), templated):
+        set_chat_template(tokenizer, part, settings["system"])
+    if not any(templated):
+        tokenizer.chat_template = None
     tokenizer, new_ids = add_separators(tokenizer, task.separators)
     if task.head:  # it writes nothing, so no program may chat with it
         tokenizer = add_prompt(tokenizer, task)
         tokenizer.chat_template = None
-        settings["max_new_tokens"] = 1
+        settings_of[0]["max_new_tokens"] = 1
     length = sequence_length(max_length, tokenizer)
-    encoder = Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings, new_ids=new_ids)
-    encoder.revision = model_args.model_revision
-    if task.head:
-        encoder.classes = {str(word): number for number, word in enumerate(task.label_words.values())}
-    elif task.learns_labels:
-        encoder.keep_room_for_labels(task)
-    return encoder
+    encoders = []
+    for part, settings in zip(task.parts, settings_of):
+        encoder = Encoder(tokenizer, length, settings["max_new_tokens"], settings=settings, new_ids=new_ids)
+        encoder.revision = model_args.model_revision
+        if part.head:
+            encoder.classes = {str(word): number for number, word in enumerate(part.label_words.values())}
+        elif part.learns_labels:
+            encoder.keep_room_for_labels(part)
+        encoders.append(encoder)
+    widest = max(encoders, key=lambda encoder: encoder.max_new_tokens)
+    widest.of_parts = encoders
+    return widest
+
+
+def _suited(arguments: GenerationArguments, part: Task, task: Task) -> GenerationArguments:
+    """The arguments for a part of several tasks, without those that suit others of them alone."""
+    kinds = {"extractive": "extractive", "system": "conversational"}
+    others = [flag for flag, kind in kinds.items() if not getattr(part, kind) and any(getattr(t, kind) for t in task.parts)]
+    return dataclasses.replace(arguments, **dict.fromkeys(others)) if others else arguments
 
 
 def open_model(task: Task, model_args: ModelArguments, encoder: Encoder) -> PreTrainedModel | PeftModel:

@@ -76,6 +76,7 @@ class Encoder:
         self.max_new_tokens = max_new_tokens
         self.settings = settings or {}
         self.new_ids = new_ids
+        self.of_parts: list[Encoder] = [self]  # of several tasks the Encoder of each
         self.classes: dict[str, int] | None = None  # of a classification head: what stands for a label -> its number
         self.revision: str | None = None  # the commit that the tokenizer was read at, which the weights are read at, too
         self.counts: Counter[str] = Counter()

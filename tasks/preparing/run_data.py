@@ -76,6 +76,7 @@ class RunData:
         """
         task.use_columns(data_args.column_map)
         self.task = task
+        self.parts = [self]  # a mixture has several
         self.data_args = data_args
         self.seed = training_args.seed
         self.splits = splits or (SPLITS if training_args.do_train else SPLITS[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -13,17 +14,21 @@ from jinja2 import Template, TemplateError
 
 from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
-from tasks.base import Separator, Task
+from tasks.base import MEAN, Separator, Task
 from tasks.errors import UserError
 from tasks.labels import LABEL
 from tasks.preparing.encoding import SHARED
-from tasks.publishing.edits import note_sections
+from tasks.publishing.edits import by_task, note_sections
 from tasks.publishing.facts import repeatable, without_names
-from tasks.publishing.license import LICENSES, credit, license_for, license_metadata
+from tasks.publishing.license import LICENSES, credit, license_metadata, license_of
 from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, split_name
 from tasks.publishing.report import RunReport
 from tasks.publishing.snippet import TEMPLATES, usage_snippet
 from tasks.run_folder import PREDICTIONS_FILE
+from tasks.training.plots import CONFUSION
+
+#: Sections of a card that each of several tasks has its own of.
+BY_TASK = ("prompt", "usage", "results", "examples", "data", "use")
 
 #: Labels that a card lists and has a confusion matrix and figures of.
 MOST_LABELS = 20
@@ -32,16 +37,17 @@ MOST_LABELS = 20
 def render_card(report: RunReport, folder: Path, publish_args: PublishArguments, model_id: str | None = None) -> str:
     """The whole card. ``model_id`` is the repository, by default the folder's name.
 
-    A licence that is not settled is left out: publishing asks for it.
+    Of several tasks each has its own prompt, program, results, data and limits. A licence that is not settled is left out:
+    publishing asks for it.
 
     Raises:
         UserError: the template is broken.
     """
     try:
-        license = license_for(report.base, report.data.license, publish_args)
+        license = license_of(report, publish_args)
     except UserError:
         license = None
-    task, language = task_of(report.config), publish_args.card_language or "en"
+    language = publish_args.card_language or "en"
     name = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
     command = report.command and repeatable(report.command, report.base)
     names_shown = publish_args.card_file_names
@@ -49,30 +55,64 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
         values = {
             "card_data": card_metadata(report, license=license, name=name, file_names=names_shown).to_yaml(),
             "name": name,
-            "snippet": usage_snippet(task, report, model_id or folder.resolve().name),
-            "report": report,
-            "command": command and without_names(command, report.data, names_shown),
+            "command": command and without_names(command, report, names_shown),
             "base": report.base,
-            "data": report.data,
-            **_files(report, names_shown),
             "has_curve": (folder / "loss.png").is_file(),
-            "has_confusion": (folder / "confusion.png").is_file(),
-            "examples": examples(folder, publish_args.card_examples or 0),
-            **_words(task, report, language),
-            **_results(task, report, language),
-            **_training(task, report, language),
-            **_license(report, publish_args, license, language),
         }
+        parts = []
+        for part in report.parts:
+            task = task_of(part.config)
+            parts.append({
+                **values,
+                "snippet": usage_snippet(task, part, model_id or folder.resolve().name),
+                "report": part,
+                "data": part.data,
+                **_files(part, names_shown),
+                "prefix": part.prefix,
+                "has_confusion": (folder / f"{part.prefix}{CONFUSION}").is_file(),
+                "examples": examples(folder, publish_args.card_examples or 0, part.prefix),
+                **_words(task, part, language),
+                **_results(task, part, language),
+                **_training(task, part, language),
+                **_license(part, publish_args, license, language),
+            })  # fmt: skip
+        whole = _together(report, parts, language)
     except (TypeError, ValueError, KeyError, AttributeError) as error:  # figures of another type in a folder of anybody's
         raise UserError(f"{folder}: its results or its report are damaged ({error!r:.80}); run again") from None
     own = publish_args.card_template
     path = Path(own) if own else files("model_cards") / f"{language}.md"
     try:
-        return note_sections(parse_template(path).render(values))
+        template = parse_template(path)
+        own = zip(report.parts, parts) if len(parts) > 1 else ()
+        cards = {part.config.task: template.render(values) for part, values in own}
+        return note_sections(by_task(template.render(whole), cards, BY_TASK))
     except UserError:
         raise
     except Exception as error:  # a template of the user's may raise anything
         raise UserError(f"{path}: the template cannot be used ({error}); see model_cards/en.md") from None
+
+
+def _together(report: RunReport, parts: list[dict[str, Any]], language: str) -> dict[str, Any]:
+    """The values of one task, or for the sections that several tasks share."""
+    if len(parts) == 1:
+        return parts[0]
+    too, scale = {
+        "en": ("; it ", "mean normalized score (0: baselines, 1: best possible values)"),
+        "ko": (". 또한 ", "정규화 점수의 평균 (0: 기준선, 1: 가능한 최고값)"),
+    }[language]
+    results, first = report.results, report.parts[0]
+    headline = MEAN in results and {
+        "label": scale, "value": number(results[MEAN]), "rows": results["rows"], "split": "validation", "shared": None,
+        "interval": "", "baseline": "", "below_baseline": results[MEAN] <= 0,
+    }  # fmt: skip
+    return {
+        **parts[0],
+        **_training(task_of(first.config), dataclasses.replace(first, results=results), language),
+        "does": too.join(part["does"] for part in parts),
+        "decoding": "; ".join(f"{part['report'].config.task} {part['decoding']}" for part in parts if part["decoding"]),
+        "headline": headline,
+        "data_license": ", ".join(sorted({part["data_license"] for part in parts if part["data_license"]})) or None,
+    }
 
 
 def parse_template(path: Any) -> Template:
@@ -234,13 +274,13 @@ def _license(report: RunReport, publish_args: PublishArguments, license: str | N
     }
 
 
-def examples(folder: Path, count: int) -> list[dict[str, Any]]:
-    """The first ``count`` rows of predictions.jsonl: lines of the prompt, prediction and reference.
+def examples(folder: Path, count: int, prefix: str = "") -> list[dict[str, Any]]:
+    """The first ``count`` rows of ``<prefix>predictions.jsonl``: lines of the prompt, prediction and reference.
 
     Raises:
         UserError: the folder has no predictions, or they are damaged.
     """
-    path = folder / PREDICTIONS_FILE
+    path = folder / f"{prefix}{PREDICTIONS_FILE}"
     if count and not path.is_file():
         raise UserError(f"--card_examples {count}: {path} is not there; leave the flag out, or run again")
     if not count:

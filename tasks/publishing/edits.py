@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import yaml
@@ -60,6 +61,27 @@ def note_sections(card: str) -> str:
     index = INDEX.search(card)
     names = [match["name"] for match in SECTION.finditer(card)]
     return card.replace(index[0], _renamed(index, names), 1) if index else card
+
+
+def by_task(card: str, cards: Mapping[str, str], names: Collection[str]) -> str:
+    """``card`` with the sections ``names`` of the ``cards`` of several tasks {task: card}, each under the task's name.
+
+    Above its results stands the last paragraph of the task's summary, which says how good it is.
+    """
+    found: dict[str, list[str]] = {}
+    for task, own in cards.items():
+        bodies = {match["name"]: match["body"].strip("\n") for match in SECTION.finditer(own)}
+        for name in bodies.keys() & names:
+            heading, _, body = bodies[name].partition("\n")
+            told = bodies["summary"].split("\n\n")[2:] if name == "results" and "summary" in bodies else []
+            found.setdefault(name, [heading]).extend([f"### {task}", *told, body.strip("\n")])
+
+    def joined(match: re.Match[str]) -> str:
+        start, end = (place - match.start() for place in match.span("body"))
+        parts = "\n\n".join(found.get(match["name"], [match["body"]]))
+        return f"{match[0][:start]}{parts}{match[0][end:]}"
+
+    return SECTION.sub(joined, card)
 
 
 def owner_text(card: str) -> str:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 NOT_REPEATED = ("--output_dir", "--overwrite_output_dir", "--run_name", "--project", "--hub_", "--push_to_hub", "--trackio",
                 "--logging_dir", "--card_template")  # fmt: skip
 
+#: Where the value of a flag for several tasks begins, and where another one follows.
+OF_TASK, OF_TASKS = re.compile(r"[a-z]+="), re.compile(r",(?=[a-z]+=)")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -209,10 +212,17 @@ def repeatable(command: str, base: Base) -> str:
     return shlex.join(words)
 
 
-def without_names(command: str, data: Data, file_names: bool = False) -> str:
+def without_names(command: str, report: RunReport, file_names: bool = False) -> str:
     """``command`` without names that people chose and may be theirs: ``--train_file TRAIN.csv``, no ``--output_dir``."""
     hidden = {f"--{split}_file": split.upper() for split in ("train", "validation", "test")} | {"--config": "CONFIG"}
-    hidden |= {"--dataset": "DATASET"} if data.source == "folder" else {}
+    hidden |= {"--dataset": "DATASET"} if any(part.data.source == "folder" for part in report.parts) else {}
+
+    def stand_in(flag: str, value: str) -> str:
+        if len(report.parts) == 1:
+            return hidden[flag] + PurePosixPath(value).suffix
+        pieces = [piece.partition("=") for piece in OF_TASKS.split(value)]  # nli=a.csv,qa=b.json
+        return ",".join(f"{task}={hidden[flag]}{PurePosixPath(name).suffix}" for task, _, name in pieces)
+
     words: list[str] = []
     left_out = False
     for word in shlex.split(command):
@@ -221,9 +231,9 @@ def without_names(command: str, data: Data, file_names: bool = False) -> str:
         if left_out:
             continue
         if words and words[-1] in hidden and not file_names:
-            words.append(hidden[words[-1]] + PurePosixPath(word).suffix)
+            words.append(stand_in(words[-1], word))
         elif flag in hidden and equals and not file_names:
-            words.append(f"{flag}={hidden[flag]}{PurePosixPath(value).suffix}")
+            words.append(f"{flag}={stand_in(flag, value)}")
         else:
             words.append(word)
     return shlex.join(words)
@@ -232,6 +242,9 @@ def without_names(command: str, data: Data, file_names: bool = False) -> str:
 def public(word: str) -> str:
     """A word of a command line without absolute folders, paths through a user's own folder, and secrets."""
     flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if len(pieces := OF_TASKS.split(value)) > 1 or OF_TASK.match(value):  # nli=/home/me/a.csv,qa=b.json
+        parts = (piece.partition("=") for piece in pieces)
+        return flag + equals + ",".join(task + sign + public(name) for task, sign, name in parts)
     value = without_folders(value)
     if find_private(value):
         value = re.split(r"[\\/]", value)[-1]

@@ -180,7 +180,7 @@ class Hub:
                 head=head,
                 files=files,
                 card=texts.get(CARD_FILE),
-                task=json_object(texts.get(TASK_FILE)).get("task"),
+                task=_task_in(texts.get(TASK_FILE)),
             )
 
         return self._ask(f"reading {repo_id}", look)
@@ -262,6 +262,13 @@ class Hub:
 def stale_files(on_hub: Sequence[str], names: Sequence[str]) -> list[str]:
     """Files of an earlier release that the new one lacks and that would be loaded with it."""
     return [name for name in on_hub if name not in names and any(fnmatch(name, kind) for kind in REPLACED)]
+
+
+def _task_in(text: str | None) -> str | None:
+    """What a task.json is of, several tasks as RunConfigs.task has them; None for anything else."""
+    found = json_object(f'{{"runs": {text}}}').get("runs")
+    runs = found if isinstance(found, list) else [found]
+    return "-".join(run["task"] for run in runs if isinstance(run, dict) and isinstance(run.get("task"), str)) or None
 
 
 def _check_token(who: dict[str, Any], destination: Destination) -> None:

@@ -20,7 +20,7 @@ import yaml
 
 from tasks.arguments.publishing import PublishArguments
 from tasks.errors import UserError
-from tasks.publishing.report import Base
+from tasks.publishing.report import Base, RunReport
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,11 @@ def license_for(base: Base, data_license: str | None, publish_args: PublishArgum
             "what was published"
         )
     return license.id
+
+
+def license_of(report: RunReport, publish_args: PublishArguments) -> str:
+    """As ``license_for`` of a run; the licence of every data set counts."""
+    return [license_for(report.base, part.data.license, publish_args) for part in report.parts][-1]
 
 
 def _refuse_laxer_data(known: License | None, named: License | None) -> None:

@@ -57,35 +57,36 @@ def card_metadata(report: RunReport, *, license: str | None, name: str, file_nam
     Without ``file_names`` files of the user's are told by their hash alone. Values are plain Python ones: ``ModelCardData``
     would write numpy's as ``!!python/object``.
     """
-    task = task_of(report.config)
-    base, data = report.base, report.data
+    base, tasks = report.base, [task_of(part.config) for part in report.parts]
     # An adapter belongs to the very model that it was trained on; one of a local fine-tune is no adapter of what that was.
     relation = "adapter" if report.adapter and base.name == base.hub_id else "finetune"
     others = [name for name in base.also if "/" in name] if base.hub_id else []
     results = [
         EvalResult(
             task_type=task.hub_task,
-            **dataset_fields(data, split, file_names),
-            dataset_args={"rows": int(report.results[f"{prefix}rows"])},
+            **dataset_fields(part.data, split, file_names),
+            dataset_args={"rows": int(part.results[f"{prefix}rows"])},
             metric_type=metric_of(task, metric).hub,
             metric_name=metric_of(task, metric).en,
             metric_value=value,
         )
+        for task, part in zip(tasks, report.parts)
         for split, prefix in (("validation", ""), ("test", "test_"))
-        if f"{prefix}rows" in report.results
-        for metric, value in metrics_of(report.results, prefix).items()
+        if f"{prefix}rows" in part.results
+        for metric, value in metrics_of(part.results, prefix).items()
         if not metric.startswith("per_label.")
     ]
+    names = [name for task in tasks for name in (task.name, task.hub_task)]
     return ModelCardData(
         language="ko",
         library_name="peft" if report.adapter else "transformers",
         # Whatever the task, weights without a classification head write text: that is what the Hub can run.
-        pipeline_tag="text-classification" if report.config.head else "text-generation",
-        tags=list(dict.fromkeys(["korean", task.name, task.hub_task, *(["lora"] if report.adapter_parameters else [])])),
+        pipeline_tag="text-classification" if report.parts[0].config.head else "text-generation",
+        tags=list(dict.fromkeys(["korean", *names, *(["lora"] if report.adapter_parameters else [])])),
         **(license_metadata(license, base) if license else {}),
         base_model=[base.hub_id, *others] if others else base.hub_id,
         base_model_relation=relation if base.hub_id else None,
-        datasets=[data.name] if data.source == "hub" else None,
+        datasets=list(dict.fromkeys(part.data.name for part in report.parts if part.data.source == "hub")) or None,
         metrics=sorted({result.metric_type for result in results}) or None,
         model_name=name if results else None,
         eval_results=results or None,

@@ -17,12 +17,13 @@ from huggingface_hub import get_token
 
 from tasks import task_of
 from tasks.arguments.publishing import PublishArguments
+from tasks.base import MEAN
 from tasks.errors import Interrupted, UserError, when_ended
 from tasks.publishing.card import render_card
 from tasks.publishing.edits import keep_edits, owner_results, owner_text
 from tasks.publishing.facts import adapter_base
 from tasks.publishing.hub import Destination, Hub, Remote, stale_files
-from tasks.publishing.license import license_for
+from tasks.publishing.license import license_of
 from tasks.publishing.lint import lint_card
 from tasks.publishing.metadata import metrics_of
 from tasks.publishing.refusals import Conflict
@@ -100,7 +101,7 @@ class Release:
 def dry_run(release: Release, repo_id: str) -> None:
     """Do everything but send: print the files with their sizes, and the card."""
     check_measured(release.folder, release.report.results)
-    license_for(release.report.base, release.report.data.license, release.publish_args)
+    license_of(release.report, release.publish_args)
     with release.staged(repo_id, None) as (place, names):
         check_loads(release.folder, place)
         for name in names:
@@ -120,7 +121,7 @@ def publish(release: Release, destination: Destination, hub: Hub | None = None) 
     kept = "the run's folder is as it was, and the last line goes on"
     try:
         with when_ended(kept, resume_command(release, destination)):
-            license_for(release.report.base, release.report.data.license, release.publish_args)
+            license_of(release.report, release.publish_args)
             hub = hub or Hub()
             for _ in range(ROUNDS):
                 destination, remote = hub.preflight(destination, release.report.config.task)
@@ -164,9 +165,10 @@ def _send(release: Release, destination: Destination, hub: Hub, remote: Remote) 
 
 def headline(report: RunReport) -> str:
     """The first line of a commit: the task and its main figure."""
-    task, metrics = task_of(report.config), metrics_of(report.results)
-    value = metrics.get(task.main_metric)
-    return f"{task.name}, {task.main_metric} {value:.4g} on validation" if value is not None else task.name
+    name = report.config.task
+    metric = MEAN if len(report.parts) > 1 else task_of(report.config).main_metric
+    value = metrics_of(report.results).get(metric)
+    return f"{name}, {metric} {value:.4g} on validation" if value is not None else name
 
 
 def resume_command(release: Release, destination: Destination) -> str:

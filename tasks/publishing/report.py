@@ -11,7 +11,7 @@ from typing import Any
 from tasks import TASKS
 from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG
-from tasks.run_folder import RESULTS_FILE, RUN_FILE, RunConfig, typed, weight_hashes, write_json
+from tasks.run_folder import RESULTS_FILE, RUN_FILE, RunConfig, RunConfigs, own, typed, weight_hashes, write_json
 
 #: Beside the model; what task.json, all_results.json and trainer_state.json do not hold already.
 REPORT_FILE = "run_report.json"
@@ -69,9 +69,9 @@ class RunReport:
     it reads ㅋ as another code point, so that the model writes that one. ``choices``: the run's PublishArguments.
     """
 
-    config: RunConfig
+    config: RunConfig | RunConfigs
     base: Base = field(default_factory=Base)
-    data: Data = field(default_factory=Data)
+    data: Data | list[Data] = field(default_factory=Data)
     arguments: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     parameters: int | None = None
@@ -88,10 +88,24 @@ class RunReport:
     choices: dict[str, Any] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
+    prefix: str = ""  # of one of several tasks: what its files begin with
+
+    @property
+    def parts(self) -> list[RunReport]:
+        """The report of each task: this one; of several, with what belongs to the task alone."""
+        if isinstance(self.config, RunConfig):
+            return [self]
+        shared = {name: self.results[name] for name in ("seed",) if name in self.results}
+        parts = []
+        for config, data in zip(self.config, self.data if isinstance(self.data, list) else [self.data] * len(self.config)):
+            prefix = f"{config.task}_"
+            results = shared | own(self.results, prefix)
+            parts.append(dataclasses.replace(self, config=config, data=data, results=results, prefix=prefix))
+        return parts
 
     def save(self, folder: str | Path) -> None:
         """Write run_report.json into ``folder``, without what the other files of a run hold."""
-        elsewhere = ("config", "adapter", "results", "log")
+        elsewhere = ("config", "adapter", "results", "log", "prefix")
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in elsewhere}
         write_json(Path(folder) / REPORT_FILE, values)
 
@@ -112,7 +126,9 @@ class RunReport:
         from_scratch = {"from_scratch": True} if task and task.from_scratch else {"name": config.base_model}
         known = read_object(folder / REPORT_FILE) or {"base": from_scratch}
         try:
-            known |= {"base": typed(Base, **known.get("base", {})), "data": typed(Data, **known.get("data", {}))}
+            data = known.get("data", {})
+            data = [typed(Data, **each) for each in data] if isinstance(data, list) else typed(Data, **data)
+            known |= {"base": typed(Base, **known.get("base", {})), "data": data}
             results, log = read_object(folder / RESULTS_FILE), read_object(folder / STATE_FILE).get("log_history") or []
             report = typed(cls, config=config, results=results, log=log, **known)
         except TypeError as error:

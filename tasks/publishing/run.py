@@ -23,7 +23,7 @@ from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
 from tasks.publishing.release import Release, headline, publish, resume_command, write_card
 from tasks.publishing.report import RunReport
-from tasks.run_folder import RunConfig
+from tasks.run_folder import RunConfig, RunConfigs
 from tasks.training.output_folder import end_run, read_run
 from tasks.training.plots import plot_loss
 
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from tasks.arguments.command_line import RunArguments
     from tasks.arguments.training import TrainingArguments
     from tasks.preparing.encoding import Encoder
-    from tasks.reading.sources import DataSource
+    from tasks.preparing.mixture import MixtureData
+    from tasks.preparing.run_data import RunData
     from tasks.training.trainer import CompletionTrainer
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ def preflight(task: Task, args: RunArguments) -> None:
         command = resume_command(release, _destination(args, headline(release.report)))
         raise UserError(f"the run in {folder} is finished, and what is left is to publish it; the last line does", command)
     base = facts.base_of(args.model, args.publishing)
-    license_for(base, facts.data_license(task, args.data), args.publishing)
+    for part, own in zip(task.parts, args.data.of_parts(task)):
+        license_for(base, facts.data_license(part, own), args.publishing)
     if getattr(args.model, "lora_r", None) is not None and not args.model.merge_adapter:
         facts.adapter_base(base)
     try:
@@ -84,14 +86,15 @@ def _is_unsent(run: dict[str, Any], args: TrainingArguments) -> bool:
 class RunRecorder(TrainerCallback):
     """Records what a run starts with in a RunReport; ``publish_run`` adds results and log."""
 
-    def __init__(self, task: Task, args: RunArguments, encoder: Encoder, source: DataSource) -> None:
-        """``source`` is ``RunData.source``."""
+    def __init__(self, args: RunArguments, encoder: Encoder, data: RunData | MixtureData) -> None:
         self.model_args = args.model
-        self.private = getattr(source, "private", ())
+        base_model, of_data = args.model.base_model, [facts.data_facts(p.task, p.data_args, p.source) for p in data.parts]
+        runs = [RunConfig.of(p.task, base_model, p.data_args.column_map, e) for p, e in zip(data.parts, encoder.of_parts)]
+        self.private = [word for part in data.parts for word in getattr(part.source, "private", ())]
         self.report = RunReport(
-            config=RunConfig.of(task, args.model.base_model, args.data.column_map, encoder),
+            config=RunConfigs.of(runs),
             base=facts.base_of(args.model, args.publishing),
-            data=facts.data_facts(task, args.data, source),
+            data=of_data if len(of_data) > 1 else of_data[0],
             versions=machine.versions(),
             git_commit=facts.git_commit(),
             choices=args.publishing.choices(),

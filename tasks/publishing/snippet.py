@@ -14,6 +14,9 @@ from tasks.publishing.report import RunReport
 #: Of cards and their programs; a template of the user's may come from anybody.
 TEMPLATES = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
 
+#: The settings of a model that samples.
+SAMPLING = ("top_k", "top_p", "temperature")
+
 
 def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
     """The program for the task's usage example; None if the task has none.
@@ -50,6 +53,9 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
     template = TEMPLATES.from_string(files("model_cards").joinpath("usage.jinja").read_text("utf-8"))
     labels = config.label_words if task.output_type == "multiple_choice" else None
     has_tokens = any(isinstance(word, Separator) for word in task.label_words.values())
+    # Of several tasks the generation_config.json of the folder fits one.
+    kept = ("max_new_tokens", "num_beams", "do_sample", *SAMPLING * bool(config.generation.get("do_sample")))
+    settings = {name: config.generation[name] for name in kept if report.prefix and name in config.generation}
     label_ids = "[tokenizer.convert_tokens_to_ids(word)]" if has_tokens else "encode(word)"
     label_ids += " + [tokenizer.eos_token_id]" if task.learns_labels and not has_tokens else ""
     return template.render(
@@ -65,6 +71,7 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
         temperature=config.temperature,
         changes_letters=report.changes_letters,
         continues=parts[0] == BOS,
+        settings="".join(f", {name}={value}" for name, value in settings.items()),
     ).rstrip("\n")
 
 

@@ -12,13 +12,18 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from tasks import TASKS, task_of
 from tasks.errors import UserError
 from tasks.model.adapters import base_arguments
 from tasks.model.model_files import ADAPTER_CONFIG, ADAPTER_FILES, WHOLE_FILES, make_portable
 from tasks.publishing.secrets import find_private, readable, scan_file, scan_paths
-from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE
+from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE, RunConfig
+from tasks.training.plots import CONFUSION
 
 CARD_FILE = "README.md"
+
+#: Of the files of one task, and of each of several.
+PREFIXES = ("", *(f"{task}_" for task in TASKS))
 
 #: All that is ever sent; never pickles, optimizer state, checkpoints, logs, data or dotfiles.
 TOKENIZER = (
@@ -27,9 +32,9 @@ TOKENIZER = (
 )  # fmt: skip
 ALLOWED = (
     *WHOLE_FILES, *ADAPTER_FILES, *TOKENIZER, "generation_config.json", TASK_FILE, CARD_FILE, RESULTS_FILE, "loss.png",
-    "confusion.png",
+    *(f"{prefix}{CONFUSION}" for prefix in PREFIXES),
 )  # fmt: skip
-PREDICTIONS = (PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}")
+PREDICTIONS = tuple(f"{prefix}{split}{PREDICTIONS_FILE}" for prefix in PREFIXES for split in ("", "test_"))
 #: Those in which programs may have written a path of this machine.
 SETTINGS = ("config.json", ADAPTER_CONFIG, "generation_config.json", "tokenizer_config.json", TASK_FILE, RESULTS_FILE)
 
@@ -203,19 +208,23 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     model_args = ModelArguments(model=str(run))
     model_args.dtype = str(getattr(load_config(model_args), "dtype", None) or "float32").removeprefix("torch.")
-    predictor = load_predictor(model_args, GenerationArguments(), chosen=False)
-    model, task = predictor.model.to("cpu").eval(), predictor.task
-    texts = [PROBE, *task.usage_example.values()]
-    row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
-    prompts = predictor.encoder.prompts([task.input_example(row)])[0]
+    tasks = list(map(task_of, RunConfig.load(run).parts))
+    tasks.sort(key=lambda task: not task.conversational)  # its template is kept for a conversation
+    predictor = load_predictor(model_args, GenerationArguments(), chosen=False, task_name=tasks[0].name)
+    model, encoder = predictor.model.to("cpu").eval(), predictor.encoder
+    texts = [PROBE, *(text for task in tasks for text in task.usage_example.values())]
+    prompts: list[list[int]] = []
+    for task in tasks:
+        row = {"id": "probe", **{column.name: PROBE for column in task.input_columns}, **task.usage_example}
+        prompts += encoder.prompts([task.input_example(row)])[0]
     with torch.no_grad():
         following = [model(torch.tensor([ids])).logits[0].argmax(-1).tolist() for ids in prompts]
     base = base_arguments(model_args)
     probe = {
         "texts": texts,
         "prompts": prompts,
-        "head": task.head,
-        "longest": predictor.encoder.max_length - 8,  # as many tokens are generated
+        "head": tasks[0].head,
+        "longest": encoder.max_length - 8,  # as many tokens are generated
         "base": base and {"pretrained_model_name_or_path": base.model, "revision": base.model_revision},
     }
-    return probe, {"texts": predictor.encoder.tokenize(texts)[0], "following": following, "same": True}
+    return probe, {"texts": encoder.tokenize(texts)[0], "following": following, "same": True}

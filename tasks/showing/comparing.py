@@ -18,7 +18,7 @@ from tasks.base import Prediction, Separator, Source, Task
 from tasks.errors import UserError
 from tasks.metrics.bootstrap import paired_differences
 from tasks.publishing.report import RunReport, check_finished, read_object
-from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, RUN_FILE, TASK_FILE
+from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, RUN_FILE, TASK_FILE, own
 from tasks.training.plots import COLOURS, loss_curves
 
 #: Rows that are listed, and settings that say where and how a run was watched, not what it learned.
@@ -90,22 +90,32 @@ class Comparison:
         return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
 
 
-def load_run(folder: Path, number: int, split: str) -> Run:
-    """The run in ``folder``. Raises UserError where it is none, not finished, or has no predictions of ``split``."""
+def load_runs(folder: Path, number: int, split: str) -> list[Run]:
+    """The run in ``folder``, of several tasks one for each.
+
+    Raises UserError where it is none, not finished, or has no predictions of ``split``.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; name the output folders of runs")
     check_finished(folder)
-    results, prefix = read_object(folder / RESULTS_FILE), "test_" if split == "test" else ""
+    results = read_object(folder / RESULTS_FILE)
     if not isinstance(results.get("task"), str):
         raise UserError(f"{folder}: no {RESULTS_FILE} of a run there; name the output folder of a finished run")
-    path = folder / f"{prefix}{PREDICTIONS_FILE}"
+    report = RunReport.load(folder) if (folder / TASK_FILE).is_file() else None
+    parts = report.parts if report and len(report.parts) > 1 else ()
+    own_results = [(part, results | own(results, part.prefix) | {"task": part.config.task}) for part in parts]
+    return [_load_run(folder, number, split, *each) for each in own_results or [(report, results)]]
+
+
+def _load_run(folder: Path, number: int, split: str, report: RunReport | None, results: dict[str, Any]) -> Run:
+    prefix = "test_" if split == "test" else ""
+    path = folder / f"{report.prefix if report else ''}{prefix}{PREDICTIONS_FILE}"
     if not path.is_file() or not isinstance(results.get(f"{prefix}rows"), int):
         advice = "measure the model with scripts/evaluate_model.py, and name the folder that it writes"
         raise UserError(f"{folder}: no predictions of {split} rows there ({path.name}); {advice}")
     results |= {name.removeprefix(prefix): value for name, value in results.items() if name.startswith(prefix)}
     run = Run(folder, number, results, _read_predictions(path))
-    if (folder / TASK_FILE).is_file():
-        report = RunReport.load(folder)
+    if report:
         facts = {f"version of {name}": version for name, version in report.versions.items()}
         files = {f"SHA-256 of {file['split']}": file["sha256"] for file in report.data.files}
         given = read_object(folder / RUN_FILE).get("settings", {})

@@ -47,6 +47,11 @@ class EarlyStopping(EarlyStoppingCallback):
         self.early_stopping_patience = args.early_stopping_patience
         super().on_train_begin(args, state, control, **kwargs)
 
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Mapping[str, float], **kwargs: Any) -> None:
+        """Of several tasks each has an evaluation of its own, without the figure that decides."""
+        if f"eval_{args.metric_for_best_model.removeprefix('eval_')}" in metrics:
+            super().on_evaluate(args, state, control, metrics, **kwargs)
+
 
 class LogEvaluateSave(TrainerCallback):
     """Puts what follows a step in the order that lets a checkpoint hold all of it.

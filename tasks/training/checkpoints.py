@@ -163,6 +163,9 @@ def fingerprint(*datasets: Any) -> str | None:
     for rows in datasets:
         if rows is None:
             continue
+        if isinstance(rows, dict):  # of several tasks
+            digest.update(str(fingerprint(*rows.values())).encode())
+            continue
         if isinstance(rows, TextStream):
             digest.update(rows.origin().encode())
             continue

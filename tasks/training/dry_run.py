@@ -20,7 +20,7 @@ from tasks.distributed import is_first
 from tasks.labels import LABEL
 from tasks.preparing.encoding import IGNORE, Encoder
 from tasks.preparing.notices import lengths_of, texts_of
-from tasks.run_folder import RunConfig
+from tasks.run_folder import RunConfig, own
 from tasks.training.collator import CompletionCollator
 from tasks.training.trainer import CompletionTrainer
 
@@ -70,7 +70,10 @@ def dry_run(
     one prints.
     """
     lines = [f"dry run of {task.name}: nothing is trained, nothing is written"]
-    lines += data_lines(task, data, encoder, datasets, examples)
+    for part, of_part in zip(data.parts, encoder.of_parts):
+        prefix = part.task.prefix
+        lines += [f"\n== {part.task.name}"] if prefix else []
+        lines += data_lines(part, of_part, own(datasets, prefix), own(examples, prefix))
     if args.training.do_train:
         lines += training_lines(task, args, encoder, model, datasets)
     if is_first():
@@ -78,7 +81,6 @@ def dry_run(
 
 
 def data_lines(
-    task: Task,
     data: RunData,
     encoder: Encoder,
     datasets: Mapping[str, Dataset],
@@ -160,7 +162,7 @@ def training_lines(
             eval_dataset=datasets["validation"],
             processing_class=encoder.tokenizer,
             evaluator=None,
-            run_config=RunConfig.of(task, "", None, encoder),
+            run_config=RunConfig.of(task.parts[0], "", None, encoder.of_parts[0]),
             callbacks=[timer],
         )
         total = args.training.max_steps

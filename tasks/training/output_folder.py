@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.base import Task
 from tasks.errors import UserError
+from tasks.model.adapters import remove_files
 from tasks.run_folder import (
     PREDICTIONS_FILE,
     RESULTS_FILE,
@@ -33,6 +34,7 @@ from tasks.training.checkpoints import (
     read_manifest,
     set_aside,
 )
+from tasks.training.plots import CONFUSION
 
 try:
     import fcntl
@@ -174,8 +176,7 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
     if args.training.overwrite_output_dir and checkpoint is None:
         for path in find_checkpoints(folder):
             discard(path)
-        for name in (RESULTS_FILE, RUN_FILE, PREDICTIONS_FILE, f"test_{PREDICTIONS_FILE}", "loss.png", "confusion.png"):
-            (folder / name).unlink(missing_ok=True)
+        remove_files(folder, (RESULTS_FILE, RUN_FILE, f"*{PREDICTIONS_FILE}", "loss.png", f"*{CONFUSION}"))
     for path in find_checkpoints(folder):
         if read_manifest(path) is not None or str(path) == checkpoint:
             continue

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
-from tasks.run_folder import PREDICTIONS_FILE
+from tasks.run_folder import PREDICTIONS_FILE, own
 
 #: Rows of a table.
 ROWS = 8
@@ -47,20 +47,21 @@ class Trackers:
 
     def finish(self, results: Mapping[str, Any], folder: Path) -> None:
         """Send the figures of all_results.json and the predictions in ``folder``, and end the trackers."""
-        trainer, task = self._trainer, self._trainer.evaluator.predictor.task
+        trainer, tasks = self._trainer, [predictor.task for predictor in self._trainer.evaluator.predictors]
         context = (trainer.args, trainer.state, trainer.control)
         figures = {
-            name if name.startswith("test_") else f"eval_{name}": value
-            for name, value in results.items()
+            f"{task.prefix}{name}" if name.startswith("test_") else f"eval_{task.prefix}{name}": value
+            for task in tasks
+            for name, value in own(results, task.prefix).items()
             if isinstance(value, float) and _is_figure(name.removeprefix("test_"), task.metrics)
         }
         for callback in self._callbacks:
             callback.on_log(*context, logs=dict(figures), model=trainer.model)
-        for prefix, split in (("", "eval"), ("test_", "test")):
-            path = folder / f"{prefix}{PREDICTIONS_FILE}"
+        for task, (prefix, split) in product(tasks, (("", "eval"), ("test_", "test"))):
+            path = folder / f"{task.prefix}{prefix}{PREDICTIONS_FILE}"
             if self._callbacks and path.is_file():
                 with path.open(encoding="utf-8") as lines:
-                    self.send_table(f"{split}/predictions", [json.loads(line) for line in islice(lines, ROWS)])
+                    self.send_table(f"{split}/{task.prefix}predictions", [json.loads(line) for line in islice(lines, ROWS)])
         for end in self._ends:
             end(*context, model=trainer.model, processing_class=trainer.processing_class)
 

@@ -7,6 +7,7 @@ signatures. What is done between steps is in callbacks.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from tasks.model.adapters import is_adapter, merge, remove_files, save_adapter
 from tasks.model.model_files import ADAPTER_FILES, WHOLE_FILES, make_portable
 from tasks.preparing.encoding import IGNORE
 from tasks.preparing.streaming import TextStream
-from tasks.run_folder import RunConfig
+from tasks.run_folder import RunConfig, RunConfigs
 from tasks.training import callbacks
 from tasks.training.advice import evaluation_advice, training_advice
 from tasks.training.batches import SharedBatchSampler, load_batches, process_share, token_batches
@@ -57,7 +58,7 @@ class CompletionTrainer(Trainer):
         model: Any,
         args: TrainingArguments,
         *,
-        run_config: RunConfig,
+        run_config: RunConfig | RunConfigs,
         evaluator: Evaluator | None,
         merge_adapter: bool = False,
         **kwargs: Any,
@@ -200,23 +201,30 @@ class CompletionTrainer(Trainer):
         collator = PaddingFreeCollator(self.processing_class) if padding_free else self.data_collator
         return load_batches(rows, collator, args, batch_sampler=batches)
 
-    def get_eval_dataloader(self, eval_dataset: Dataset | None = None) -> DataLoader:
-        """Batches of rows in their order, shared by the processes."""
+    def get_eval_dataloader(self, eval_dataset: Dataset | str | None = None) -> DataLoader:
+        """Batches of rows in their order, shared by the processes; of several tasks those of the one that is named."""
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        rows = self.eval_dataset[rows] if isinstance(rows, str) else rows
         batches = SharedBatchSampler(SequentialSampler(rows), self.args.eval_batch_size, **process_share(self.args))
         return load_batches(rows, self.data_collator, self.args, batch_sampler=batches)
 
     # Evaluation
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
         """One that a SIGTERM ends leaves a checkpoint, whose resume begins with it: the best checkpoint stays the same.
 
         Not where a schedule follows what was measured, nor with several processes, which would stop at different places.
+        Of several tasks each has a loss (``eval_nli_loss``), and after them comes what one task has, over all.
         """
+        if isinstance(eval_dataset, str):  # one of them
+            return super().evaluate(eval_dataset, *args, **kwargs)
         checkpoints = self._checkpoints
         try:
             with self._explained("measuring the loss"):
-                metrics = super().evaluate(*args, **kwargs)
+                self._losses: list[tuple[float, int]] = []
+                metrics = super().evaluate(eval_dataset, *args, **kwargs)
+                if isinstance(self.eval_dataset, dict):
+                    metrics |= self._evaluate_together()
         except Interrupted:
             follows = self.args.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy")
             stepped = self.state.global_step > checkpoints.first_step
@@ -241,20 +249,35 @@ class CompletionTrainer(Trainer):
         self._signals.evaluating = True
         output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         losses = gather_lists(self._eval_losses)
-        tokens = sum(count for _, count in losses)
-        output.metrics[f"{metric_key_prefix}_loss"] = math.fsum(nll for nll, _ in losses) / tokens if tokens else math.nan
-        wanted = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
-        if (wanted != "loss" or self.trackers) and self.is_in_train:
-            # The processes share the rows and decide by the same figures: those of the first.
-            with self.whole_model():
-                (scores,) = broadcast_object_list([self.evaluator.score()])
-            if self.trackers:
-                scores |= self.evaluator.baseline
-                self.trackers.send_table("eval/predictions", [each.as_row() for each in self.evaluator.predictions])
-            figures = {name: value for name, value in scores.items() if isinstance(value, float)}
-            output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
+        output.metrics[f"{metric_key_prefix}_loss"] = nats_per_token(losses)
+        if isinstance(self.eval_dataset, dict):
+            self._losses += losses
+        else:
+            output.metrics.update(self._scores())
         self._signals.evaluating = False
         return output
+
+    def _evaluate_together(self) -> dict[str, float]:
+        """Log what follows from the evaluations of all tasks."""
+        self._signals.evaluating = True
+        metrics = {"eval_loss": nats_per_token(self._losses), **self._scores()}
+        self._signals.evaluating = False
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _scores(self) -> dict[str, float]:
+        """While training, the figures of the evaluator, if one of them chooses the checkpoint or a tracker shows them."""
+        wanted = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
+        if (wanted == "loss" and not self.trackers) or not self.is_in_train:
+            return {}
+        # The processes share the rows and decide by the same figures: those of the first.
+        with self.whole_model():
+            (scores,) = broadcast_object_list([self.evaluator.score()])
+        if self.trackers:
+            scores |= self.evaluator.baseline
+            self.trackers.send_table("eval/predictions", [each.as_row() for each in self.evaluator.predictions])
+        return {f"eval_{name}": value for name, value in scores.items() if isinstance(value, float)}
 
     @torch.no_grad()
     def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
@@ -283,7 +306,7 @@ class CompletionTrainer(Trainer):
         def advice() -> list[str]:
             if doing != "training":
                 return evaluation_advice(args, run.max_length)
-            processes, lora = args.world_size if self.is_fsdp_enabled else 1, not get_task(run.task).from_scratch
+            processes, lora = args.world_size if self.is_fsdp_enabled else 1, not get_task(run.parts[0].task).from_scratch
             return training_advice(args, self.model, run.max_length, processes=processes, lora=lora)
 
         def kept() -> str:
@@ -340,3 +363,9 @@ class CompletionTrainer(Trainer):
             super()._load_best_model()
         else:
             restore(self.model, self.state.best_model_checkpoint)
+
+
+def nats_per_token(losses: Sequence[tuple[float, int]]) -> float:
+    """Of batches (nats, tokens) the mean over tokens; NaN without one."""
+    tokens = sum(count for _, count in losses)
+    return math.fsum(nll for nll, _ in losses) / tokens if tokens else math.nan

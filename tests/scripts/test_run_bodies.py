@@ -10,6 +10,9 @@ SCRIPTS = sorted((ROOT / "scripts").glob("run_*.py"))
 
 #: Names in the lines that make a model from nothing instead of opening one.
 OWN = (
+    "get_task",
+    "Mixture",
+    "RunData",
     "open_encoder",
     "open_model",
     "new_encoder",

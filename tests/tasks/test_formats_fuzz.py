@@ -211,9 +211,12 @@ def test_task_json(examples, tmp_path):
     sound.save(tmp_path)
     whole = json.loads((tmp_path / "task.json").read_text("utf-8"))
 
-    @fuzz(examples, name=st.sampled_from(sorted(whole)), value=json_values, cut=st.none() | st.integers(0, 200))
-    def check(name, value, cut):
-        text = json.dumps(whole | {name: value})[:cut]
+    draws = {"value": json_values, "cut": st.none() | st.integers(0, 200), "several": st.booleans()}
+
+    @fuzz(examples, name=st.sampled_from(sorted(whole)), **draws)
+    def check(name, value, cut, several):
+        changed = whole | {name: value}
+        text = json.dumps([whole | {"task": "qa"}, changed] if several else changed)[:cut]
         (tmp_path / "task.json").write_text(text, "utf-8")
         found, _ = rows_or_error(lambda: RunConfig.load(tmp_path), f"{tmp_path / 'task.json'}: not a task.json")
         if found:

@@ -38,7 +38,13 @@ def test_there_and_back(task, tmp_path):
 
 def test_nothing_is_written_twice(saved):
     names = {field.name for field in dataclasses.fields(RunReport)}
-    assert set(json.loads((saved / "run_report.json").read_text("utf-8"))) == names - {"config", "adapter", "results", "log"}
+    assert set(json.loads((saved / "run_report.json").read_text("utf-8"))) == names - {
+        "config",
+        "adapter",
+        "results",
+        "log",
+        "prefix",
+    }
 
 
 def test_an_empty_report(tmp_path):

@@ -40,7 +40,7 @@ class Always:
 def fake_trainer(folder, examples, train_metrics=None) -> SimpleNamespace:
     return SimpleNamespace(
         args=SimpleNamespace(output_dir=str(folder), seed=42, do_train=False, do_eval=True, do_predict=True),
-        evaluator=SimpleNamespace(predictor=Always(), examples=examples),
+        evaluator=SimpleNamespace(predictors=[Always()], examples=examples),
         train_metrics=train_metrics or {},
         resumed_from=None,
         run_config=SimpleNamespace(base_model="me/base"),
