@@ -35,6 +35,7 @@ class ExportArguments:
     format: Literal["ctranslate2", "gguf"] = HfArg(default="ctranslate2", help="gguf says why it is not written.")
     quantization: Literal["int8", "float16", "float32"] = HfArg(default="int8", help="Type of the weights in the copy.")
     output_dir: str | None = HfArg(default=None, help="Default: the run's folder with the quantization at its end.")
+    task: str | None = HfArg(default=None, help="The task to measure by, for a run of several.")
     measure: bool = HfArg(default=True, help="Measure the copy beside the original.")
     batch_size: int = HfArg(default=1, help="Rows at a time while measuring; 1 is one person at a terminal.")
 
@@ -97,12 +98,13 @@ def main() -> None:
     examples = []
     if args.measure:  # read before the model is loaded, so that a bad row costs nothing
         data_args, seed = data_of(run, data_args)
-        task, _ = trained_task(replace(model_args, model=folder))
+        task, _ = trained_task(replace(model_args, model=folder), args.task)
         examples = load_examples(task, data_args, seed=seed, splits=("validation",))[0]["validation"]
 
     def loaded(place: Path) -> Any:
         arguments = replace(model_args, model=str(place))
-        return load_predictor(arguments, generation_args, max_length=data_args.max_length, batch_size=args.batch_size)
+        more = {"task_name": args.task, "max_length": data_args.max_length, "batch_size": args.batch_size}
+        return load_predictor(arguments, generation_args, **more)
 
     original = loaded(run)
     about = export(original.model, original.encoder.tokenizer, run, output, args.quantization)
