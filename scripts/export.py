@@ -33,7 +33,7 @@ class ExportArguments:
     """What to write, and how it is measured."""
 
     format: Literal["ctranslate2", "gguf"] = HfArg(default="ctranslate2", help="gguf says why it is not written.")
-    quantization: Literal["int8", "float16", "float32"] = HfArg(default="int8", help="Type of the weights in the copy.")
+    quantization: Literal["int8", "float32"] = HfArg(default="int8", help="Type of the weights in the copy.")
     output_dir: str | None = HfArg(default=None, help="Default: the run's folder with the quantization at its end.")
     task: str | None = HfArg(default=None, help="The task to measure by, for a run of several.")
     measure: bool = HfArg(default=True, help="Measure the copy beside the original.")
@@ -81,8 +81,8 @@ def main() -> None:
     args, data_args, generation_args, model_args, folder = parse_dataclasses(types, __doc__, positional="run")
 
     # Slow to import, so --help and mistakes in the flags are answered first.
-    from tasks.inference.comparing import as_table, megabytes, side_by_side
-    from tasks.inference.exported import engine, export
+    from tasks.inference.comparing import as_table, side_by_side
+    from tasks.inference.exported import ENGINE, engine, export
     from tasks.inference.predicting import load_predictor, trained_task
     from tasks.machine import hardware
     from tasks.preparing.splits import load_examples
@@ -111,8 +111,8 @@ def main() -> None:
     if examples:
         original.model.to("cpu")  # where the copy runs
         figures = side_by_side({"original": original, args.quantization: loaded(output)}, examples)
-        for each, place in zip(figures.values(), (run, output)):
-            each["megabytes"] = megabytes(place)
+        figures["original"]["megabytes"] = original.model.get_memory_footprint() / 1e6
+        figures[args.quantization]["megabytes"] = (output / ENGINE / "model.bin").stat().st_size / 1e6
         machine = hardware(original.model.device, 1)
         print(as_table(original.task.main_metric, figures))
         print(

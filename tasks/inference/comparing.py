@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tasks.base import Example, Prediction
-from tasks.inference.exported import ENGINE
 from tasks.inference.predicting import Predictor
-from tasks.run_folder import is_export
 
 #: How often the models take turns.
 TURNS = 4
@@ -40,12 +37,6 @@ def side_by_side(predictors: Mapping[str, Predictor], examples: Sequence[Example
         if same:
             figures[name]["same"] = sum(same) / len(same)
     return figures
-
-
-def megabytes(folder: Path) -> float:
-    """The size of the weights in ``folder``, of a run or of its copy, in 10^6 bytes."""
-    weights = (folder / ENGINE).glob("model.bin") if is_export(folder) else folder.glob("*.safetensors")
-    return sum(path.stat().st_size for path in weights) / 1e6
 
 
 def as_table(metric: str, figures: Mapping[str, Mapping[str, float]]) -> str:
