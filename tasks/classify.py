@@ -46,7 +46,7 @@ class Classify(Labels):
     default_dataset = HubDataset("e9t/nsmc", None, "train", "test", "cc0-1.0", "refs/convert/parquet")
     learns_labels = True
     learned_baseline = True
-    baselines = {"word counting": "낱말 세기", **Labels.baselines}
+    baselines = {"word counting": "단어 세기", **Labels.baselines}
     corpus_columns = ("text",)
     card = {
         "en": CardText(

@@ -29,6 +29,10 @@ BENCHMARKS_FILE = "benchmarks.json"
 RUN_FILE = "run.json"
 
 
+#: What a copy for another engine is and was made of. Where it lies, the folder holds a copy.
+EXPORT_FILE = "export.json"
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """``task.json``: what inference needs beside weights and tokenizer.
@@ -186,6 +190,11 @@ def file_sha256(path: str | Path) -> str:
 def weight_hashes(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file of weights in ``folder``, by its name."""
     return {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))}
+
+
+def is_export(folder: str | Path) -> bool:
+    """Whether ``folder`` holds a copy of a run for another engine."""
+    return (Path(folder) / EXPORT_FILE).is_file()
 
 
 def make_writable(folder: Path, flag: str = "--output_dir") -> None:

@@ -28,7 +28,9 @@ class TrainingFlags:
     bf16: bool = HfArg(default=False, help="Compute in bfloat16 and keep float32 weights: faster where the device has it.")
     seed: int = HfArg(default=42, help="Seed of rows, dropout and new weights.")
     per_device_eval_batch_size: int = HfArg(default=16, help="Rows a device when measuring the loss.")
-    generation_batch_size: int | None = HfArg(default=None, help="Rows a device when predicting; by default as many as fit.")
+    generation_batch_size: int | None = HfArg(
+        default=None, help="Rows a device when predicting; by default as many as fit, on a CPU 16."
+    )
     # Once an epoch is enough for the two or three epochs of fine-tuning.
     eval_strategy: str = HfArg(default="epoch", help="When to measure: no, steps, epoch.")
     save_strategy: str = HfArg(default="epoch", help="When to save a checkpoint: no, steps, epoch, best.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer
 
 from tasks.inference.extraction import Allowed
-from tasks.inference.forward import batches_by_length, forward, pad, positions, tokens_that_fit
+from tasks.inference.forward import batches_by_length, forward, pad, positions, rows_of, tokens_that_fit
 from tasks.model.loading import generation_config
 from tasks.progress import progress
 
@@ -47,6 +48,7 @@ class CompletionOnly(LogitsProcessor):
         return self.processor(generated, scores) if generated.shape[1] else scores
 
 
+@functools.singledispatch  # another engine registers its own
 @torch.inference_mode()
 def generate(
     model: PreTrainedModel,
@@ -71,7 +73,7 @@ def generate(
     results: list[list[list[int]]] = [[] for _ in prompts]
     lengths = [len(prompt) + settings["max_new_tokens"] for prompt in prompts]
     copies = max(config.num_beams, config.num_return_sequences)
-    rows = batch_size or max(1, ROWS // copies)
+    rows = rows_of(model, batch_size, max(1, ROWS // copies))
     # The global generator is restored: otherwise every epoch after an evaluation would have the dropout of the first.
     devices = [model.device] if model.device.type == "cuda" else []
     bar = progress(len(prompts), "generating")

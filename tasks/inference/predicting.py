@@ -16,6 +16,7 @@ from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
 from tasks.base import Example, Prediction, Task
 from tasks.errors import UserError, explained
+from tasks.inference.exported import Exported, open_export
 from tasks.inference.extraction import Allowed, Extractor
 from tasks.inference.forward import choice_logprobs, class_logprobs, text_windows, token_logprobs
 from tasks.inference.generation import generate
@@ -24,7 +25,7 @@ from tasks.model.loading import at_commit, load_config, open_encoder, open_model
 from tasks.model.model_files import find_file
 from tasks.model.speedups import avoid_cudnn_attention, fuse_gelu
 from tasks.preparing.encoding import Encoder
-from tasks.run_folder import TASK_FILE, RunConfig
+from tasks.run_folder import TASK_FILE, RunConfig, is_export
 from tasks.text import as_typed, nfc
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Predictor:
     """
 
     task: Task
-    model: PreTrainedModel
+    model: PreTrainedModel | Exported
     encoder: Encoder
     settings: dict[str, Any]
     batch_size: int | None = None
@@ -261,11 +262,18 @@ def load_predictor(
     if chosen and (slow := slow_half("--dtype", model_args.dtype, device)):
         logger.warning(slow)
     length = max_length or (run.max_length if run else None)
-    encoder = open_encoder(task, model_args, generation_args, length, run.generation if run else None)
+    measured_with, copied = run.generation if run else None, is_export(model_args.model)
+    if copied and run and run.generation.get("extractive"):
+        logger.warning("a copy for CTranslate2 cannot keep answers to the context, as its run did: it answers freely")
+        measured_with = run.generation | {"extractive": False}
+    encoder = open_encoder(task, model_args, generation_args, length, measured_with)
     settings = several(encoder.settings, num_return_sequences)
-    model = open_model(task, model_args, encoder)
-    fuse_gelu(model)  # as in training, so that a run and its evaluation agree
-    return Predictor(task, model.to(device), encoder, settings, batch_size, seed, batch_flag="--batch_size")
+    if copied:
+        model = open_export(model_args, encoder, seed)
+    else:
+        model = open_model(task, model_args, encoder).to(device)
+        fuse_gelu(model)  # as in training, so that a run and its evaluation agree
+    return Predictor(task, model, encoder, settings, batch_size, seed, batch_flag="--batch_size")
 
 
 def several(settings: dict[str, Any], count: int) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from tasks.model.model_files import hub_options, model_error, weights_error
 from tasks.model.tokenizer import add_prompt, add_separators, load_tokenizer
 from tasks.preparing.conversations import set_chat_template
 from tasks.preparing.encoding import Encoder, sequence_length
+from tasks.run_folder import is_export
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -213,6 +214,8 @@ def load_model(
     Raises UserError if the model, the adapter or its base is missing, damaged, or needs ``--trust_remote_code``, or if a new
     adapter is asked for on top of one that is not merged.
     """
+    if is_export(model_args.model):
+        raise UserError(f"--model {model_args.model} is a copy for CTranslate2, which cannot be trained; name the run")
     base, new_adapter = base_arguments(model_args), getattr(model_args, "lora_r", None) is not None
     if base and new_adapter and not model_args.merge_adapter:
         raise UserError(

@@ -1,33 +1,28 @@
 """The Trainer of all tasks: loss by tokens, batches by tokens, exact resume, models that load elsewhere.
 
 It overrides public methods of ``Trainer`` and four private ones; tests/tasks/training/test_trainer_contract.py pins their
-signatures. What is done between steps is in callbacks.py.
+signatures. What is measured is in evaluation.py, what is done between steps in callbacks.py.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list
-from torch.utils.data import DataLoader, Dataset, SequentialSampler
-from transformers import PreTrainedModel, PrinterCallback, Trainer, set_seed
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, PrinterCallback, set_seed
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
-from transformers.trainer_utils import EvalLoopOutput, TrainOutput, unwrap_peft_model
+from transformers.trainer_utils import TrainOutput, unwrap_peft_model
 
 from tasks import get_task
 from tasks.arguments.training import MUON, TrainingArguments
-from tasks.distributed import gather_lists
-from tasks.errors import Interrupted, UserError, explained
+from tasks.errors import UserError, explained
 from tasks.inference.measuring import Evaluator
 from tasks.model import speedups
 from tasks.model.adapters import is_adapter, merge, remove_files, save_adapter
 from tasks.model.model_files import ADAPTER_FILES, WHOLE_FILES, make_portable
-from tasks.preparing.encoding import IGNORE
 from tasks.preparing.streaming import TextStream
 from tasks.run_folder import RunConfig, RunConfigs
 from tasks.training import callbacks
@@ -35,15 +30,15 @@ from tasks.training.advice import evaluation_advice, training_advice
 from tasks.training.batches import SharedBatchSampler, load_batches, process_share, token_batches
 from tasks.training.checkpoints import Checkpoints, damage, find_checkpoints, fingerprint, restore
 from tasks.training.collator import PaddingFreeCollator, is_padding_free
+from tasks.training.evaluation import Evaluation
 from tasks.training.muon import muon
 from tasks.training.sharding import check_checkpoint, set_up_fsdp, whole_model
 from tasks.training.trackers import Trackers
 
 
-class CompletionTrainer(Trainer):
+class CompletionTrainer(Evaluation):
     """``Trainer`` for sequences whose labels are built in encoding.
 
-    - ``eval_loss`` is the mean over labelled tokens, whatever the batch size. The plain Trainer averages means of batches.
     - Several processes learn and report what one process with their batches together would: no row counts twice.
     - Checkpoints are complete or not used; a resumed run ends with the weights of one that was never interrupted.
     - A loss that is not a finite number ends training, and so does full memory, with one line of advice.
@@ -201,94 +196,6 @@ class CompletionTrainer(Trainer):
         collator = PaddingFreeCollator(self.processing_class) if padding_free else self.data_collator
         return load_batches(rows, collator, args, batch_sampler=batches)
 
-    def get_eval_dataloader(self, eval_dataset: Dataset | str | None = None) -> DataLoader:
-        """Batches of rows in their order, shared by the processes; of several tasks those of the one that is named."""
-        rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        rows = self.eval_dataset[rows] if isinstance(rows, str) else rows
-        batches = SharedBatchSampler(SequentialSampler(rows), self.args.eval_batch_size, **process_share(self.args))
-        return load_batches(rows, self.data_collator, self.args, batch_sampler=batches)
-
-    # Evaluation
-
-    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """One that a SIGTERM ends leaves a checkpoint, whose resume begins with it: the best checkpoint stays the same.
-
-        Not where a schedule follows what was measured, nor with several processes, which would stop at different places.
-        Of several tasks each has a loss (``eval_nli_loss``), and after them comes what one task has, over all.
-        """
-        if isinstance(eval_dataset, str):  # one of them
-            return super().evaluate(eval_dataset, *args, **kwargs)
-        checkpoints = self._checkpoints
-        try:
-            with self._explained("measuring the loss"):
-                self._losses: list[tuple[float, int]] = []
-                metrics = super().evaluate(eval_dataset, *args, **kwargs)
-                if isinstance(self.eval_dataset, dict):
-                    metrics |= self._evaluate_together()
-        except Interrupted:
-            follows = self.args.lr_scheduler_type in ("reduce_lr_on_plateau", "greedy")
-            stepped = self.state.global_step > checkpoints.first_step
-            if stepped and not follows and self.accelerator.num_processes == 1:
-                checkpoints.evaluated = False
-                self._save_checkpoint(self.model_wrapped, None)
-                self.callback_handler.on_save(self.args, self.state, self.control)  # ends training
-            raise
-        finally:
-            self._signals.evaluating = False
-        if not checkpoints.evaluated:
-            checkpoints.evaluated = True
-            self._determine_best_metric(metrics, None)
-            checkpoints.on_train_begin(self.args, self.state, self.control)
-        return metrics
-
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
-        """With a loss in nats per labelled token, and while training the task's metrics if they choose the checkpoint or
-        are tracked.
-        """
-        self._eval_losses: list[tuple[float, int]] = []
-        self._signals.evaluating = True
-        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        losses = gather_lists(self._eval_losses)
-        output.metrics[f"{metric_key_prefix}_loss"] = nats_per_token(losses)
-        if isinstance(self.eval_dataset, dict):
-            self._losses += losses
-        else:
-            output.metrics.update(self._scores())
-        self._signals.evaluating = False
-        return output
-
-    def _evaluate_together(self) -> dict[str, float]:
-        """Log what follows from the evaluations of all tasks."""
-        self._signals.evaluating = True
-        metrics = {"eval_loss": nats_per_token(self._losses), **self._scores()}
-        self._signals.evaluating = False
-        self.log(metrics)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
-
-    def _scores(self) -> dict[str, float]:
-        """While training, the figures of the evaluator, if one of them chooses the checkpoint or a tracker shows them."""
-        wanted = (self.args.metric_for_best_model or "loss").removeprefix("eval_")
-        if (wanted == "loss" and not self.trackers) or not self.is_in_train:
-            return {}
-        # The processes share the rows and decide by the same figures: those of the first.
-        with self.whole_model():
-            (scores,) = broadcast_object_list([self.evaluator.score()])
-        if self.trackers:
-            scores |= self.evaluator.baseline
-            self.trackers.send_table("eval/predictions", [each.as_row() for each in self.evaluator.predictions])
-        return {f"eval_{name}": value for name, value in scores.items() if isinstance(value, float)}
-
-    @torch.no_grad()
-    def prediction_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, None, None]:
-        """The mean loss over the labels of this process's batch, added up by tokens on the way; logits are never kept."""
-        tokens = (inputs["labels"][:, 1:] != IGNORE).sum().item()
-        with self.compute_loss_context_manager():
-            loss = self.compute_loss(model, inputs).mean()
-        if tokens:
-            self._eval_losses.append((loss.item() * tokens, tokens))
-        return loss, None, None
-
     # Sharded models and memory
 
     def create_accelerator_and_postprocess(self) -> None:
@@ -363,9 +270,3 @@ class CompletionTrainer(Trainer):
             super()._load_best_model()
         else:
             restore(self.model, self.state.best_model_checkpoint)
-
-
-def nats_per_token(losses: Sequence[tuple[float, int]]) -> float:
-    """Of batches (nats, tokens) the mean over tokens; NaN without one."""
-    tokens = sum(count for _, count in losses)
-    return math.fsum(nll for nll, _ in losses) / tokens if tokens else math.nan

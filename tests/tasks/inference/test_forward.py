@@ -14,6 +14,7 @@ from tasks.inference.forward import (
     batches_by_length,
     choice_logprobs,
     pad,
+    rows_of,
     text_windows,
     token_logprobs,
     tokens_that_fit,
@@ -177,3 +178,9 @@ def test_fewer_rows_are_written_together_where_memory_is_short(kogpt2_folder, ma
     rows.clear()
     assert generate(predictor.model, predictor.encoder.tokenizer, prompts, settings) == together
     assert max(rows) == 2
+
+
+def test_a_processor_gets_sixteen_rows_where_none_are_given():
+    on = {kind: SimpleNamespace(device=torch.device(kind)) for kind in ("cpu", "cuda")}
+    assert [rows_of(on["cpu"], None), rows_of(on["cpu"], None, 8), rows_of(on["cpu"], 50)] == [16, 8, 50]
+    assert [rows_of(on["cuda"], None), rows_of(on["cuda"], None, 64), rows_of(on["cuda"], 5)] == [4096, 64, 5]

@@ -225,7 +225,7 @@ BASES = [
      "(https://huggingface.co/skt/kogpt2-base-v2)(리비전 `v1.0`) 모델을 미세 조정했습니다."),
     (Base("skt/kogpt2-base-v2", "skt/kogpt2-base-v2"),
      "It is a fine-tune of [`skt/kogpt2-base-v2`](https://huggingface.co/skt/kogpt2-base-v2). It has",
-     " [`skt/kogpt2-base-v2`](https://huggingface.co/skt/kogpt2-base-v2) 모델을 미세 조정했습니다. 매개변수는"),
+     " [`skt/kogpt2-base-v2`](https://huggingface.co/skt/kogpt2-base-v2) 모델을 미세 조정했습니다. 파라미터는"),
     (Base("generate-kogpt2", "skt/kogpt2-base-v2"),
      "(https://huggingface.co/skt/kogpt2-base-v2), by way of the model `generate-kogpt2`. It has",
      "(https://huggingface.co/skt/kogpt2-base-v2) 모델에서 출발해 `generate-kogpt2` 모델을 거쳐 미세 조정했습니다."),
@@ -235,7 +235,7 @@ BASES = [
     (Base(hub_id="a/b"), "(https://huggingface.co/a/b). It has", "(https://huggingface.co/a/b) 모델을 미세 조정했습니다."),
     (Base("my-model"), "It is a fine-tune of `my-model`. It has", " `my-model` 모델을 미세 조정했습니다."),
     (Base(from_scratch=True), "Tokenizer and model were trained from nothing. It has",
-     "토크나이저와 모델을 처음부터 학습했습니다. 매개변수는"),
+     "토크나이저와 모델을 처음부터 학습했습니다. 파라미터는"),
     (Base("scratch-mini", from_scratch=True), "It is a fine-tune of `scratch-mini`, a model that was trained from nothing.",
      " 처음부터 학습한 `scratch-mini` 모델을 미세 조정했습니다."),
 ]  # fmt: skip

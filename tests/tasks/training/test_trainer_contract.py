@@ -8,6 +8,7 @@ import inspect
 import pytest
 from transformers import Trainer
 
+from tasks.training.evaluation import Evaluation
 from tasks.training.trainer import CompletionTrainer
 from tests.conftest import ROOT
 
@@ -67,16 +68,25 @@ def test_the_trainer_has_the_signature_that_is_relied_on(name, expected):
 
 
 def test_only_these_private_methods_are_overridden():
-    own = {name for name in vars(CompletionTrainer) if hasattr(Trainer, name) and not name.startswith("__")}
+    own = {
+        name
+        for name in {**vars(Evaluation), **vars(CompletionTrainer)}
+        if hasattr(Trainer, name) and not name.startswith("__")
+    }
     assert {name for name in own if name.startswith("_")} == set(OVERRIDDEN)
     assert len(OVERRIDDEN) <= 4
     assert {name for name in own if not name.startswith("_")} == {*PUBLIC, "evaluate"}
 
 
 def test_only_these_private_names_of_the_trainer_are_used():
-    """Of ``self`` and ``super()`` in trainer.py; its callbacks are given no trainer."""
-    tree = ast.parse((ROOT / "tasks" / "training" / "trainer.py").read_text("utf-8"))
-    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("_")}
+    """Of ``self`` and ``super()`` in trainer.py and evaluation.py; the callbacks are given no trainer."""
+    trees = [ast.parse((ROOT / "tasks/training" / name).read_text("utf-8")) for name in ("trainer.py", "evaluation.py")]
+    used = {
+        node.attr
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_")
+    }
     source = inspect.getsource(Trainer)
     theirs = {name for name in used if not name.startswith("__") and (hasattr(Trainer, name) or f"self.{name} = " in source)}
     assert theirs == {*OVERRIDDEN, *USED}
