@@ -4,4 +4,5 @@ cd "$(dirname "$0")/.."
 source scripts/setup_venv.sh
 ruff check .
 ruff format --check .
-python -m pytest -n 2 --dist loadfile "$@"
+# In the order of the files: those that start processes come first, not last, where one core would wait for the other.
+python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
