@@ -224,8 +224,8 @@ TRAINING = (
 )  # fmt: skip
 
 
-#: Scripts that start processes of their own, which takes minutes.
-PROCESSES = ("scripts/benchmark.py", "scripts/search.py")
+#: Scripts that start processes of their own, which takes minutes, or serve until Ctrl-C.
+PROCESSES = ("scripts/benchmark.py", "scripts/search.py", "scripts/demo.py")
 
 
 class Reader:
