@@ -53,12 +53,12 @@ class CompletionTrainer(Evaluation):
         model: Any,
         args: TrainingArguments,
         *,
-        run_config: RunConfig | RunConfigs,
+        run_config: RunConfig | RunConfigs | None,
         evaluator: Evaluator | None,
         merge_adapter: bool = False,
         **kwargs: Any,
     ) -> None:
-        """``run_config`` is written beside each checkpoint. ``evaluator`` is asked at evaluations where
+        """``run_config`` is written beside each checkpoint; None for a run that saves nothing. ``evaluator`` is asked at evaluations where
         ``metric_for_best_model`` is a metric of the task. With ``merge_adapter`` a plain model replaces the adapter.
         """
         if args.use_cpu and args.keep_freed_memory:
@@ -66,8 +66,8 @@ class CompletionTrainer(Evaluation):
         speedups.avoid_cudnn_attention()
         if args.fused_gelu:
             speedups.fuse_gelu(model)
-        on_labels = args.labelled_head or run_config.head
-        if on_labels and not speedups.head_on_labels_only(unwrap_peft_model(model)) and run_config.head:
+        head = run_config is not None and run_config.head
+        if (args.labelled_head or head) and not speedups.head_on_labels_only(unwrap_peft_model(model)) and head:
             raise UserError(f"--head: {type(model).__name__} reads its last hidden state otherwise; leave it out")
         super().__init__(model=model, args=args, **kwargs)
         self.run_config = run_config
@@ -79,7 +79,7 @@ class CompletionTrainer(Evaluation):
         if merge_adapter and self._is_sharded:
             reason = "under FSDP and DeepSpeed the weights lie on several devices"
             raise UserError(f"--merge_adapter: {reason}; leave it out, and the folder holds the adapter")
-        if run_config.head and self._is_sharded:
+        if head and self._is_sharded:
             raise UserError("--head: not with FSDP or DeepSpeed; leave one of them out")
         self._first_weights: dict[str, torch.Tensor] | None = None
         self.remove_callback(PrinterCallback if args.disable_tqdm else DEFAULT_PROGRESS_CALLBACK)

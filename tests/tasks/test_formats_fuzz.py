@@ -58,7 +58,7 @@ def check_examples(task, rows, examples):
             assert (example.references, example.completion) == ((known,), task.label_words[known])
         elif task.extractive:
             keep = example.prompt[0].keep
-            assert example.completion and row[task.input_columns[0].name][slice(*keep)] == example.completion
+            assert example.completion and said(row[task.input_columns[0].name])[slice(*keep)] == example.completion
             assert json.dumps(example.completion)[1:-1] in json.dumps(target)
         else:
             assert isinstance(target, str) and example.completion in (target, target.strip())
