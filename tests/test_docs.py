@@ -24,6 +24,7 @@ from tasks.mixture import Mixture
 from tasks.reading.columns import parse_column_map
 from tests.conftest import ROOT, run_main, write_rows
 from tests.helpers.docs import KOREAN, PAGES, anchors, code_blocks, commands, headings, korean, links, name_of, prose
+from tests.helpers.levels import quick
 from tests.scripts.conftest import ROWS
 from tests.scripts.test_run_chat import EXPORT
 
@@ -307,7 +308,12 @@ def runs_here(words: list[str]) -> bool:
     return not {"--dataset", "--push_to_hub", "--benchmark"} & set(words)
 
 
-@pytest.mark.parametrize("page", [page for page in TRANSLATED if any(map(runs_here, commands(page)))], ids=name_of)
+#: Pages with commands that run here, and those of them that newcomers type first.
+RUNNING = [page for page in TRANSLATED if any(map(runs_here, commands(page)))]
+FIRST = [page for page in RUNNING if page.stem in ("README", "data", "chat")]
+
+
+@pytest.mark.parametrize("page", quick(RUNNING, *FIRST), ids=name_of)
 def test_the_commands_run(page, kogpt2_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("tasks.publishing.release.check_loads", lambda folder, staged: None)  # a process of its own
     reader = Reader(tmp_path, kogpt2_folder)

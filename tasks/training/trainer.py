@@ -58,8 +58,9 @@ class CompletionTrainer(Evaluation):
         merge_adapter: bool = False,
         **kwargs: Any,
     ) -> None:
-        """``run_config`` is written beside each checkpoint; None for a run that saves nothing. ``evaluator`` is asked at evaluations where
-        ``metric_for_best_model`` is a metric of the task. With ``merge_adapter`` a plain model replaces the adapter.
+        """``run_config`` is written beside each checkpoint; None for a run that saves nothing. ``evaluator`` is asked at
+        evaluations where ``metric_for_best_model`` is a metric of the task. With ``merge_adapter`` a plain model replaces
+        the adapter.
         """
         if args.use_cpu and args.keep_freed_memory:
             speedups.keep_freed_memory()

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.training.trainer import CompletionTrainer
+from tests.helpers.levels import quick
 from tests.scripts.conftest import read_json
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -27,7 +28,7 @@ def fail(*args, **kwargs):
     raise torch.OutOfMemoryError(CUDA)
 
 
-@pytest.mark.parametrize("task", ["generate", "summarize", "nli", "qa", "scratch"])
+@pytest.mark.parametrize("task", quick(["generate", "summarize", "nli", "qa", "scratch"], "nli", "scratch"))
 def test_half_precision_and_checkpointing(run_once, kogpt2_folder, files, tmp_path, task):
     results = {}
     for name, more in {

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tasks import get_task
+from tests.helpers.levels import quick
 from tests.helpers.task_rows import TRAINED
 
 
@@ -33,7 +34,7 @@ def test_what_was_learnt_by_heart_comes_back(run_script, kogpt2_folder, files, t
     assert results["eval_loss"] < 0.05
 
 
-@pytest.mark.parametrize("layout", ["gpt2", "llama", "neox"])
+@pytest.mark.parametrize("layout", quick(["gpt2", "llama", "neox"], "gpt2"))
 def test_every_layout_learns_to_stop(run_script, request, files, tmp_path, layout):
     # Here pad is eos, or is absent: the mistake that makes a model write on for ever.
     folder = request.getfixturevalue(f"{layout}_folder")

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from tasks.training.trainer import CompletionTrainer
 from tests.conftest import ROOT, write_rows
 from tests.helpers.docs import commands as documented
+from tests.helpers.levels import quick
 from tests.scripts.conftest import ROWS
 
 
@@ -166,7 +167,7 @@ TASKS = {
 }
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", quick(TASKS, "summarize", "scratch muon"))
 def test_ended_by_sigterm_the_same_command_goes_on(run_once, kogpt2_folder, files, tmp_path, monkeypatch, task):
     flags, task = TASKS[task], task.split()[0]
     train, validation = files["generate" if task == "scratch" else task]

@@ -61,6 +61,7 @@ def test_two_processes_train_one_model_and_speak_with_one_voice(kogpt2_folder, t
     assert read_json(tmp_path / "run" / "all_results.json")["rows"] == 5
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_classification_head_of_one(kogpt2_folder, tmp_path, run_script):
     given = nli(kogpt2_folder, "run", "--head", "--learning_rate", 0.01)[1:]
     done = torchrun(tmp_path, *TWO, SCRIPTS / "run_classify.py", *given)

@@ -162,6 +162,7 @@ def test_txt_for_a_task_with_one_column():
     )
 
 
+@pytest.mark.slow
 def test_200_000_rows_take_seconds():
     jsonl("a.jsonl", pairs(200_000))
     start = time.perf_counter()

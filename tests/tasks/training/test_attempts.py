@@ -9,6 +9,7 @@ import torch
 
 from tasks.errors import UserError
 from tasks.training.trainer import CompletionTrainer
+from tests.helpers.levels import quick
 from tests.helpers.trainers import assert_same, make, weights
 
 NO_MEMORY = "CUDA out of memory. Tried to allocate 2.00 GiB."
@@ -58,7 +59,7 @@ def test_four_batches_of_two_are_one_of_eight(kogpt2_folder, tmp_path, tokens):
     assert_same(weights(parts.model), weights(whole.model), tolerance=1e-5)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("dropout", quick([0.0, 0.1], 0.1))
 def test_a_batch_size_that_fits_is_found_and_learns_as_if_it_had_been_given(kogpt2_folder, tmp_path, monkeypatch, dropout):
     common = {"max_steps": 4, "dropout": dropout, "tokens_per_batch": 0}
     tried = fails_over(monkeypatch, rows=5)

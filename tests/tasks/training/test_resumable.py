@@ -17,6 +17,7 @@ from transformers import TrainerCallback
 from tasks.errors import Interrupted, UserError
 from tasks.training import callbacks
 from tasks.training.checkpoints import newest_complete, read_manifest
+from tests.helpers.levels import quick
 from tests.helpers.trainers import At, assert_same, make, weights
 
 #: Eight rows in batches of two: four steps an epoch, two epochs; each with dropout, evaluated and saved once an epoch.
@@ -77,7 +78,7 @@ def losses(log_history: list[dict], until: list[int]) -> list[float]:
     return [total[step] / step for step in until]
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", quick(ORDERS, "shuffled", "tokens_per_batch"))
 def test_stopped_in_every_step_the_weights_and_the_losses_are_the_same(kogpt2_folder, tmp_path, order):
     whole = make(kogpt2_folder, tmp_path / "whole", **RUN, **ORDERS[order])
     whole.train()
