@@ -25,13 +25,14 @@ FLAGS = ""  # 그 밖의 옵션. 예: "--num_train_epochs 5 --max_train_samples 
 # ## 1. 설치
 
 # %%
+import os
 from pathlib import Path
 
 if not Path("scripts").is_dir():
     if not Path("project").is_dir():
-        !git clone {REPOSITORY} project
-    %cd project
-    !pip install -q -e '.[demo]'
+        os.system(f"git clone {REPOSITORY} project")
+    os.chdir("project")
+    os.system("pip install -q -e '.[demo]'")
 
 # %% [markdown]
 # ## 2. 데이터
@@ -52,7 +53,7 @@ DATA = f"--train_file {uploaded[0]}" if uploaded else "--sample_data"
 # 먼저 데이터를 어떻게 읽었는지 확인합니다. 열 이름이 다르면 `--column_map`을 `FLAGS`에 넣으세요. 예: `--column_map document=본문,summary=제목`
 
 # %%
-!python scripts/run_summarize.py --model {MODEL} {DATA} {FLAGS} --dry_run
+# !python scripts/run_summarize.py --model {MODEL} {DATA} {FLAGS} --dry_run
 
 # %% [markdown]
 # ## 3. 학습
@@ -63,7 +64,7 @@ DATA = f"--train_file {uploaded[0]}" if uploaded else "--sample_data"
 import torch
 
 HALF = "--fp16" if torch.cuda.is_available() else ""
-!python scripts/run_summarize.py --model {MODEL} {DATA} {HALF} {FLAGS} --output_dir outputs/summarize --disable_tqdm true
+# !python scripts/run_summarize.py --model {MODEL} {DATA} {HALF} {FLAGS} --output_dir outputs/summarize --disable_tqdm true
 
 # %% [markdown]
 # ## 4. 결과
@@ -99,4 +100,4 @@ model({"document": "아침부터 시청 앞이 붐볐다. 시청은 남대천도
 # 먼저 무엇이 올라가는지 확인하고, 로그인한 뒤 `--dry_run`을 빼고 다시 실행하세요. 저장소는 비공개로 만들어집니다.
 
 # %%
-!python scripts/publish.py outputs/summarize --repo_id summarize-model --dry_run
+# !python scripts/publish.py outputs/summarize --repo_id summarize-model --dry_run

@@ -19,12 +19,12 @@ EVERY_NOTEBOOK = pytest.mark.parametrize("source", NOTEBOOKS, ids=lambda path: p
 
 
 def cells_of(source: Path) -> list[str]:
-    """The cells of a notebook in the percent format, text without its comment marks."""
+    """The cells of a notebook in the percent format, text and commands without their comment marks."""
     _, *cells = re.split(r"^# %%", source.read_text("utf-8"), flags=re.M)
     found = []
     for cell in cells:
         mark, _, body = cell.partition("\n")
-        found.append(re.sub(r"^# ?", "", body, flags=re.M) if "[markdown]" in mark else body)
+        found.append(re.sub(r"^# ?" if "[markdown]" in mark else r"^# (?=!)", "", body, flags=re.M))
     return [cell.strip() for cell in found]
 
 
