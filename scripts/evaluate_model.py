@@ -35,7 +35,7 @@ class EvaluateArguments:
 
     task: str | None = HfArg(default=None, help=f"{', '.join(TASKS)}; the model's own by default.")
     output_dir: str | None = HfArg(default=None, help="Default: outputs/evaluate-<task>-<model name>.")
-    batch_size: int | None = HfArg(default=None, help="Rows at a time; by default as many as memory allows, on a CPU 16.")
+    batch_size: int | None = HfArg(default=None, help="Rows at a time; by default as many as are fast and fit into memory.")
     seed: int = HfArg(default=42, help="Seed of sampling, and of the share of train that is measured on.")
     benchmark: str | None = HfArg(default=None, help="Tasks of lm-evaluation-harness instead: kobest or haerae,kobest_copa.")
     num_fewshot: int | None = HfArg(default=None, help="--benchmark: examples in each prompt; its own number by default.")

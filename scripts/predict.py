@@ -46,7 +46,7 @@ class PredictArguments:
     top_labels: int | None = HfArg(default=None, help="Labels: show the N most probable with their probabilities.")
     num_return_sequences: int = HfArg(default=1, help="Several texts for each input; use --do_sample.")
     max_length: int | None = HfArg(default=None, help="Tokens of a whole sequence; the run's by default.")
-    batch_size: int | None = HfArg(default=None, help="Rows at a time; by default as many as memory allows, on a CPU 16.")
+    batch_size: int | None = HfArg(default=None, help="Rows at a time; by default as many as are fast and fit into memory.")
     seed: int = HfArg(default=42, help="Seed of sampling.")
 
     def __post_init__(self) -> None:

@@ -84,7 +84,9 @@ def commit_read(folder: Path, kogpt2) -> str:
     return commit
 
 
-def test_a_run_as_it_is_typed_online_then_offline_and_at_a_revision(hub, kogpt2, tmp_path):
+@pytest.fixture
+def typed_run(hub, kogpt2, tmp_path):
+    """``typed_run(name, flags...)``: run_summarize.py as it is typed, in a process of its own; the commit that it read."""
     table = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS["summarize"]), table)
     splits = {f"data/{split}-00000-of-00001.parquet": table.getvalue() for split in ("train", "validation", "test")}
@@ -102,10 +104,18 @@ def test_a_run_as_it_is_typed_online_then_offline_and_at_a_revision(hub, kogpt2,
         assert hub.count("unknown") == 0  # nobody asks for a conversion: the Hub of the tests has no discussions
         return commit_read(tmp_path / name, kogpt2)
 
-    assert run("online") == kogpt2.head.id
-    assert run("offline", HF_HUB_OFFLINE="1") == kogpt2.head.id
+    return run
+
+
+def test_a_run_as_it_is_typed_online_then_offline(hub, kogpt2, typed_run):
+    assert typed_run("online") == kogpt2.head.id
+    assert typed_run("offline", HF_HUB_OFFLINE="1") == kogpt2.head.id
     assert hub.requests == []
-    assert run("older", "--model_revision", "first") == kogpt2.resolve("first").id
+
+
+@pytest.mark.slow
+def test_a_run_as_it_is_typed_at_a_revision(kogpt2, typed_run):
+    assert typed_run("older", "--model_revision", "first") == kogpt2.resolve("first").id
 
 
 def test_no_thread_is_started(kogpt2, bare, monkeypatch):

@@ -180,7 +180,20 @@ def test_fewer_rows_are_written_together_where_memory_is_short(kogpt2_folder, ma
     assert max(rows) == 2
 
 
-def test_a_processor_gets_sixteen_rows_where_none_are_given():
+def test_a_processor_scores_sixteen_rows_where_none_are_given():
     on = {kind: SimpleNamespace(device=torch.device(kind)) for kind in ("cpu", "cuda")}
-    assert [rows_of(on["cpu"], None), rows_of(on["cpu"], None, 8), rows_of(on["cpu"], 50)] == [16, 8, 50]
-    assert [rows_of(on["cuda"], None), rows_of(on["cuda"], None, 64), rows_of(on["cuda"], 5)] == [4096, 64, 5]
+    assert [rows_of(on["cpu"], None), rows_of(on["cpu"], 50)] == [16, 50]
+    assert [rows_of(on["cuda"], None), rows_of(on["cuda"], 5)] == [4096, 5]
+
+
+def test_a_processor_writes_many_short_texts_together_and_few_long_ones(make_predictor, kogpt2_folder, monkeypatch):
+    predictor = make_predictor(kogpt2_folder, "summarize")
+    rows, settings = [], predictor.settings | {"max_new_tokens": 2}
+    predictor.model.register_forward_pre_hook(lambda model, _, given: rows.append(len(given["input_ids"])), with_kwargs=True)
+    monkeypatch.setattr("tasks.inference.generation.MAX_TOKENS", 60)
+    for length, most in ((3, 12), (28, 2)):  # and two new tokens each
+        rows.clear()
+        generate(
+            predictor.model, predictor.encoder.tokenizer, [[20] * length] * 13, predictor.settings | {"max_new_tokens": 2}
+        )
+        assert max(rows) == most
