@@ -29,7 +29,7 @@ class TrainingFlags:
     seed: int = HfArg(default=42, help="Seed of rows, dropout and new weights.")
     per_device_eval_batch_size: int = HfArg(default=16, help="Rows a device when measuring the loss.")
     generation_batch_size: int | None = HfArg(
-        default=None, help="Rows a device when predicting; by default as many as fit, on a CPU 16."
+        default=None, help="Rows a device when predicting; by default as many as are fast and fit."
     )
     # Once an epoch is enough for the two or three epochs of fine-tuning.
     eval_strategy: str = HfArg(default="epoch", help="When to measure: no, steps, epoch.")

@@ -193,7 +193,5 @@ def test_a_processor_writes_many_short_texts_together_and_few_long_ones(make_pre
     monkeypatch.setattr("tasks.inference.generation.MAX_TOKENS", 60)
     for length, most in ((3, 12), (28, 2)):  # and two new tokens each
         rows.clear()
-        generate(
-            predictor.model, predictor.encoder.tokenizer, [[20] * length] * 13, predictor.settings | {"max_new_tokens": 2}
-        )
+        generate(predictor.model, predictor.encoder.tokenizer, [[20] * length] * 13, settings)
         assert max(rows) == most
