@@ -51,14 +51,16 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
     name = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
     command = report.command and repeatable(report.command, report.base)
     names_shown = publish_args.card_file_names
+    measured = benchmarks_of(folder)
     try:
+        metadata = card_metadata(report, license=license, name=name, file_names=names_shown, benchmarks=measured)
         values = {
-            "card_data": card_metadata(report, license=license, name=name, file_names=names_shown).to_yaml(),
+            "card_data": metadata.to_yaml(),
             "name": name,
             "command": command and without_names(command, report, names_shown),
             "base": report.base,
             "has_curve": (folder / "loss.png").is_file(),
-            "benchmarks": _benchmarks(folder),
+            "benchmarks": measured and _benchmarks(measured),
         }
         parts = []
         for part in report.parts:
@@ -207,10 +209,8 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     }
 
 
-def _benchmarks(folder: Path) -> dict[str, Any] | None:
-    """The table of benchmarks.json, named as lm-eval names its tasks; None where there is none of these weights."""
-    if not (found := benchmarks_of(folder)):
-        return None
+def _benchmarks(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of benchmarks.json, named as lm-eval names its tasks."""
     rows = [
         {
             "task": f"{_verbatim(str(row['task']))} ({row['version']})",

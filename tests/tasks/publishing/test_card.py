@@ -16,7 +16,7 @@ from tasks.arguments.publishing import PublishArguments
 from tasks.base import BOS
 from tasks.errors import UserError
 from tasks.publishing.card import examples, number, render_card
-from tasks.publishing.edits import SECTION, owner_text, split_front
+from tasks.publishing.edits import SECTION, owner_results, owner_text, read_front, split_front
 from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
 from tasks.publishing.report import Base, Data, RunReport
@@ -568,8 +568,21 @@ def test_benchmarks_stand_in_the_card_while_the_weights_are_those_that_were_meas
         "| kobest (1.0) |  |  | acc | 0.476 |  |",
     ]
     assert "100" not in shown.replace("1,000", "")
+    own, group = (result for result in read_front(text)["model-index"][0]["results"] if "source" in result)
+    url = "https://github.com/EleutherAI/lm-evaluation-harness"
+    assert own == {
+        "task": {"type": "text-generation"},
+        "dataset": {"name": "kobest_copa (version 1.0)", "type": "kobest_copa", "args": {"num_fewshot": 0, "rows": 1000}},
+        "metrics": [{"type": "acc", "value": 0.476, "name": "acc"}, {"type": "f1", "value": 0.4751, "name": "f1"}],
+        "source": {"name": "lm-evaluation-harness 0.4.13", "url": url},
+    }
+    assert group["dataset"] == {"name": "kobest (version 1.0)", "type": "kobest"} | group["dataset"]
+    theirs = text.replace("name: lm-evaluation-harness 0.4.13", "name: Somebody's leaderboard")
+    assert (len(owner_results(theirs)), owner_results(text)) == (2, [])  # those of an earlier release are replaced
+
     write_json(folder / "benchmarks.json", measured | {"limit": 100})
     assert "100" in sections(card(full_report("nli"), folder, card_language=language))["benchmarks"].splitlines()[2]
+    assert url not in card(full_report("nli"), folder, card_language=language).split("\n---\n")[0]
 
     (folder / "model.safetensors").write_bytes(b"trained on")
     assert "benchmarks" not in sections(card(full_report("nli"), folder, card_language=language))
