@@ -20,7 +20,7 @@ from tasks.publishing.edits import SECTION, owner_results, owner_text, read_fron
 from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
 from tasks.publishing.report import Base, Data, RunReport
-from tasks.run_folder import write_json
+from tasks.run_folder import weight_hashes, write_json
 from tests.helpers.full_report import ALL_TASKS, METRICS, PREDICTIONS, bare_report, card, config_of, full_report, run_folder
 
 CARDS = Path(__file__).parent / "cards"
@@ -586,6 +586,32 @@ def test_benchmarks_stand_in_the_card_while_the_weights_are_those_that_were_meas
 
     (folder / "model.safetensors").write_bytes(b"trained on")
     assert "benchmarks" not in sections(card(full_report("nli"), folder, card_language=language))
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_measured_copy_beside_the_run_stands_in_its_card(language, tmp_path):
+    folder = run_folder(tmp_path / "run")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    figures = {
+        "original": {"accuracy": 0.8125, "rows_per_second": 1.6, "same": 1.0, "megabytes": 538.1},
+        "int8": {"accuracy": 0.8, "rows_per_second": 6.875, "same": 0.985, "megabytes": 135.5},
+    }
+    measured = {"rows": 200, "batch_size": 1, "machine": {"processor": "AMD EPYC", "cores": 2}, "models": figures}
+    about = {"run_weights_sha256": weight_hashes(folder), "measured": measured}
+    for name, content in (("run-int8", about), ("run-float32", about | {"measured": None}), ("other-int8", about)):
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "export.json", content)
+    text = card(full_report("nli"), folder, "me/run", card_language=language)
+    assert lint_card(text, folder=folder, repo_id="me/run") == []
+    assert_tidy(text)
+    shown = sections(text)["copies"]
+    assert "AMD EPYC" in shown
+    assert [line.partition("|")[2].partition("|")[2] for line in shown.splitlines() if line.startswith("|")][2:] == [
+        " 0.812 | 100.0% | 538.10 | 1.600 |", " 0.800 | 98.5% | 135.50 | 6.875 |",
+    ]  # fmt: skip
+
+    (folder / "model.safetensors").write_bytes(b"trained on")
+    assert "copies" not in sections(card(full_report("nli"), folder, card_language=language))
 
 
 def test_a_damaged_benchmarks_json_is_one_line(tmp_path):
