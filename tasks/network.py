@@ -31,8 +31,20 @@ def answers(endpoint: str) -> bool:
 
 
 def cache_only(name: str) -> bool:
-    """Whether the model ``name`` is read from the cache of the Hub alone; False for a folder."""
+    """Whether the model or data set ``name`` is read from the cache of the Hub alone; False for a folder."""
     return not Path(name).is_dir() and (is_offline_mode() or not answers(constants.ENDPOINT))
+
+
+@contextlib.contextmanager
+def hub_or_cache(name: str) -> Iterator[None]:
+    """Read the data set ``name`` from the cache alone where the Hub cannot be reached; a folder is read as it is."""
+    import datasets
+
+    with contextlib.ExitStack() as changed:
+        for settings in (constants, datasets.config) if cache_only(name) else ():
+            changed.callback(setattr, settings, "HF_HUB_OFFLINE", settings.HF_HUB_OFFLINE)
+            settings.HF_HUB_OFFLINE = True
+        yield
 
 
 def near(folder: str) -> str:

@@ -6,15 +6,19 @@ import os
 import shutil
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 
+from tasks import get_task
+from tasks.arguments.data import DataArguments
 from tasks.errors import UserError
 from tasks.model.loading import load_config, load_model
 from tasks.model.tokenizer import load_tokenizer
 from tasks.network import answers
+from tasks.preparing.splits import load_examples
 from tests.conftest import model_args
 
 pytest_plugins = ["tests.helpers.hub_fixtures"]
@@ -82,6 +86,9 @@ def test_without_a_network_a_wrong_name_is_told_at_once(model_on_hub, hub_naps, 
     near = " (did you mean kogpt2?)" if name == "KoGPT2" else ""
     assert str(caught.value).startswith(f"{name}: no such folder here{near}, and the Hub cannot be reached; check the path")
     assert load().config.n_embd == 32  # from the cache, whose missing files are not asked for either
+    with pytest.raises(UserError, match="the dataset me/rows could not be reached"):
+        load_examples(get_task("nli"), DataArguments(dataset="me/rows"), seed=42, splits=("train",))
+    assert not (constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE)
     assert hub_naps == []
 
 
