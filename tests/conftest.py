@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib.util
 import io
 import json
@@ -44,6 +45,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts backg
 torch.set_num_threads(1)  # models this small only wait for a second thread
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_collection_finish() -> None:
+    """Let later collections of garbage pass over what the imports made: a Trainer starts several, of half a second each."""
+    gc.collect()
+    gc.freeze()
+
 
 CORPUS = [
     PROBE,
