@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -240,3 +241,25 @@ def run_main(name: str, arguments: tuple[object, ...], stdin: str | io.TextIOBas
 def run_script(tmp_path):
     """Run a script with arguments; the working folder is the test's own."""
     return lambda name, *arguments, stdin="": run_main(name, arguments, stdin, tmp_path)
+
+
+def _told(error: BaseException) -> str:
+    """The last line that Python writes for an error that nobody catches."""
+    return str(error) if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+
+
+@pytest.fixture
+def in_this_process(monkeypatch) -> None:
+    """Run the program that loads the staged folder here: a fresh process needs seconds to import torch."""
+
+    def run(command: list[str], *, input: str, **_: object) -> subprocess.CompletedProcess:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", io.StringIO(input))
+            try:
+                exec(command[2], {})
+            except (Exception, SystemExit) as error:
+                return subprocess.CompletedProcess(command, 1, "", f"Traceback ...\n{_told(error)}\n")
+        return subprocess.CompletedProcess(command, 0, out.getvalue(), "")
+
+    monkeypatch.setattr("tasks.publishing.staging.subprocess", SimpleNamespace(run=run))
