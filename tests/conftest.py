@@ -37,7 +37,7 @@ from transformers import (
 )
 
 from tasks.base import Task
-from tasks.model.loading import load_config
+from tasks.model.config import load_config
 from tasks.model.tokenizer import PROBE, add_separators, load_tokenizer
 from tasks.preparing.conversations import set_chat_template
 

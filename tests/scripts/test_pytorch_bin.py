@@ -19,7 +19,8 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save
 
 from tasks.errors import UserError
-from tasks.model.loading import load_config, load_model
+from tasks.model.config import load_config
+from tasks.model.loading import load_model
 from tests.conftest import ROOT, model_args, tokenizer_of
 from tests.helpers.hub_server import hub_env
 from tests.scripts.conftest import ROWS, read_json

@@ -15,12 +15,13 @@ from tasks import get_task
 from tasks.arguments.publishing import PublishArguments
 from tasks.base import BOS
 from tasks.errors import UserError
-from tasks.publishing.card import examples, number, render_card
+from tasks.publishing.card import examples, render_card
 from tasks.publishing.edits import SECTION, owner_text, split_front
 from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
 from tasks.publishing.report import Base, Data, RunReport
 from tasks.run_folder import write_json
+from tasks.wording import number
 from tests.helpers.full_report import ALL_TASKS, METRICS, PREDICTIONS, bare_report, card, config_of, full_report, run_folder
 
 CARDS = Path(__file__).parent / "cards"

@@ -11,7 +11,8 @@ import torch
 from huggingface_hub import constants
 
 from tasks.errors import UserError
-from tasks.model.loading import load_config, load_model
+from tasks.model.config import load_config
+from tasks.model.loading import load_model
 from tasks.model.tokenizer import load_tokenizer
 from tests.conftest import model_args
 
