@@ -112,13 +112,18 @@ class FineTuningArguments(ModelArguments):
             self.lora_alpha = 2 * self.lora_r
 
 
+#: The sizes of a new model; their layers and width stand in tasks/model/new_model.py.
+ModelSize = Literal["mini", "compact", "small", "medium", "large", "xl"]
+
+
 @dataclass
 class ScratchArguments:
     """The sizes of a new tokenizer and a new model."""
 
     vocab_size: int = HfArg(default=52_000, help="Tokens of the tokenizer; a small corpus gives fewer.")
-    model_size: Literal["mini", "small", "medium", "large", "xl"] = HfArg(
-        default="small", help="GPT-2's published sizes (124 M, 355 M, 774 M, 1.5 B), or a mini for two cores."
+    model_size: ModelSize = HfArg(
+        default="small",
+        help="A mini for two cores, compact (25 M + embedding), or GPT-2's 124 M, 355 M, 774 M, 1.5 B.",
     )
     architecture: Literal["gpt2", "qwen3"] = HfArg(
         default="gpt2", help="The layers: GPT-2's of 2019, or Qwen3's (RoPE, RMSNorm, SwiGLU) with as many weights."

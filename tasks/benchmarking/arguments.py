@@ -9,6 +9,7 @@ import psutil
 from transformers.hf_argparser import HfArg
 
 from tasks.arguments.data import DataArguments
+from tasks.arguments.model import ModelSize
 from tasks.errors import UserError
 
 #: Rows of one run where no number is given: enough for a few of our batches, and short.
@@ -30,7 +31,7 @@ class BenchmarkArguments:
     )
     repeats: int | None = HfArg(default=None, help="Runs of each variant, in turn; 5, with --time_to_quality 1.")
     output_file: str | None = HfArg(default=None, help="JSON; outputs/benchmark-<command>-<task>.json by default.")
-    random_model: Literal["mini", "small", "medium", "large", "xl"] | None = HfArg(
+    random_model: ModelSize | None = HfArg(
         default=None, help="An empty GPT-2 of this size with the tokenizer of --tokenizer, instead of --model."
     )
     tokenizer: str | None = HfArg(default=None, help="Folder or Hub id of the tokenizer of --random_model.")

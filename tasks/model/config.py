@@ -8,13 +8,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import is_offline_mode, resolve_revision
+from huggingface_hub import resolve_revision
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, PretrainedConfig
 
 from tasks.arguments.model import ModelArguments
 from tasks.errors import UserError
 from tasks.model.adapters import base_arguments
 from tasks.model.model_files import hub_options, model_error
+from tasks.network import cache_only, near
 
 #: Larger sizes in a config.json are a mistake, or meant to use up the memory: no published model has a tenth of them.
 MOST = {"num_hidden_layers": 2000, "hidden_size": 10**6, "vocab_size": 10**8, "num_attention_heads": 10**5}
@@ -23,8 +24,8 @@ MOST = {"num_hidden_layers": 2000, "hidden_size": 10**6, "vocab_size": 10**8, "n
 def load_config(model_args: ModelArguments) -> PretrainedConfig:
     """The model's config, or that of an adapter's base. Raises UserError if it is damaged or of no causal LM."""
     name = model_args.model
-    if not Path(name).is_dir() and (name.startswith((".", "~", "/")) or name.count("/") > 1):
-        raise UserError(f"--model {name}: no such folder; check the path")
+    if not Path(name).is_dir() and (name.startswith((".", "~", "/", "outputs/")) or name.count("/") > 1):
+        raise UserError(f"--model {name}: no such folder{near(name)}; check the path")
     if base := base_arguments(model_args):
         try:
             return load_config(base)
@@ -34,8 +35,9 @@ def load_config(model_args: ModelArguments) -> PretrainedConfig:
                 "adapter_config.json may be changed)"
             ) from None
     try:
-        _refuse_kernels(model_args, PretrainedConfig.get_config_dict(name, revision=model_args.model_revision)[0])
-        config = AutoConfig.from_pretrained(name, **hub_options(model_args))
+        options = hub_options(model_args)
+        _refuse_kernels(model_args, PretrainedConfig.get_config_dict(name, **options)[0])
+        config = AutoConfig.from_pretrained(name, **options)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # each architecture checks its config in a way of its own
@@ -75,7 +77,7 @@ def at_commit(model_args: ModelArguments) -> ModelArguments:
     resolved = copy.copy(model_args)
     if not Path(model_args.model).is_dir():
         with contextlib.suppress(Exception):
-            offline = is_offline_mode()
-            found = resolve_revision(model_args.model, revision=model_args.model_revision, local_files_only=offline)
+            name, revision = model_args.model, model_args.model_revision
+            found = resolve_revision(name, revision=revision, local_files_only=cache_only(name))
             resolved.model_revision = found.resolved
     return resolved

@@ -133,9 +133,11 @@ def train_tokenizer(
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=model_max_length, **SPECIAL_TOKENS)
 
 
-#: Layers, width and heads of GPT-2 (Radford et al. 2019, table 2), and a ``mini`` that two cores train in a minute.
+#: Layers, width and heads of GPT-2 (Radford et al. 2019, table 2), a ``mini`` that two cores train in a minute, and a
+#: ``compact`` of 25 M weights outside the embedding, for corpora of up to some hundred million tokens.
 GPT2_SIZES = {
     "mini": (3, 128, 4),
+    "compact": (8, 512, 8),
     "small": (12, 768, 12),
     "medium": (24, 1024, 16),
     "large": (36, 1280, 20),

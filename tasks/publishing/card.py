@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,8 @@ from tasks.publishing.edits import by_task, note_sections
 from tasks.publishing.facts import repeatable, without_names
 from tasks.publishing.license import license_of, license_words
 from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, split_name
-from tasks.publishing.report import RunReport, benchmarks_of
+from tasks.publishing.report import RunReport, benchmarks_of, copies_of, examples_of
 from tasks.publishing.snippet import TEMPLATES, usage_snippet
-from tasks.run_folder import PREDICTIONS_FILE
 from tasks.training.plots import CONFUSION
 from tasks.wording import hardware, number, plain, seconds, verbatim
 
@@ -50,14 +48,17 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
     name = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
     command = report.command and repeatable(report.command, report.base)
     names_shown = publish_args.card_file_names
+    measured = benchmarks_of(folder)
     try:
+        metadata = card_metadata(report, license=license, name=name, file_names=names_shown, benchmarks=measured)
         values = {
-            "card_data": card_metadata(report, license=license, name=name, file_names=names_shown).to_yaml(),
+            "card_data": metadata.to_yaml(),
             "name": name,
             "command": command and without_names(command, report, names_shown),
             "base": report.base,
             "has_curve": (folder / "loss.png").is_file(),
-            "benchmarks": _benchmarks(folder),
+            "benchmarks": measured and _benchmarks(measured),
+            "copies": [_copy(about["measured"], report, language) for about in copies_of(folder)],
         }
         parts = []
         for part in report.parts:
@@ -70,7 +71,7 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
                 **_files(part, names_shown),
                 "prefix": part.prefix,
                 "has_confusion": (folder / f"{part.prefix}{CONFUSION}").is_file(),
-                "examples": examples(folder, publish_args.card_examples or 0, part.prefix),
+                "examples": examples_of(folder, publish_args.card_examples or 0, part.prefix),
                 **_words(task, part, language),
                 **_results(task, part, language),
                 **_training(task, part, language),
@@ -205,10 +206,8 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     }
 
 
-def _benchmarks(folder: Path) -> dict[str, Any] | None:
-    """The table of benchmarks.json, named as lm-eval names its tasks; None where there is none of these weights."""
-    if not (found := benchmarks_of(folder)):
-        return None
+def _benchmarks(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of benchmarks.json, named as lm-eval names its tasks."""
     rows = [
         {
             "task": f"{verbatim(str(row['task']))} ({row['version']})",
@@ -220,6 +219,28 @@ def _benchmarks(folder: Path) -> dict[str, Any] | None:
         for row in found["results"]
     ]
     return {"rows": rows, "lm_eval": found["lm_eval"], "limit": found["limit"]}
+
+
+def _copy(measured: Mapping[str, Any], report: RunReport, language: str) -> dict[str, Any]:
+    """The table of a copy for another engine: original and copy on the same rows, as scripts/export.py measured them."""
+    models = measured["models"]
+    tasks = [task_of(part.config) for part in report.parts]
+    task, *_ = (task for task in tasks if task.main_metric in models["original"])
+    return {
+        "metric": getattr(metric_of(task, task.main_metric), language),
+        "rows": f"{measured['rows']:,}",
+        "batch_size": measured["batch_size"],
+        "hardware": hardware(measured["machine"], language),
+        "models": [
+            {
+                "name": name,
+                "value": number(model[task.main_metric]),
+                "same": f"{model['same']:.1%}" if "same" in model else "",
+                **{figure: number(model[figure]) for figure in ("megabytes", "rows_per_second")},
+            }
+            for name, model in models.items()
+        ],
+    }
 
 
 def _shown(matrix: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]] | None:
@@ -271,29 +292,3 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         "hardware": hardware(report.hardware, language),
         "versions": ", ".join(f"{package} {version}" for package, version in report.versions.items()),
     }
-
-
-def examples(folder: Path, count: int, prefix: str = "") -> list[dict[str, Any]]:
-    """The first ``count`` rows of ``<prefix>predictions.jsonl``: lines of the prompt, prediction and reference.
-
-    Raises:
-        UserError: the folder has no predictions, or they are damaged.
-    """
-    path = folder / f"{prefix}{PREDICTIONS_FILE}"
-    if count and not path.is_file():
-        raise UserError(f"--card_examples {count}: {path} is not there; leave the flag out, or run again")
-    if not count:
-        return []
-    try:
-        with open(path, encoding="utf-8") as file:
-            rows = [json.loads(line) for line, _ in zip(file, range(count))]
-        return [
-            {
-                "prompt": [verbatim(line) for line in row["prompt"].splitlines()],
-                "prediction": verbatim(" ".join((row["prediction"] or "").split())) or "-",
-                "reference": " / ".join(verbatim(" ".join(text.split())) for text in row["references"]),
-            }
-            for row in rows
-        ]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: cannot be read ({error!r}); leave --card_examples out, or run again") from None

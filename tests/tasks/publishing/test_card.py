@@ -15,12 +15,12 @@ from tasks import get_task
 from tasks.arguments.publishing import PublishArguments
 from tasks.base import BOS
 from tasks.errors import UserError
-from tasks.publishing.card import examples, render_card
-from tasks.publishing.edits import SECTION, owner_text, split_front
+from tasks.publishing.card import render_card
+from tasks.publishing.edits import SECTION, owner_results, owner_text, read_front, split_front
 from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
-from tasks.publishing.report import Base, Data, RunReport
-from tasks.run_folder import write_json
+from tasks.publishing.report import Base, Data, RunReport, examples_of
+from tasks.run_folder import weight_hashes, write_json
 from tasks.wording import number
 from tests.helpers.full_report import ALL_TASKS, METRICS, PREDICTIONS, bare_report, card, config_of, full_report, run_folder
 
@@ -210,7 +210,7 @@ def test_a_korean_card_has_korean_columns_and_metrics(tmp_path):
     assert "contradiction.recall" not in text
 
 
-@pytest.mark.parametrize(("language", "words"), [("en", "that share their `context`"), ("ko", "`context`가 같은 행들을")])
+@pytest.mark.parametrize(("language", "words"), [("en", "that share their `context`"), ("ko", "`context`가 같은 행(서로")])
 def test_a_card_says_what_its_intervals_draw(language, words, tmp_path):
     report = full_report("qa")
     assert words not in card(report, tmp_path, card_language=language)  # measured before groups were drawn
@@ -231,7 +231,7 @@ BASES = [
      "(https://huggingface.co/skt/kogpt2-base-v2), by way of the model `generate-kogpt2`. It has",
      "(https://huggingface.co/skt/kogpt2-base-v2) 모델에서 출발해 `generate-kogpt2` 모델을 거쳐 미세 조정했습니다."),
     (Base("skt/kogpt2-base-v2", "skt/kogpt2-base-v2", copy="내 모델"),
-     "(https://huggingface.co/skt/kogpt2-base-v2) (a local copy, `내 모델`, told by its config or vocabulary). It has",
+     "(https://huggingface.co/skt/kogpt2-base-v2) (a local copy, `내 모델`, recognised by its config or vocabulary). It has",
      "(https://huggingface.co/skt/kogpt2-base-v2)(로컬 사본 `내 모델`, 설정이나 어휘로 알아봄) 모델을 미세 조정했습니다."),
     (Base(hub_id="a/b"), "(https://huggingface.co/a/b). It has", "(https://huggingface.co/a/b) 모델을 미세 조정했습니다."),
     (Base("my-model"), "It is a fine-tune of `my-model`. It has", " `my-model` 모델을 미세 조정했습니다."),
@@ -431,13 +431,13 @@ class TestExamples:
         assert "비가" not in text
         assert "셋째" not in text
         assert "학습 행" not in text
-        assert len(examples(folder, 2)) == 2
-        assert len(examples(folder, 100)) == 3
+        assert len(examples_of(folder, 2)) == 2
+        assert len(examples_of(folder, 100)) == 3
 
     def test_rows_are_shown_as_they_are(self, tmp_path):
         """Markdown and HTML in a row neither vanish, nor format, nor end the section."""
         folder = run_folder(tmp_path / "run")
-        assert examples(folder, 3)[1:] == [
+        assert examples_of(folder, 3)[1:] == [
             {
                 "prompt": ["1\\. \\*별\\* \\_밑줄\\_ \\| \\`코드\\` \\<b\\>\\$x\\$ \\</s\\>",
                            "\\- \\~\\~비\\~\\~가 온다 \\# 끝\\<summarize\\>"],
@@ -569,11 +569,50 @@ def test_benchmarks_stand_in_the_card_while_the_weights_are_those_that_were_meas
         "| kobest (1.0) |  |  | acc | 0.476 |  |",
     ]
     assert "100" not in shown.replace("1,000", "")
+    own, group = (result for result in read_front(text)["model-index"][0]["results"] if "source" in result)
+    url = "https://github.com/EleutherAI/lm-evaluation-harness"
+    assert own == {
+        "task": {"type": "text-generation"},
+        "dataset": {"name": "kobest_copa (version 1.0)", "type": "kobest_copa", "args": {"num_fewshot": 0, "rows": 1000}},
+        "metrics": [{"type": "acc", "value": 0.476, "name": "acc"}, {"type": "f1", "value": 0.4751, "name": "f1"}],
+        "source": {"name": "lm-evaluation-harness 0.4.13", "url": url},
+    }
+    assert group["dataset"] == {"name": "kobest (version 1.0)", "type": "kobest"} | group["dataset"]
+    theirs = text.replace("name: lm-evaluation-harness 0.4.13", "name: Somebody's leaderboard")
+    assert (len(owner_results(theirs)), owner_results(text)) == (2, [])  # those of an earlier release are replaced
+
     write_json(folder / "benchmarks.json", measured | {"limit": 100})
     assert "100" in sections(card(full_report("nli"), folder, card_language=language))["benchmarks"].splitlines()[2]
+    assert url not in card(full_report("nli"), folder, card_language=language).split("\n---\n")[0]
 
     (folder / "model.safetensors").write_bytes(b"trained on")
     assert "benchmarks" not in sections(card(full_report("nli"), folder, card_language=language))
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_measured_copy_beside_the_run_stands_in_its_card(language, tmp_path):
+    folder = run_folder(tmp_path / "run")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    figures = {
+        "original": {"accuracy": 0.8125, "rows_per_second": 1.6, "same": 1.0, "megabytes": 538.1},
+        "int8": {"accuracy": 0.8, "rows_per_second": 6.875, "same": 0.985, "megabytes": 135.5},
+    }
+    measured = {"rows": 200, "batch_size": 1, "machine": {"processor": "AMD EPYC", "cores": 2}, "models": figures}
+    about = {"run_weights_sha256": weight_hashes(folder), "measured": measured}
+    for name, content in (("run-int8", about), ("run-float32", about | {"measured": None}), ("other-int8", about)):
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "export.json", content)
+    text = card(full_report("nli"), folder, "me/run", card_language=language)
+    assert lint_card(text, folder=folder, repo_id="me/run") == []
+    assert_tidy(text)
+    shown = sections(text)["copies"]
+    assert "AMD EPYC" in shown
+    assert [line.partition("|")[2].partition("|")[2] for line in shown.splitlines() if line.startswith("|")][2:] == [
+        " 0.812 | 100.0% | 538.10 | 1.600 |", " 0.800 | 98.5% | 135.50 | 6.875 |",
+    ]  # fmt: skip
+
+    (folder / "model.safetensors").write_bytes(b"trained on")
+    assert "copies" not in sections(card(full_report("nli"), folder, card_language=language))
 
 
 def test_a_damaged_benchmarks_json_is_one_line(tmp_path):
