@@ -9,7 +9,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,7 +23,7 @@ from tasks.arguments.help import show, suggestion
 from tasks.arguments.mixture import MixtureArguments
 from tasks.arguments.model import FineTuningArguments, ScratchArguments
 from tasks.arguments.publishing import PublishArguments
-from tasks.arguments.sharding import check_adapter
+from tasks.arguments.sharding import check_adapter, is_sharded
 from tasks.base import Task, unusable_character
 from tasks.errors import UserError
 from tasks.machine import slow_half
@@ -217,7 +217,8 @@ class RunArguments:
     """A run's command line, one object per group of flags.
 
     ``settings`` determine the result of training, and a run is resumed only with the same ones. They are recorded before
-    loading the model or the data fills in some arguments.
+    loading the model or the data fills in some arguments. ``given`` are the flags that were used, and ``plan`` what
+    ``--budget_hours`` or ``--tokens`` decided, by flag.
     """
 
     model: FineTuningArguments | ScratchArguments
@@ -226,6 +227,18 @@ class RunArguments:
     training: TrainingArguments
     publishing: PublishArguments
     settings: dict[str, Any]
+    given: frozenset[str] = frozenset()
+    plan: dict[str, Any] = field(default_factory=dict)
+
+
+def _check_budget(budget: str, given: frozenset[str], data_args: DataArguments, training_args: TrainingArguments) -> None:
+    """Raises UserError where other flags say how long to train, or nothing says how long an epoch or a step takes."""
+    if flag := next((name for name in ("max_steps", "num_train_epochs") if name in given), None):
+        raise UserError(f"{budget} decides how long to train, and so does --{flag}; leave one of them out")
+    if data_args.streaming:
+        raise UserError(f"{budget}: the size of the corpus is unknown with --streaming; give --max_steps instead")
+    if "budget_hours" in given and is_sharded(training_args):
+        raise UserError(f"{budget}: the time of a step is not measured with FSDP or DeepSpeed; give --tokens instead")
 
 
 def _check_head(task: Task, model_args: Any, data_args: DataArguments, training_args: Any) -> None:
@@ -264,6 +277,9 @@ def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = N
     passive = training_args.log_level == "passive"
     logging.getLogger("tasks").setLevel(logging.INFO if passive else training_args.get_process_log_level())
     check_adapter(training_args, getattr(model_args, "lora_r", None))
+    given = frozenset(word[2:].partition("=")[0].replace("-", "_") for word in _with_config(argv) if word.startswith("--"))
+    if budget := getattr(model_args, "budget", None):
+        _check_budget(budget, given, data_args, training_args)
     if data_args.head:
         _check_head(task, model_args, data_args, training_args)
     kinds = {"bf16": "bfloat16", "bf16_full_eval": "bfloat16", "fp16": "float16", "fp16_full_eval": "float16"}
@@ -282,4 +298,4 @@ def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = N
     if training_args.report_to:  # else each start of a run is another one to a tracker
         training_args.run_name = training_args.run_name or Path(training_args.output_dir).name
     settings = settings_of(model_args, data_args, generation_args, training_args)
-    return RunArguments(model_args, data_args, generation_args, training_args, publish_args, settings)
+    return RunArguments(model_args, data_args, generation_args, training_args, publish_args, settings, given)
