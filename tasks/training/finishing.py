@@ -36,7 +36,6 @@ def finish(trainer: CompletionTrainer, counts: Mapping[str, Mapping[str, int]]) 
         results["eval_loss"] = losses["eval_loss"]
         results |= {f"{task.prefix}eval_loss": losses[f"eval_{task.prefix}loss"] for task in tasks}
     if args.do_train:
-        results |= {"learning_rate": args.learning_rate, "train_steps": trainer.state.global_step}
         trainer.save_state()
     folder = Path(args.output_dir)
     if args.do_train and is_first():  # what has just been saved gives the figures

@@ -104,6 +104,54 @@ def test_a_model_from_nothing_has_no_adapter():
         parse_arguments(get_task("scratch"), "", ["--lora_r", "8"])
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--budget_hours 1 --tokens 5", "--budget_hours and --tokens both say how long to train; give one of them"),
+        ("--budget_hours 0", "--budget_hours is 0.0; it must be a number over 0"),
+        ("--budget_hours nan", "--budget_hours is nan; it must be a number over 0"),
+        ("--budget_hours inf", "--budget_hours is inf; it must be a number over 0"),
+        ("--tokens -5", "--tokens is -5; it must be a number over 0"),
+        ("--tokens nan", "argument --tokens: invalid int value: 'nan'; see --help"),
+        ("--tokens 5 --max_steps 3", "--tokens 5 decides how long to train, and so does --max_steps; leave one of them out"),
+        (
+            "--budget_hours 0.5 --num-train-epochs=3",
+            "--budget_hours 0.5 decides how long to train, and so does --num_train_epochs; leave one of them out",
+        ),
+        (
+            "--tokens 1e9 --streaming",
+            "--tokens 1000000000: the size of the corpus is unknown with --streaming; give --max_steps instead",
+        ),
+    ],
+)
+def test_a_budget_that_says_nothing_or_too_much_is_refused(argv, message):
+    with pytest.raises(UserError) as caught:
+        parse_arguments(get_task("scratch"), "", argv.split())
+    assert str(caught.value) == message
+
+
+def test_hours_of_sharded_models_are_not_measured(monkeypatch):
+    monkeypatch.setattr("tasks.arguments.command_line.is_sharded", lambda args: True)
+    with pytest.raises(
+        UserError, match=r"^--budget_hours 1: .* not measured with FSDP or DeepSpeed; give --tokens instead$"
+    ):
+        parse_arguments(get_task("scratch"), "", ["--budget_hours", "1"])
+    assert parse_arguments(get_task("scratch"), "", ["--tokens", "1e9"]).model.tokens == 10**9
+
+
+def test_a_budget_names_the_folder_whatever_it_leads_to():
+    args = parse_arguments(get_task("scratch"), "", ["--budget_hours", "2", "--architecture", "qwen3", "--bf16", "false"])
+    assert args.training.output_dir == "outputs/scratch-qwen3-budget_hours-2"
+    assert args.given == {"budget_hours", "architecture", "bf16"}
+
+
+def test_a_budget_is_for_new_models():
+    for flag in ("--budget_hours", "--tokens"):
+        with pytest.raises(UserError) as caught:
+            parse(flag, "5")
+        assert str(caught.value) == f"unknown argument {flag}; leave it out: it is for new models, in run_scratch.py"
+
+
 @pytest.mark.parametrize("how", ["flag", "launcher"])
 def test_an_adapter_under_fsdp_is_refused_by_name(monkeypatch, how):
     monkeypatch.setenv("LOCAL_RANK", "0")

@@ -1,0 +1,180 @@
+"""--budget_hours and --tokens: which size, batch, rate and steps they lead to, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM
+
+from tasks import get_task
+from tasks.arguments.command_line import parse_arguments
+from tasks.arguments.generation import GenerationArguments, generation_settings
+from tasks.errors import UserError
+from tasks.model.new_model import GPT2_SIZES, MEASURED_RUNS, gpt2_config, train_tokenizer
+from tasks.preparing.encoding import Encoder
+from tasks.training import budget
+from tasks.training.trainer import CompletionTrainer
+from tests.conftest import CORPUS
+
+TASK = get_task("scratch")
+
+#: Rows of a table of its own, so that a new measurement changes no test.
+TABLE = {
+    "mini": {
+        "parameters": 1_000, "tokens_per_batch": 64, "learning_rate": {"adamw": 2e-3, "muon": 4e-3},
+        "measured": {"card": "NVIDIA H200"},
+    },
+    "compact": {
+        "parameters": 10_000, "tokens_per_batch": 128, "learning_rate": {"adamw": 1e-3, "muon": 3e-3}, "measured": False,
+    },
+    "small": {
+        "parameters": 100_000, "tokens_per_batch": 256, "learning_rate": {"adamw": 6e-4, "muon": 6e-4}, "measured": False,
+    },
+}  # fmt: skip
+
+#: 100 rows of 16 tokens.
+ROWS = Dataset.from_dict({"input_ids": [[1] * 16] * 100, "labels": [[1] * 16] * 100})
+DATA = SimpleNamespace(task=TASK, counts={"train": {"tokens": 1_600}})
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder(
+        train_tokenizer(CORPUS, 700, TASK.separators, 64), 64, 8, settings=generation_settings(TASK, GenerationArguments())
+    )
+
+
+@pytest.fixture
+def planned(encoder, monkeypatch, capsys):
+    """``planned("--tokens", 500, speeds={...})``: the arguments as decided, sizes timed, what was printed."""
+
+    def run(*words, speeds=None, checkpoint=None):
+        timed = []
+        monkeypatch.setattr(budget, "MEASURED_RUNS", TABLE)
+        monkeypatch.setattr(budget, "tokens_per_second", lambda *args: timed.append(args[-1]) or speeds[args[-1]])
+        args = parse_arguments(TASK, "", [*map(str, words), "--use_cpu"])
+        budget.plan(args, DATA, encoder, ROWS, checkpoint)
+        return args, timed, capsys.readouterr().out
+
+    return run
+
+
+def used(args) -> tuple:
+    training = args.training
+    return args.model.model_size, training.tokens_per_batch, training.learning_rate, training.max_steps
+
+
+def test_the_table_has_every_size_with_its_weights():
+    assert list(MEASURED_RUNS) == list(GPT2_SIZES)
+    tokenizer = train_tokenizer(CORPUS, 700, TASK.separators, 64)
+    for size, run in MEASURED_RUNS.items():
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(gpt2_config(size, tokenizer))
+        assert run["parameters"] == pytest.approx(model.num_parameters(exclude_embeddings=True), rel=0.02)
+        assert run.keys() == {"parameters", "tokens_per_batch", "learning_rate", "measured"}
+        assert run["learning_rate"].keys() == {"adamw", "muon"}
+        assert all(isinstance(rate, float) for rate in run["learning_rate"].values())
+
+
+# In an epoch of mini there are 25 batches of 4 rows, of compact 13 of 8 rows, of small 7 of 16 rows.
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--tokens", 100], ("mini", 64, 2e-3, 2)),
+        (["--tokens", 99_999], ("mini", 64, 2e-3, 1562)),
+        (["--tokens", 100_000], ("compact", 128, 1e-3, 812)),
+        (["--tokens", 2_000_000], ("small", 256, 6e-4, 8750)),
+        (["--tokens", 100_000, "--optim", "muon"], ("compact", 128, 3e-3, 812)),
+        (["--tokens", 100_000, "--architecture", "qwen3"], ("compact", 128, 1e-3, 812)),
+        (["--tokens", 100_000, "--model_size", "mini"], ("mini", 64, 2e-3, 1562)),
+        (["--tokens", 100_000, "--learning_rate", 6e-4], ("compact", 128, 6e-4, 812)),
+        (["--tokens", 100_000, "--tokens_per_batch", 64], ("compact", 64, 1e-3, 1562)),
+        (["--tokens", 100_000, "--tokens_per_batch", 0, "--per_device_train_batch_size", 10], ("compact", 0, 1e-3, 625)),
+        (["--tokens", 100_000, "--per_device_train_batch_size", 10], ("compact", None, 1e-3, 625)),
+        (["--tokens", 100_000, "--gradient_accumulation_steps", 2], ("compact", 64, 1e-3, 812)),
+    ],
+)  # fmt: skip
+def test_tokens_lead_to_the_largest_size_that_has_ten_for_each_parameter(planned, words, expected):
+    args, timed, _ = planned(*words)
+    assert used(args) == expected and timed == []
+
+
+def test_hours_lead_to_the_largest_size_that_sees_as_many_in_them(planned):
+    args, timed, said = planned("--budget_hours", 0.5, speeds={"mini": 1000.0, "compact": 100.0, "small": 50.0})
+    assert used(args) == ("compact", 128, 1e-3, 1462) and timed == ["mini", "compact"]
+    assert said == (
+        "--budget_hours 0.5: 1,000 tokens a second with mini, 100 tokens a second with compact on this machine\n"
+        "model_size compact: the largest with 10 tokens or more a parameter; 180,000 tokens are 18.00 for each of its 0.0 M "
+        "outside the embedding\n"
+        "learning_rate 0.001: usual for this size, not measured here\n"
+        "max_steps 1,462: 123 tokens a step, 112.5 passes over the corpus of 1,600 tokens; beyond 4 passes new text teaches "
+        "more than these do\n"
+    )
+
+
+def test_a_slow_machine_times_the_smallest_size_alone(planned):
+    args, timed, said = planned("--budget_hours", 0.02, speeds={"mini": 50.0})
+    assert used(args) == ("mini", 64, 2e-3, 56) and timed == ["mini"]
+    assert "model_size mini: the smallest, although 10 tokens a parameter would be better; 3,600 tokens are 3.60" in said
+    assert "learning_rate 0.002: the best that was measured with adamw, on an NVIDIA H200\n" in said
+    assert "2.2 passes over the corpus of 1,600 tokens\n" in said
+
+
+def test_a_size_that_was_given_is_timed_alone(planned):
+    args, timed, said = planned("--budget_hours", 1, "--model_size", "compact", speeds={"compact": 1.0})
+    assert used(args) == ("compact", 128, 1e-3, 29) and timed == ["compact"]
+    assert "model_size compact: as given; 3,600 tokens are 0.36 for each" in said
+
+
+def test_a_size_that_does_not_fit_is_skipped_in_words(planned, monkeypatch):
+    args, _, said = planned("--budget_hours", 1, speeds={"mini": 1e6, "compact": 0.0})
+    assert args.model.model_size == "mini"
+    assert said.startswith("--budget_hours 1: 1,000,000 tokens a second with mini, compact does not fit into memory on this")
+    monkeypatch.setattr(budget, "total_memory", lambda device: 2e6)
+    assert planned("--tokens", 10**9)[0].model.model_size == "mini"  # compact's weights and states alone take 7 MB
+    with pytest.raises(UserError, match=r"^--budget_hours 1: mini does not fit into memory; give a smaller --tokens_per"):
+        planned("--budget_hours", 1, speeds={"mini": 0.0})
+
+
+def test_without_a_budget_nothing_is_decided(planned):
+    args, _, said = planned("--max_steps", 3)
+    assert used(args) == ("small", None, 6e-4, 3) and said == "" and args.plan == {}
+
+
+def test_a_resumed_run_takes_what_was_decided(planned, tmp_path):
+    args, _, _ = planned("--budget_hours", 1, speeds={"mini": 1.0})
+    run = {"task": "scratch", "settings": args.settings, "plan": args.plan, "finished": False}
+    (tmp_path / "run.json").write_text(json.dumps(run), "utf-8")
+    again, timed, said = planned("--budget_hours", 1, checkpoint=str(tmp_path / "checkpoint-2"))
+    assert used(again) == used(args) == ("mini", 64, 2e-3, 56) and timed == []
+    assert said == (
+        "--budget_hours 1: model_size mini, tokens_per_batch 64, learning_rate 0.002, max_steps 56, as decided when the run "
+        "began\n"
+    )
+    for words in (["--budget_hours", 2], ["--tokens", 3600]):
+        with pytest.raises(UserError, match=r"checkpoint-2 had another budget or none; give --max_steps instead, with the"):
+            planned(*words, checkpoint=str(tmp_path / "checkpoint-2"))
+
+
+def test_the_speed_is_that_of_the_trainer_and_leaves_no_trace(encoder, monkeypatch, tmp_path):
+    examples = [TASK.format({"id": str(number), "text": text}) for number, text in enumerate(CORPUS * 2)]
+    rows = Dataset.from_list(encoder.training_rows(examples))
+    args = parse_arguments(TASK, "", ["--budget_hours", "1", "--use_cpu", "--optim", "muon"])
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(42)
+    expected = torch.rand(3)
+    speed = budget.tokens_per_second(args, DATA, encoder, rows, "mini")
+    assert 10 < speed < 1e7
+    assert torch.equal(torch.rand(3), expected)
+    assert not list(tmp_path.iterdir())
+    assert (args.training.max_steps, args.training.tokens_per_batch) == (-1, None)
+
+    def full(self, *_):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(CompletionTrainer, "training_step", full)
+    assert budget.tokens_per_second(args, DATA, encoder, rows, "mini") == 0.0
