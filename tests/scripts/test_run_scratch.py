@@ -13,6 +13,7 @@ from tasks import get_task
 from tasks.model.new_model import GPT2_SIZES
 from tasks.training import budget
 from tests.conftest import CORPUS
+from tests.scripts.conftest import read_json
 from tests.scripts.test_resume import interrupt_at
 
 
@@ -113,17 +114,13 @@ def test_a_budget_is_decided_on_once_and_the_card_repeats_what_was(run_once, cor
     assert stopped.code == 130 and "--budget_hours 0.25: 1 tokens a second with mini on this machine\n" in stopped.stdout
     resumed = run_once("run_scratch", *hours)
     assert resumed.code == 0, resumed.stderr
-    report, results = (
-        json.loads((tmp_path / "run" / f"{n}.json").read_text("utf-8")) for n in ("run_report", "all_results")
-    )
+    report, results = (read_json(tmp_path / "run" / name) for name in ("run_report.json", "all_results.json"))
     steps = results["train_steps"]
-    assert (
-        f"--budget_hours 0.25: model_size mini, tokens_per_batch 100, learning_rate 0.004, max_steps {steps}, as decided "
-        in (resumed.stdout)
-    )
+    chosen = f"model_size mini, tokens_per_batch 100, learning_rate 0.004, max_steps {steps}"
+    assert f"--budget_hours 0.25: {chosen}, as decided when the run began\n" in resumed.stdout
     assert steps > 3 and (results["base_model"], results["learning_rate"]) == ("GPT-2 mini from scratch", 0.004)
-    chosen = {"model_size": "mini", "tokens_per_batch": 100, "learning_rate": 0.004, "max_steps": steps}
-    assert chosen.items() <= report["arguments"].items()
+    used = {"model_size": "mini", "tokens_per_batch": 100, "learning_rate": 0.004, "max_steps": steps}
+    assert used.items() <= report["arguments"].items()
     flags = ["--model_size", "mini", "--tokens_per_batch", "100", "--learning_rate", "0.004", "--max_steps", str(steps)]
     assert f" {' '.join(flags)} --output_dir run" in report["command"] and "--budget" not in report["command"]
     repeated = run_once("run_scratch", *words, *flags, "--output_dir", tmp_path / "again")
