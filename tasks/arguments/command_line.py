@@ -231,16 +231,6 @@ class RunArguments:
     plan: dict[str, Any] = field(default_factory=dict)
 
 
-def _check_budget(budget: str, given: frozenset[str], data_args: DataArguments, training_args: TrainingArguments) -> None:
-    """Raises UserError where other flags say how long to train, or nothing says how long an epoch or a step takes."""
-    if flag := next((name for name in ("max_steps", "num_train_epochs") if name in given), None):
-        raise UserError(f"{budget} decides how long to train, and so does --{flag}; leave one of them out")
-    if data_args.streaming:
-        raise UserError(f"{budget}: the size of the corpus is unknown with --streaming; give --max_steps instead")
-    if "budget_hours" in given and is_sharded(training_args):
-        raise UserError(f"{budget}: the time of a step is not measured with FSDP or DeepSpeed; give --tokens instead")
-
-
 def _check_head(task: Task, model_args: Any, data_args: DataArguments, training_args: Any) -> None:
     """Raises UserError where a task without labels is to have a head, or a flag does not go with one."""
     if task.output_type != "multiple_choice":
@@ -279,7 +269,13 @@ def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = N
     check_adapter(training_args, getattr(model_args, "lora_r", None))
     given = frozenset(word[2:].partition("=")[0].replace("-", "_") for word in _with_config(argv) if word.startswith("--"))
     if budget := getattr(model_args, "budget", None):
-        _check_budget(budget, given, data_args, training_args)
+        clashes = {name: name in given for name in ("max_steps", "num_train_epochs")} | {"streaming": data_args.streaming}
+        clashes["fsdp or --deepspeed"] = "budget_hours" in given and is_sharded(training_args)  # nobody has timed those
+        if clash := next((name for name, used in clashes.items() if used), None):
+            raise UserError(
+                f"{budget} says how long to train on a corpus of known size, so that --{clash} does not go with it; leave "
+                "one of them out"
+            )
     if data_args.head:
         _check_head(task, model_args, data_args, training_args)
     kinds = {"bf16": "bfloat16", "bf16_full_eval": "bfloat16", "fp16": "float16", "fp16_full_eval": "float16"}

@@ -111,13 +111,13 @@ def test_a_budget_is_decided_on_once_and_the_card_repeats_what_was(run_once, cor
         patch.setattr(budget, "tokens_per_second", lambda *args: 1.0)
         interrupt_at(patch, 3)
         stopped = run_once("run_scratch", *hours)
-    assert stopped.code == 130 and "--budget_hours 0.25: 1 tokens a second with mini on this machine\n" in stopped.stdout
+    assert stopped.code == 130 and "\n  mini: 1 tokens a second here\n" in stopped.stdout
     resumed = run_once("run_scratch", *hours)
     assert resumed.code == 0, resumed.stderr
     report, results = (read_json(tmp_path / "run" / name) for name in ("run_report.json", "all_results.json"))
     steps = results["train_steps"]
     chosen = f"model_size mini, tokens_per_batch 100, learning_rate 0.004, max_steps {steps}"
-    assert f"--budget_hours 0.25: {chosen}, as decided when the run began\n" in resumed.stdout
+    assert f"--budget_hours 0.25: {chosen}\n  as decided when the run began\n" in resumed.stdout
     assert steps > 3 and (results["base_model"], results["learning_rate"]) == ("GPT-2 mini from scratch", 0.004)
     used = {"model_size": "mini", "tokens_per_batch": 100, "learning_rate": 0.004, "max_steps": steps}
     assert used.items() <= report["arguments"].items()
