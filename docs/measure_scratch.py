@@ -6,8 +6,9 @@ python docs/measure_scratch.py --train_file train.jsonl --validation_file valida
 
 What follows -- goes to run_scratch.py. Each variant is run with each rate and the first seed, then with its best rate and
 the other seeds, then all but the first variant with --share of the steps. A run that is finished is not run again, so the
-same command continues. The figures are read from all_results.json and trainer_state.json; seconds leave evaluations out,
-and are told with --jobs 1 alone, since runs that share a device slow each other.
+same command continues. The figures are read from all_results.json and trainer_state.json. Runs that share a device slow
+each other, so with more --jobs than one a last, short run of each variant alone tells its tokens a second. Evaluations are
+left out of seconds.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ VARIANTS = {
 
 @dataclass
 class Run:
-    """A finished run: its final bits per character, and (tokens, seconds, bits per character) of each evaluation."""
+    """A finished run: its final bits per character, (tokens, bits per character) of each evaluation, tokens a second."""
 
     bits: float
-    curve: list[tuple[float, float, float]]
+    curve: list[tuple[float, float]]
+    speed: float
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -47,31 +49,26 @@ class Run:
         results = json.loads((folder / "all_results.json").read_text("utf-8"))
         history = json.loads((folder / "trainer_state.json").read_text("utf-8"))["log_history"]
         an_epoch = results["counts"]["train"]["tokens"]
-        curve, tokens, seconds = [], 0.0, 0.0
-        for entry in history:
-            if "loss" in entry:
-                new = entry["epoch"] * an_epoch - tokens
-                tokens, seconds = tokens + new, seconds + new / entry["tokens_per_second"]
-            elif "eval_loss" in entry:
-                # The loss is per token of the same texts, so both measures of a run differ by one factor.
-                curve.append((tokens, seconds, entry["eval_loss"] * results["bits_per_character"] / results["eval_loss"]))
-        return cls(results["bits_per_character"], curve)
+        # The loss is per token of the same texts, so both measures of a run differ by one factor.
+        factor = results["bits_per_character"] / results["eval_loss"]
+        curve = [(e["epoch"] * an_epoch, e["eval_loss"] * factor) for e in history if "eval_loss" in e]
+        speeds = [entry["tokens_per_second"] for entry in history if "loss" in entry]
+        return cls(results["bits_per_character"], curve, statistics.median(speeds))
 
-    def reaches(self, bits: float) -> tuple[float, float] | None:
-        """Tokens and seconds at which the curve falls to ``bits``, between evaluations on a straight line; None: never."""
+    def reaches(self, bits: float) -> float | None:
+        """The tokens at which the curve falls to ``bits``, between evaluations on a straight line; None: never."""
         before = None
-        for point in self.curve:
-            if point[2] <= bits:
-                if before is None or before[2] == point[2]:
-                    return point[:2]
-                part = (before[2] - bits) / (before[2] - point[2])
-                return tuple(a + part * (b - a) for a, b in zip(before[:2], point[:2]))
-            before = point
+        for tokens, here in self.curve:
+            if here <= bits:
+                if before is None or before[1] == here:
+                    return tokens
+                return before[0] + (before[1] - bits) / (before[1] - here) * (tokens - before[0])
+            before = (tokens, here)
         return None
 
 
-def main() -> None:
-    """All runs, then table and plot."""
+def read_arguments() -> tuple[argparse.Namespace, list[str]]:
+    """This program's arguments, among them ``steps``, and those that follow -- for run_scratch.py."""
     argv, passed = sys.argv[1:], []
     if "--" in argv:
         argv, passed = argv[: argv.index("--")], argv[argv.index("--") + 1 :]
@@ -88,7 +85,14 @@ def main() -> None:
     args = parser.parse_args(argv)
     if "--max_steps" not in passed:
         parser.error("name --max_steps after --")
-    steps = int(passed[passed.index("--max_steps") + 1])
+    args.steps = int(passed[passed.index("--max_steps") + 1])
+    return args, passed
+
+
+def main() -> None:
+    """All runs, then table and plot."""
+    args, passed = read_arguments()
+    steps = args.steps
 
     def run(job: tuple[str, str, str, int]) -> Run:
         variant, rate, seed, max_steps = job
@@ -125,12 +129,17 @@ def main() -> None:
         if short:
             more += [(variant, best[variant], seed, short) for seed in args.seeds for variant in args.variants[1:]]
         runs = tried | dict(zip(more, pool.map(run, more)))
+    if args.jobs > 1:
+        short_alone = max(steps // 5, args.evaluations)
+        speeds = {v: run((v, best[v], args.seeds[0], short_alone)).speed for v in args.variants}
+    else:
+        speeds = {v: runs[v, best[v], args.seeds[0], steps].speed for v in args.variants}
     chosen = {v: [runs[v, best[v], seed, steps] for seed in args.seeds] for v in args.variants}
     shorter = {v: [runs[v, best[v], seed, short] for seed in args.seeds] for v in args.variants[1:]} if short else {}
-    text = "\n".join([*rates_table(tried), "", *table(chosen, shorter, best, args.share, args.jobs == 1)])
+    text = "\n".join([*rates_table(tried), "", *table(chosen, shorter, best, args.share, speeds)])
     (args.output_dir / "table.md").write_text(text + "\n", "utf-8")
     print(text)
-    plot(chosen, args.output_dir / "scratch.png", args.jobs == 1)
+    plot(chosen, args.output_dir / "scratch.png", speeds)
 
 
 def rates_table(tried: dict[tuple[str, str, str, int], Run]) -> list[str]:
@@ -142,22 +151,32 @@ def rates_table(tried: dict[tuple[str, str, str, int], Run]) -> list[str]:
 
 
 def table(
-    chosen: dict[str, list[Run]], shorter: dict[str, list[Run]], best: dict[str, str], share: float, timed: bool
+    chosen: dict[str, list[Run]],
+    shorter: dict[str, list[Run]],
+    best: dict[str, str],
+    share: float,
+    speeds: dict[str, float],
 ) -> list[str]:
-    """Markdown: each variant's bits per character, and its tokens and (``timed``) seconds to the first's final ones."""
+    """Markdown: each variant's bits per character, and the tokens and seconds in which it reaches the first's final ones."""
     goal = statistics.mean(run.bits for run in next(iter(chosen.values())))
     whole = statistics.mean(run.curve[-1][0] for run in next(iter(chosen.values())))
     rows = []
     for variant, runs in chosen.items():
-        met = [found for run in runs if (found := run.reaches(goal))]
-        rate = statistics.mean(run.curve[-1][0] / run.curve[-1][1] for run in runs)
-        # The mean of the curves that get there; one that never does leaves the cell empty.
-        tokens, seconds = map(statistics.mean, zip(*met)) if len(met) == len(runs) else (math.nan, math.nan)
-        reached = "" if math.isnan(tokens) else f"{tokens / 1e6:.2f} M ({tokens / whole:.0%})"
-        times = [f"{rate:,.0f}", "" if math.isnan(seconds) else f"{seconds:.0f}"] if timed else []
-        rows.append([variant, best[variant], spread(runs), spread(shorter.get(variant, [])), reached, *times])
-    head = ["", "rate", "bits per character", f"with {share:.0%} of the steps" if shorter else "", f"tokens to {goal:.3f}"]
-    return markdown([*head, *(["tokens/s", f"seconds to {goal:.3f}"] if timed else [])], rows)
+        met = [run.reaches(goal) for run in runs]
+        row = [variant, best[variant], spread(runs), spread(shorter.get(variant, []))]
+        if None in met:  # one that never gets there leaves the cells empty
+            row += ["", f"{speeds[variant]:,.0f}", ""]
+        else:
+            tokens = statistics.mean(met)
+            row += [
+                f"{tokens / 1e6:.2f} M ({tokens / whole:.0%})",
+                f"{speeds[variant]:,.0f}",
+                f"{tokens / speeds[variant]:.0f}",
+            ]
+        rows.append(row)
+    short = f"with {share:.0%} of the steps" if shorter else ""
+    head = ["", "rate", "bits per character", short, f"tokens to {goal:.3f}", "tokens/s", f"seconds to {goal:.3f}"]
+    return markdown(head, rows)
 
 
 def spread(runs: list[Run]) -> str:
@@ -173,26 +192,23 @@ def markdown(head: list[str], rows: Iterable[list[str]]) -> list[str]:
     return ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
 
 
-def plot(chosen: dict[str, list[Run]], path: Path, timed: bool) -> None:
-    """Bits per character against tokens and (``timed``) against seconds, a line for each seed."""
+def plot(chosen: dict[str, list[Run]], path: Path, speeds: dict[str, float]) -> None:
+    """Bits per character against tokens and against seconds of training, a line for each seed."""
     import matplotlib
 
     matplotlib.use("Agg")  # no screen needed
     import matplotlib.pyplot as plt
 
-    count = 2 if timed else 1
-    figure, panes = plt.subplots(1, count, figsize=(1 + 5 * count, 4), layout="constrained", sharey=True, squeeze=False)
-    panes = panes[0]
+    figure, panes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
     for number, (variant, runs) in enumerate(chosen.items()):
-        for pane, place, scale in zip(panes, (0, 1), (1e6, 1)):
+        for pane, unit in zip(panes, (1e6, speeds[variant])):
             for run in runs:
                 label = variant if run is runs[0] else None
-                values = [point[place] / scale for point in run.curve]
-                pane.plot(values, [point[2] for point in run.curve], color=f"C{number}", label=label, linewidth=1)
-    worst = max(run.curve[len(run.curve) // 5][2] for runs in chosen.values() for run in runs)
+                tokens, bits = zip(*run.curve)
+                pane.plot([count / unit for count in tokens], bits, color=f"C{number}", label=label, linewidth=1)
+    worst = max(run.curve[len(run.curve) // 5][1] for runs in chosen.values() for run in runs)
     panes[0].set(xlabel="million tokens", ylabel="bits per character", ylim=(None, worst))
-    if timed:
-        panes[1].set(xlabel="seconds of training")
+    panes[1].set(xlabel="seconds of training")
     panes[0].legend()
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
