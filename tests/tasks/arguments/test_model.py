@@ -129,7 +129,7 @@ def test_a_budget_that_says_nothing_or_too_much_is_refused(argv, message):
 
 def test_hours_of_sharded_models_are_not_measured(monkeypatch):
     monkeypatch.setattr("tasks.arguments.command_line.is_sharded", lambda args: True)
-    with pytest.raises(UserError, match="^--budget_hours 1 says .* that --fsdp or --deepspeed does not go with it; leave"):
+    with pytest.raises(UserError, match=r"^--budget_hours 1 says .* that --fsdp or --deepspeed does not go with it; leave"):
         parse_arguments(get_task("scratch"), "", ["--budget_hours", "1"])
     assert parse_arguments(get_task("scratch"), "", ["--tokens", "1e9"]).model.tokens == 10**9
 
