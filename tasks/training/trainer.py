@@ -126,7 +126,7 @@ class CompletionTrainer(Evaluation):
             self.train_dataset.fill_counts(self.state.num_input_tokens_seen)
         if not self._is_sharded:  # else the weights lie on several devices
             self.model = merge(self.model, unload=self.merge_adapter)
-        used = {"train_steps": self.state.global_step, "learning_rate": self.args.learning_rate}
+        used = {"train_steps": self.state.global_step, "train_learning_rate": self.args.learning_rate}
         self.train_metrics = output.metrics | used
         return output._replace(training_loss=output.metrics["train_loss"])
 

@@ -118,7 +118,7 @@ def test_a_budget_is_decided_on_once_and_the_card_repeats_what_was(run_once, cor
     steps = results["train_steps"]
     chosen = f"model_size mini, tokens_per_batch 100, learning_rate 0.004, max_steps {steps}"
     assert f"--budget_hours 0.25: {chosen}\n  as decided when the run began\n" in resumed.stdout
-    assert steps > 3 and (results["base_model"], results["learning_rate"]) == ("GPT-2 mini from scratch", 0.004)
+    assert steps > 3 and (results["base_model"], results["train_learning_rate"]) == ("GPT-2 mini from scratch", 0.004)
     used = {"model_size": "mini", "tokens_per_batch": 100, "learning_rate": 0.004, "max_steps": steps}
     assert used.items() <= report["arguments"].items()
     flags = ["--model_size", "mini", "--tokens_per_batch", "100", "--learning_rate", "0.004", "--max_steps", str(steps)]
