@@ -12,9 +12,9 @@
 # %% [markdown]
 # # 내 대화로 챗봇 만들기
 #
-# 질문에 답하는 챗봇을 KoGPT2에서 학습하고, 점수를 재고, 공개하는 과정입니다.
+# KoGPT2를 학습해 질문에 답하는 챗봇을 만들고, 점수를 재고, 공개하는 과정입니다.
 #
-# 메뉴에서 **런타임 → 런타임 유형 변경 → T4 GPU**를 고른 뒤, 위에서부터 한 칸씩 실행하세요.
+# 메뉴에서 **런타임 → 런타임 유형 변경 → T4 GPU**를 고른 뒤, 위에서부터 한 셀씩 실행하세요.
 
 # %% tags=["parameters"]
 REPOSITORY = ""  # 이 프로젝트의 git 주소
@@ -38,7 +38,7 @@ if not Path("scripts").is_dir():
 # ## 2. 데이터
 #
 # `Q`, `A` 열이 있는 CSV, 대화가 담긴 JSONL, 카카오톡에서 내보낸 대화를 올립니다. 카카오톡 대화에는 `--assistant_name 이름`이 필요합니다.
-# 파일을 고르지 않으면 함께 들어 있는 예제 데이터로 진행합니다.
+# 파일을 고르지 않으면 내장 예제로 진행합니다.
 
 # %%
 try:
@@ -58,7 +58,7 @@ DATA = f"--train_file {uploaded[0]}" if uploaded else "--sample_data"
 # %% [markdown]
 # ## 3. 학습
 #
-# T4에는 bf16이 없으므로 fp16으로 학습합니다. GPU가 없으면 이 옵션을 뺍니다.
+# T4는 bf16을 지원하지 않으므로 fp16으로 학습합니다. GPU가 없으면 이 옵션을 뺍니다.
 
 # %%
 import torch
@@ -69,7 +69,7 @@ HALF = "--fp16" if torch.cuda.is_available() else ""
 # %% [markdown]
 # ## 4. 결과
 #
-# 점수는 학습에 쓰지 않은 데이터로 쟀고, 옆의 값은 기준선입니다. 예측을 직접 읽어 보세요.
+# 점수는 학습에 쓰지 않은 데이터로 측정했고, 이름에 `baseline`이 있는 값은 기준선의 점수입니다. 예측도 직접 읽어 보세요.
 
 # %%
 import json
@@ -92,10 +92,10 @@ model = load("outputs/chat")
 model({"messages": [{"role": "user", "content": "오늘 뭐 먹을까?"}]})
 
 # %% [markdown]
-# 다른 사람에게 보여 줄 웹 페이지는 `python scripts/demo.py outputs/chat`로 띄웁니다. 내 컴퓨터에서 실행하면 브라우저에서 바로 열립니다.
+# 다른 사람에게 보여 줄 웹 페이지는 `python scripts/demo.py outputs/chat`으로 띄웁니다. 내 컴퓨터에서 실행하면 브라우저에서 바로 열립니다.
 
 # %% [markdown]
-# ## 6. 허깅페이스 허브에 올리기
+# ## 6. Hugging Face Hub에 올리기
 #
 # 먼저 무엇이 올라가는지 확인하고, 로그인한 뒤 `--dry_run`을 빼고 다시 실행하세요. 저장소는 비공개로 만들어집니다.
 

@@ -114,7 +114,7 @@ class Chat(Task):
         "distinct_2": Metric("distinct_2", "distinct-2 of the answers", "답변의 distinct-2"),
     }
     baselines = {
-        "nearest training question, bits by character unigrams": "가장 가까운 학습 질문, 비트는 글자 유니그램",
+        "nearest training question, bits by character unigrams": "가장 비슷한 학습 질문, 비트는 글자 유니그램",
         "character unigrams": "글자 유니그램",
     }
     learned_baseline = True
@@ -127,19 +127,19 @@ class Chat(Task):
             "answers in a Korean conversation",
             "Conversations like those of the training data, with people who know that they talk to a program.",
             (
-                "What it says is likely, not true: facts, numbers and advice are made up.",
+                "It says what sounds likely, whether or not it is true: facts, numbers and advice are made up.",
                 "It may repeat what its data holds, prejudice and personal details included.",
-                "Marker text that a message holds (`<usr>`) is spelled out here; stock `apply_chat_template` takes it "
-                "for the marker itself: remove it from what strangers write.",
+                "The training scripts read `<usr>` in a message as text, but `apply_chat_template` reads it as the marker: "
+                "remove it from what strangers write.",
             ),
         ),
         "ko": CardText(
             "한국어 대화에서 답변을 씁니다",
-            "학습 데이터와 비슷한 대화. 상대가 프로그램과 이야기하고 있음을 알아야 합니다.",
+            "학습 데이터와 비슷한 대화. 사용자에게 대화 상대가 프로그램임을 알려야 합니다.",
             (
-                "그럴듯한 말을 할 뿐 참인 말을 하는 것이 아닙니다. 사실, 숫자, 조언을 지어냅니다.",
+                "사실인지와 상관없이 그럴듯한 말을 하며, 사실과 숫자와 조언을 지어냅니다.",
                 "데이터에 있는 편견과 개인 정보를 되풀이할 수 있습니다.",
-                "메시지에 들어 있는 표식 글자(`<usr>`)를 여기서는 글자로 풀어 읽지만, `apply_chat_template`은 표식 자체로 "
+                "메시지에 글자로 적힌 `<usr>`를 학습 스크립트는 글자로 읽지만, `apply_chat_template`은 구분 토큰으로 "
                 "읽습니다. 남이 쓴 글에서는 미리 지우세요.",
             ),
         ),

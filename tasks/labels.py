@@ -30,7 +30,7 @@ class Labels(Task):
     main_metric = "accuracy"
     metrics = {
         "accuracy": Metric("accuracy", "accuracy", "정확도", higher=True),
-        "macro_f1": Metric("f1", "macro-F1", "매크로 F1", higher=True),
+        "macro_f1": Metric("f1", "macro-F1", "macro-F1", higher=True),
     }
     baselines = {"majority label": "최다 레이블"}
     max_new_tokens = 8  # room for a label word that a foreign tokenizer cuts into bytes, and eos

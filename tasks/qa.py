@@ -100,7 +100,7 @@ class QA(Task):
         "free_f1": Metric("f1", "character F1 of free answers (0-100)", "자유 생성의 글자 F1 (0-100)"),
         "free_exact_match": Metric("exact_match", "exact match of free answers (0-100)", "자유 생성의 완전 일치 (0-100)"),
     }
-    baselines = {"word matching": "단어 맞추기"}
+    baselines = {"word matching": "단어 일치"}
     grouped_by = "context"
     corpus_columns = ("context", "question")
     extractive = True
@@ -117,12 +117,12 @@ class QA(Task):
             ),
         ),
         "ko": CardText(
-            "주어진 글에서 한국어 질문의 답을 찾습니다",
-            "주어진 글의 짧은 한 부분이 답이 되는 질문.",
+            "한국어 지문에서 질문의 답을 찾습니다",
+            "답이 지문의 짧은 한 부분인 질문.",
             (
-                "글에 답이 없어도 언제나 답합니다.",
-                "답을 베끼는 것이 아니라 쓰므로 글과 한두 글자 다를 수 있습니다.",
-                "주어진 글 밖의 일은 믿을 만하게 알지 못합니다.",
+                "지문에 답이 없어도 언제나 답합니다.",
+                "답을 지문에서 그대로 옮기지 않고 직접 쓰므로 지문과 한두 글자 다를 수 있습니다.",
+                "지문에 없는 내용을 물으면 그 답은 믿을 수 없습니다.",
             ),
         ),
     }

@@ -171,7 +171,7 @@ def test_the_card_says_what_the_adapter_belongs_to(tuned, base, run_script, monk
     assert str(base.parent) not in result.stdout
     monkeypatch.setattr("tasks.publishing.release.check_loads", lambda folder, staged: None)
     korean = dry_run(run_script, tuned, "--base_model", "skt/kogpt2-base-v2", "--card_language", "ko")
-    assert "이 파일들은 파라미터 8,320개의 LoRA 어댑터이며" in korean.stdout
+    assert "저장된 가중치는 파라미터 8,320개의 LoRA 어댑터이며" in korean.stdout
 
 
 def test_what_is_staged_names_the_base_on_the_hub(tuned, base, tmp_path):

@@ -209,7 +209,7 @@ def test_a_korean_card_has_korean_columns_and_metrics(tmp_path):
     assert "contradiction.recall" not in text
 
 
-@pytest.mark.parametrize(("language", "words"), [("en", "that share their `context`"), ("ko", "`context`가 같은 행들을")])
+@pytest.mark.parametrize(("language", "words"), [("en", "that share their `context`"), ("ko", "`context`가 같은 행(서로")])
 def test_a_card_says_what_its_intervals_draw(language, words, tmp_path):
     report = full_report("qa")
     assert words not in card(report, tmp_path, card_language=language)  # measured before groups were drawn
@@ -230,7 +230,7 @@ BASES = [
      "(https://huggingface.co/skt/kogpt2-base-v2), by way of the model `generate-kogpt2`. It has",
      "(https://huggingface.co/skt/kogpt2-base-v2) 모델에서 출발해 `generate-kogpt2` 모델을 거쳐 미세 조정했습니다."),
     (Base("skt/kogpt2-base-v2", "skt/kogpt2-base-v2", copy="내 모델"),
-     "(https://huggingface.co/skt/kogpt2-base-v2) (a local copy, `내 모델`, told by its config or vocabulary). It has",
+     "(https://huggingface.co/skt/kogpt2-base-v2) (a local copy, `내 모델`, recognised by its config or vocabulary). It has",
      "(https://huggingface.co/skt/kogpt2-base-v2)(로컬 사본 `내 모델`, 설정이나 어휘로 알아봄) 모델을 미세 조정했습니다."),
     (Base(hub_id="a/b"), "(https://huggingface.co/a/b). It has", "(https://huggingface.co/a/b) 모델을 미세 조정했습니다."),
     (Base("my-model"), "It is a fine-tune of `my-model`. It has", " `my-model` 모델을 미세 조정했습니다."),
