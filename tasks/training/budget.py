@@ -66,7 +66,7 @@ def propose(args: RunArguments, data: RunData, encoder: Encoder, rows: Dataset) 
     optimizer, corpus = MUON if training.optim == MUON else "adamw", data.counts["train"]["tokens"]
     for size in [args.model.model_size] if "model_size" in args.given else MEASURED_RUNS:
         run, batch = MEASURED_RUNS[size], training.tokens_per_batch
-        parameters, rate = run["parameters"], run["learning_rate"][optimizer]
+        parameters = run["parameters"]
         if chosen and tokens < TOKENS_A_PARAMETER * parameters:
             break
         if batch is None and "per_device_train_batch_size" not in args.given:
@@ -79,22 +79,27 @@ def propose(args: RunArguments, data: RunData, encoder: Encoder, rows: Dataset) 
         seen = max(1, round(hours * 3600 * speed)) if hours else args.model.tokens
         if not speed or (chosen and seen < TOKENS_A_PARAMETER * parameters):
             break
-        tokens, chosen = seen, {"model_size": size, "tokens_per_batch": batch, "learning_rate": rate}
+        tokens, chosen = seen, {"model_size": size, "tokens_per_batch": batch}
     if not chosen:
         raise UserError(f"{args.model.budget}: {reasons[0]}; give fewer --tokens_per_batch, or a smaller --model_size")
     size, training.tokens_per_batch = chosen["model_size"], chosen["tokens_per_batch"]
     batches = token_batches(rows, training.train_batch_size, training, bool(training.padding_free))
     steps = max(1, round(tokens / corpus * math.ceil(len(batches) / training.gradient_accumulation_steps)))
     run = MEASURED_RUNS[size]
-    measured = f"the best measured on an {run['measured']['card']}" if run["measured"] else "the usual one, not measured"
+    measured = [each for each in run["measured"] if each["optim"] == optimizer]
+    measured.sort(key=lambda each: each["architecture"] != args.model.architecture)  # else the other architecture's
+    best, why = (measured or [run])[0], "the usual one for this size, of which no run was measured"
+    if measured:
+        why = "the best with {architecture} and {optim} in runs of {tokens:,} tokens on {card}".format_map(best)
+    rate = "learning rate: as given" if "learning_rate" in args.given else f"learning rate {best['learning_rate']:g}: {why}"
     reasons += [
         f"{size}: {tokens:,} tokens are {tokens / run['parameters']:,.2f} a parameter outside the embedding "
         f"({run['parameters']:,}); a larger size needs {TOKENS_A_PARAMETER} or more",
-        f"the learning rate for {size} and {optimizer}: {measured}",
+        rate,
         f"the corpus of {corpus:,} tokens is read {tokens / corpus:,.1f} times, {tokens / steps:,.0f} tokens a step"
         + (f"; after {PASSES} times new text teaches more" if tokens > PASSES * corpus else ""),
     ]
-    chosen |= {"max_steps": steps}
+    chosen |= {"learning_rate": best["learning_rate"], "max_steps": steps}
     return {name: value for name, value in chosen.items() if name not in args.given and value is not None}, reasons
 
 

@@ -100,7 +100,7 @@ def test_a_qwen3_is_a_base_model_like_any_other(run_script, corpus, files, tmp_p
 
 
 def test_a_budget_is_decided_on_once_and_the_card_repeats_what_was(run_once, corpus, tmp_path, monkeypatch):
-    run = {"tokens_per_batch": 100, "learning_rate": {"adamw": 0.004}, "measured": False, "parameters": 600_000}
+    run = {"tokens_per_batch": 100, "learning_rate": 0.004, "measured": [], "parameters": 600_000}
     monkeypatch.setattr(budget, "MEASURED_RUNS", {"mini": run})
     words = [
         "--train_file", corpus, "--vocab_size", 700, "--n_positions", 64, "--max_new_tokens", 8, "--num_samples", 1,
