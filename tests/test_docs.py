@@ -218,7 +218,7 @@ def write_file(path: Path, task: str, names: dict[str, str]) -> None:
 #: Values that take the place of a command's own. What is added to it stands in front, where its own flags override it.
 SMALL = {
     "--max_steps": "2", "--eval_steps": "1", "--save_steps": "1", "--max_train_samples": "8", "--max_eval_samples": "4",
-    "--model_size": "mini", "--vocab_size": "600", "--preprocessing_num_workers": "2",
+    "--model_size": "mini", "--vocab_size": "600", "--preprocessing_num_workers": "2", "--max_length": "128",
 }  # fmt: skip
 TRAINING = (
     "--num_train_epochs", "1", "--max_new_tokens", "8", "--validation_split", "0.5", "--per_device_train_batch_size", "4",

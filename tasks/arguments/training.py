@@ -71,6 +71,8 @@ class TrainingArguments(TrainingFlags, HfTrainingArguments):
             raise UserError("--hub_private_repo false: a model is private unless --hub_public is given")
         if self.hub_always_push or self.hub_strategy not in ("every_save", "end"):
             raise UserError("--hub_strategy, --hub_always_push: a run is published once, at its end, when it is measured")
+        trackers = [self.report_to] if isinstance(self.report_to, str) else self.report_to or ()
+        self.report_to = [name for each in trackers for name in each.split(",") if name]
         self.publish, self.push_to_hub = self.push_to_hub, False
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         # Explicit, because processes of torchrun without a GPU would otherwise each train a model of their own.

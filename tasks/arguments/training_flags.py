@@ -60,6 +60,9 @@ class TrainingFlags:
         default=True, help="On CPU: keep freed memory for the next step instead of returning it."
     )
     logging_steps: float = HfArg(default=10, help="Steps between lines of the training log.")
+    report_to: list[str] | None = field(
+        default=None, metadata={"help": "Trackers: trackio, tensorboard, wandb, mlflow; several with commas."}
+    )
     early_stopping_patience: int | None = HfArg(default=None, help="Stop after N evaluations without a better one.")
     overwrite_output_dir: bool = HfArg(default=False, help="Delete an earlier run of this task in --output_dir and restart.")
     resume_from_checkpoint: str | None = HfArg(

@@ -18,7 +18,7 @@ from tasks.errors import UserError, explained
 from tasks.inference.predicting import load_predictor
 from tasks.model.loading import at_commit, special_ids
 from tasks.model.model_files import find_file
-from tasks.network import is_network
+from tasks.network import hub_or_cache, is_network
 from tasks.run_folder import TASK_FILE, RunConfig, weight_hashes, without_folders
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def open_benchmarks(names: Sequence[str], include_path: str | None = None) -> li
     found: list[Task | Group] = []
     for name in names:
         try:
-            loaded = manager.load([name])
+            with hub_or_cache(name):
+                loaded = manager.load([name])
             # A tag stands for several tasks.
             found += [loaded["groups"][name]] if name in loaded["groups"] else loaded["tasks"].values()
             manager.load(found)  # refuses a task that stands there twice

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import is_offline_mode, resolve_revision
+from huggingface_hub import resolve_revision
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -35,6 +35,7 @@ from tasks.errors import UserError
 from tasks.model.adapters import add_adapter, attach_adapter, base_arguments, four_bit_config, stay_trainable, token_layers
 from tasks.model.model_files import hub_options, model_error, weights_error
 from tasks.model.tokenizer import add_prompt, add_separators, load_tokenizer
+from tasks.network import cache_only, near
 from tasks.preparing.conversations import set_chat_template
 from tasks.preparing.encoding import Encoder, sequence_length
 from tasks.run_folder import is_export
@@ -141,8 +142,8 @@ def generation_config(settings: dict[str, Any], tokenizer: PreTrainedTokenizerFa
 def load_config(model_args: ModelArguments) -> PretrainedConfig:
     """The model's config, or that of an adapter's base. Raises UserError if it is damaged or of no causal LM."""
     name = model_args.model
-    if not Path(name).is_dir() and (name.startswith((".", "~", "/")) or name.count("/") > 1):
-        raise UserError(f"--model {name}: no such folder; check the path")
+    if not Path(name).is_dir() and (name.startswith((".", "~", "/", "outputs/")) or name.count("/") > 1):
+        raise UserError(f"--model {name}: no such folder{near(name)}; check the path")
     if base := base_arguments(model_args):
         try:
             return load_config(base)
@@ -152,8 +153,9 @@ def load_config(model_args: ModelArguments) -> PretrainedConfig:
                 "adapter_config.json may be changed)"
             ) from None
     try:
-        _refuse_kernels(model_args, PretrainedConfig.get_config_dict(name, revision=model_args.model_revision)[0])
-        config = AutoConfig.from_pretrained(name, **hub_options(model_args))
+        options = hub_options(model_args)
+        _refuse_kernels(model_args, PretrainedConfig.get_config_dict(name, **options)[0])
+        config = AutoConfig.from_pretrained(name, **options)
     except (UserError, MemoryError):
         raise
     except Exception as error:  # each architecture checks its config in a way of its own
@@ -193,8 +195,8 @@ def at_commit(model_args: ModelArguments) -> ModelArguments:
     resolved = copy.copy(model_args)
     if not Path(model_args.model).is_dir():
         with contextlib.suppress(Exception):
-            offline = is_offline_mode()
-            found = resolve_revision(model_args.model, revision=model_args.model_revision, local_files_only=offline)
+            name, revision = model_args.model, model_args.model_revision
+            found = resolve_revision(name, revision=revision, local_files_only=cache_only(name))
             resolved.model_revision = found.resolved
     return resolved
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 
 from tasks.errors import UserError
-from tasks.network import hub_failure
+from tasks.network import cache_only, hub_failure
 
 if TYPE_CHECKING:
     from tasks.arguments.model import ModelArguments
@@ -25,8 +25,12 @@ ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
 
 
 def hub_options(model_args: ModelArguments) -> dict[str, Any]:
-    """Which version of a repository to load, and whether its own code may run."""
-    return {"revision": model_args.model_revision, "trust_remote_code": model_args.trust_remote_code}
+    """Which version of a repository to load, whether from the cache alone, and whether its own code may run."""
+    return {
+        "revision": model_args.model_revision,
+        "trust_remote_code": model_args.trust_remote_code,
+        "local_files_only": cache_only(model_args.model),
+    }
 
 
 def find_file(name: str, file_name: str, revision: str | None) -> Path | None:
@@ -38,7 +42,8 @@ def find_file(name: str, file_name: str, revision: str | None) -> Path | None:
 
     quiet = [f"_raise_exceptions_for_{problem}" for problem in ("missing_entries", "connection_errors", "gated_repo")]
     try:
-        path = cached_file(name, file_name, revision=revision, **dict.fromkeys(quiet, False))
+        options = {"revision": revision, "local_files_only": cache_only(name)} | dict.fromkeys(quiet, False)
+        path = cached_file(name, file_name, **options)
     except Exception as error:  # transformers lets a connection that broke off through
         if failure := hub_failure(name, error):
             raise failure from None

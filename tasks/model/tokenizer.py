@@ -82,7 +82,7 @@ def _no_tokenizer(model_args: ModelArguments, reason: str) -> UserError:
     name = model_args.model
     if not Path(name).is_dir():
         try:
-            cached_file(name, "tokenizer.json", revision=model_args.model_revision)
+            cached_file(name, "tokenizer.json", **hub_options(model_args))
         except Exception as error:
             if failure := hub_failure(name, error):
                 return failure

@@ -22,7 +22,7 @@ from tasks.publishing.edits import by_task, note_sections
 from tasks.publishing.facts import repeatable, without_names
 from tasks.publishing.license import LICENSES, credit, license_metadata, license_of
 from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, split_name
-from tasks.publishing.report import RunReport, benchmarks_of
+from tasks.publishing.report import RunReport, benchmarks_of, copies_of
 from tasks.publishing.snippet import TEMPLATES, usage_snippet
 from tasks.run_folder import PREDICTIONS_FILE
 from tasks.training.plots import CONFUSION
@@ -51,14 +51,17 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
     name = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
     command = report.command and repeatable(report.command, report.base)
     names_shown = publish_args.card_file_names
+    measured = benchmarks_of(folder)
     try:
+        metadata = card_metadata(report, license=license, name=name, file_names=names_shown, benchmarks=measured)
         values = {
-            "card_data": card_metadata(report, license=license, name=name, file_names=names_shown).to_yaml(),
+            "card_data": metadata.to_yaml(),
             "name": name,
             "command": command and without_names(command, report, names_shown),
             "base": report.base,
             "has_curve": (folder / "loss.png").is_file(),
-            "benchmarks": _benchmarks(folder),
+            "benchmarks": measured and _benchmarks(measured),
+            "copies": [_copy(about["measured"], report, language) for about in copies_of(folder)],
         }
         parts = []
         for part in report.parts:
@@ -207,10 +210,8 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     }
 
 
-def _benchmarks(folder: Path) -> dict[str, Any] | None:
-    """The table of benchmarks.json, named as lm-eval names its tasks; None where there is none of these weights."""
-    if not (found := benchmarks_of(folder)):
-        return None
+def _benchmarks(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of benchmarks.json, named as lm-eval names its tasks."""
     rows = [
         {
             "task": f"{_verbatim(str(row['task']))} ({row['version']})",
@@ -222,6 +223,28 @@ def _benchmarks(folder: Path) -> dict[str, Any] | None:
         for row in found["results"]
     ]
     return {"rows": rows, "lm_eval": found["lm_eval"], "limit": found["limit"]}
+
+
+def _copy(measured: Mapping[str, Any], report: RunReport, language: str) -> dict[str, Any]:
+    """The table of a copy for another engine: original and copy on the same rows, as scripts/export.py measured them."""
+    models = measured["models"]
+    tasks = [task_of(part.config) for part in report.parts]
+    task, *_ = (task for task in tasks if task.main_metric in models["original"])
+    return {
+        "metric": getattr(metric_of(task, task.main_metric), language),
+        "rows": f"{measured['rows']:,}",
+        "batch_size": measured["batch_size"],
+        "hardware": _hardware(measured["machine"], language),
+        "models": [
+            {
+                "name": name,
+                "value": number(model[task.main_metric]),
+                "same": f"{model['same']:.1%}" if "same" in model else "",
+                **{figure: number(model[figure]) for figure in ("megabytes", "rows_per_second")},
+            }
+            for name, model in models.items()
+        ],
+    }
 
 
 def _shown(matrix: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]] | None:

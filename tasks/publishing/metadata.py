@@ -24,6 +24,10 @@ NOT_METRICS = (
 LOSS = {"eval_loss": Metric("loss", "loss (nats per labelled token)", "손실 (레이블 토큰당 nat)")}
 
 
+#: The source of the figures of benchmarks.json: its name, before the version, and its address.
+HARNESS = ("lm-evaluation-harness", "https://github.com/EleutherAI/lm-evaluation-harness")
+
+
 def metric_of(task: Task, name: str) -> Metric:
     """How a figure of all_results.json is labelled; ``per_label.neutral.f1`` is an ``f1``."""
     label, _, kind = name.removeprefix("per_label.").rpartition(".")
@@ -51,11 +55,18 @@ def metrics_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]
     return found
 
 
-def card_metadata(report: RunReport, *, license: str | None, name: str, file_names: bool = False) -> ModelCardData:
+def card_metadata(
+    report: RunReport,
+    *,
+    license: str | None,
+    name: str,
+    file_names: bool = False,
+    benchmarks: Mapping[str, Any] | None = None,
+) -> ModelCardData:
     """The metadata of a run; what is unknown is left out, and so are the figures of single labels.
 
-    Without ``file_names`` files of the user's are told by their hash alone. Values are plain Python ones: ``ModelCardData``
-    would write numpy's as ``!!python/object``.
+    Without ``file_names`` files of the user's are told by their hash alone. ``benchmarks`` is benchmarks.json. Values are
+    plain Python ones: ``ModelCardData`` would write numpy's as ``!!python/object``.
     """
     base, tasks = report.base, [task_of(part.config) for part in report.parts]
     # An adapter belongs to the very model that it was trained on; one of a local fine-tune is no adapter of what that was.
@@ -76,6 +87,7 @@ def card_metadata(report: RunReport, *, license: str | None, name: str, file_nam
         for metric, value in metrics_of(part.results, prefix).items()
         if not metric.startswith("per_label.")
     ]
+    measured = benchmark_results(benchmarks or {})
     names = [name for task in tasks for name in (task.name, task.hub_task)]
     return ModelCardData(
         language="ko",
@@ -88,17 +100,39 @@ def card_metadata(report: RunReport, *, license: str | None, name: str, file_nam
         base_model_relation=relation if base.hub_id else None,
         datasets=list(dict.fromkeys(part.data.name for part in report.parts if part.data.source == "hub")) or None,
         metrics=sorted({result.metric_type for result in results}) or None,
-        model_name=name if results else None,
-        eval_results=results or None,
+        model_name=name if results or measured else None,
+        eval_results=results + measured or None,
     )
+
+
+def benchmark_results(benchmarks: Mapping[str, Any]) -> list[EvalResult]:
+    """The figures of benchmarks.json, named as lm-eval names them; none where only a part of the rows was read."""
+    return [
+        EvalResult(
+            task_type="text-generation",
+            dataset_name=f"{row['task']} (version {row['version']})",
+            dataset_type=row["task"],
+            dataset_args={name: row[name] for name in ("num_fewshot", "rows") if row[name] is not None},
+            metric_type=row["metric"],
+            metric_name=row["metric"],
+            metric_value=float(row["value"]),
+            source_name=f"{HARNESS[0]} {benchmarks['lm_eval']}",
+            source_url=HARNESS[1],
+        )
+        for row in benchmarks.get("results", ())
+        if row["value"] is not None and benchmarks["limit"] is None
+    ]
 
 
 def is_of_a_run(result: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
     """Whether a metric of a result in ``model-index`` was written by ``card_metadata``, for this run or an earlier one.
 
     Its result has no source, its data set has the number of rows as its only argument, and a task has a metric of its type
-    and name.
+    and name. Or it is of benchmarks.json: its source is lm-evaluation-harness, and a version follows that name.
     """
+    source = result.get("source")
+    if isinstance(source, Mapping) and source.get("url") == HARNESS[1]:
+        return str(source.get("name")).startswith(f"{HARNESS[0]} ")
     dataset, kind, name = result.get("dataset"), metric.get("type"), str(metric.get("name"))
     rows = dataset.get("args") if isinstance(dataset, Mapping) else None
     ours = [LOSS, *(task.metrics for task in TASKS.values())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tasks.errors import UserError
 from tasks.model.model_files import ADAPTER_CONFIG
 from tasks.run_folder import (
     BENCHMARKS_FILE,
+    EXPORT_FILE,
     RESULTS_FILE,
     RUN_FILE,
     RunConfig,
@@ -172,6 +174,14 @@ def benchmarks_of(folder: Path) -> dict[str, Any]:
     found = read_object(folder / BENCHMARKS_FILE)
     named = found.get("weights_sha256")
     return found if named and named == weight_hashes(folder) else {}
+
+
+def copies_of(folder: Path) -> list[dict[str, Any]]:
+    """The export.json of each copy of these weights that scripts/export.py has written beside ``folder`` and measured."""
+    place = folder.resolve()
+    found = [read_object(path) for path in sorted(place.parent.glob(f"{escape(place.name)}-*/{EXPORT_FILE}"))]
+    hashes = weight_hashes(folder) if found else {}
+    return [about for about in found if about.get("measured") and about.get("run_weights_sha256") == hashes]
 
 
 def read_object(path: Path) -> dict[str, Any]:

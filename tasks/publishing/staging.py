@@ -16,8 +16,9 @@ from tasks import TASKS, task_of
 from tasks.errors import UserError
 from tasks.model.adapters import base_arguments
 from tasks.model.model_files import ADAPTER_CONFIG, ADAPTER_FILES, WHOLE_FILES, make_portable
+from tasks.publishing.report import benchmarks_of
 from tasks.publishing.secrets import find_private, readable, scan_file, scan_paths
-from tasks.run_folder import PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE, RunConfig
+from tasks.run_folder import BENCHMARKS_FILE, PREDICTIONS_FILE, RESULTS_FILE, TASK_FILE, RunConfig
 from tasks.training.plots import CONFUSION
 
 CARD_FILE = "README.md"
@@ -25,7 +26,7 @@ CARD_FILE = "README.md"
 #: Of the files of one task, and of each of several.
 PREFIXES = ("", *(f"{task}_" for task in TASKS))
 
-#: All that is ever sent; never pickles, optimizer state, checkpoints, logs, data or dotfiles.
+#: All that is ever sent, and benchmarks of these weights; never pickles, optimizer state, checkpoints, logs, data, dotfiles.
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
     "vocab.txt", "tokenizer.model", "spiece.model", "chat_template.jinja",
@@ -36,7 +37,8 @@ ALLOWED = (
 )  # fmt: skip
 PREDICTIONS = tuple(f"{prefix}{split}{PREDICTIONS_FILE}" for prefix in PREFIXES for split in ("", "test_"))
 #: Those in which programs may have written a path of this machine.
-SETTINGS = ("config.json", ADAPTER_CONFIG, "generation_config.json", "tokenizer_config.json", TASK_FILE, RESULTS_FILE)
+SETTINGS = ("config.json", ADAPTER_CONFIG, "generation_config.json", "tokenizer_config.json", TASK_FILE, RESULTS_FILE,
+            BENCHMARKS_FILE)  # fmt: skip
 
 #: Loads the staged folder without this project, network or token. An adapter is loaded as by PEFT's
 #: AutoPeftModelForCausalLM, but with the base from where this machine has it.
@@ -81,9 +83,9 @@ def staged_names(folder: Path, predictions: bool = False) -> list[str]:
     """The files of ``folder`` that are published.
 
     Raises:
-        UserError: weights, config or tokenizer are missing, or a file is a link that leads out of the folder.
+        UserError: weights, config or tokenizer are missing, or a file is damaged or a link that leads out of the folder.
     """
-    patterns = (*ALLOWED, *(PREDICTIONS if predictions else ()))
+    patterns = (*ALLOWED, *(PREDICTIONS if predictions else ()), *([BENCHMARKS_FILE] if benchmarks_of(folder) else []))
     names = sorted(path.name for path in folder.iterdir() if any(fnmatch(path.name, pattern) for pattern in patterns))
     inside = folder.resolve()
     for name in names:

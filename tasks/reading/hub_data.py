@@ -16,7 +16,7 @@ from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.network import causes, is_named, is_network
+from tasks.network import causes, hub_or_cache, is_named, is_network
 from tasks.reading.columns import Loaded, beside_of, choice_of, columns_of, id_column, named, resolve_columns, say
 from tasks.reading.parquet_rows import check_unfolded, unfolded_bytes
 from tasks.reading.values import array_of, label_names, read_values, row_id
@@ -53,7 +53,8 @@ class HubSource:
             if any(Path(self.name, f"{mark}.json").is_file() for mark in ("dataset_dict", "dataset_info", "state")):
                 loaded = datasets.load_from_disk(self.name)
             else:
-                loaded = datasets.load_dataset(self.name, self.config, revision=self.revision, streaming=streaming)
+                with hub_or_cache(self.name):
+                    loaded = datasets.load_dataset(self.name, self.config, revision=self.revision, streaming=streaming)
         self._parts = dict(loaded) if isinstance(loaded, Mapping) else {"train": loaded}
         if streaming:  # load_from_disk does not stream
             tables = (name for name, part in self._parts.items() if isinstance(part, datasets.Dataset))

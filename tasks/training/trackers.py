@@ -7,13 +7,14 @@ training ends, before the last measurement.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
+from tasks.errors import UserError
 from tasks.run_folder import PREDICTIONS_FILE, own
 
 #: Rows of a table.
@@ -32,6 +33,7 @@ class Trackers:
         self._callbacks = [each for each in trainer.callback_handler.callbacks if isinstance(each, kinds)]
         self._ends = [callback.on_train_end for callback in self._callbacks]
         for callback in self._callbacks:
+            callback.on_train_begin = _explained(callback.on_train_begin, type(callback).__name__)
             callback.on_train_end = lambda *args, **kwargs: None
 
     def __bool__(self) -> bool:
@@ -64,6 +66,20 @@ class Trackers:
                     self.send_table(f"{split}/{task.prefix}predictions", [json.loads(line) for line in islice(lines, ROWS)])
         for end in self._ends:
             end(*context, model=trainer.model, processing_class=trainer.processing_class)
+
+
+def _explained(begin: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """``begin`` with a UserError where the tracker cannot start: without a login, a place to write to, or a network."""
+
+    def start(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return begin(*args, **kwargs)
+        except Exception as error:  # each tracker has its own
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            tracker = name.removesuffix("Callback").lower()
+            raise UserError(f"--report_to: {tracker} cannot start ({reason}); set it up, or leave the flag out") from None
+
+    return start
 
 
 def _is_figure(name: str, metrics: Mapping[str, Any]) -> bool:

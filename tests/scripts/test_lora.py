@@ -17,6 +17,9 @@ from transformers import AutoModelForCausalLM
 
 from tests.conftest import gpt2, kogpt2_tokenizer_json
 from tests.scripts.conftest import read_json, read_jsonl
+from tests.scripts.test_predict import Terminal
+
+pytest_plugins = ["tests.helpers.hub_fixtures"]
 
 LORA = ("--lora_r", 4, "--learning_rate", 0.05, "--num_train_epochs", 2)
 ADAPTER = {
@@ -219,6 +222,29 @@ def test_pushing_an_adapter_of_a_local_model_is_refused_before_training(base, nl
     assert result.code == 2
     assert result.error.startswith("the base of this adapter is the local model 'my-kogpt2', which nobody else has")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_an_adapter_for_conversations_on_the_hub(base, files, hub, run_script, tmp_path, monkeypatch):
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    hub.add_repo("me/base", {path.name: path.read_bytes() for path in base.iterdir()})
+    train, validation = files["chat"]
+    data = ("--train_file", train, "--validation_file", validation, "--max_new_tokens", 12)
+    result = run_script("run_chat", "--model", "me/base", *data, *LORA, "--output_dir", tmp_path / "run")
+    assert result.code == 0, result.stderr
+    result = run_script("publish", tmp_path / "run", "--repo_id", "me/chat", "--license", "mit")
+    assert result.code == 0, result.stderr
+    typed = iter(["누가", ""])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(typed))
+    result = run_script("predict", "me/chat", "--do_sample", "false", stdin=Terminal())
+    assert result.code == 0, result.stderr
+    model, tokenizer = (kind.from_pretrained("me/chat") for kind in (AutoPeftModelForCausalLM, AutoTokenizer))
+    asked = [{"role": "user", "content": "누가"}]
+    inputs = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    written = model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    assert result.stdout.splitlines()[1:] == [tokenizer.decode(written, skip_special_tokens=True).strip()]
 
 
 # Mistakes

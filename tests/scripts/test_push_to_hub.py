@@ -17,7 +17,7 @@ import torch
 from tasks.training.trainer import CompletionTrainer
 from tests.conftest import ROOT, Finished
 from tests.helpers.hub_server import ME, HubServer, hub_env
-from tests.scripts.conftest import read_json
+from tests.scripts.conftest import read_json, read_jsonl
 
 pytest_plugins = ["tests.helpers.hub_fixtures"]
 
@@ -75,6 +75,26 @@ def test_a_run_publishes_itself_once_and_privately(run, hub, tmp_path):
     assert repo.files["model.safetensors"] == (tmp_path / "out" / "model.safetensors").read_bytes()
     assert b"license: apache-2.0" in repo.files["README.md"]
     assert not [name for name in repo.files if "training_args" in name or "predictions" in name or "/" in name]
+
+
+@pytest.mark.slow
+def test_a_classification_head_is_loaded_from_the_hub_by_stock_transformers(hub, run_script, kogpt2_folder, files, tmp_path):
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    train, validation = files["classify"]
+    result = run_script(
+        "run_classify", "--model", kogpt2_folder, "--train_file", train, "--validation_file", validation, "--head",
+        "--column_map", "text=text,text_pair=text_pair", "--num_train_epochs", 4, "--learning_rate", 0.01,
+        "--output_dir", tmp_path / "out", "--push_to_hub", "--hub_model_id", "me/x", "--license", "mit",
+    )  # fmt: skip
+    assert result.code == 0, result.stderr
+    model, tokenizer = (kind.from_pretrained("me/x") for kind in (AutoModelForSequenceClassification, AutoTokenizer))
+    rows, expected = read_jsonl(Path(validation)), read_jsonl(tmp_path / "out" / "predictions.jsonl")
+    inputs = tokenizer(*([row[name] for row in rows] for name in ("text", "text_pair")), return_tensors="pt", padding=True)
+    with torch.no_grad():
+        scores = model(**inputs).logits.log_softmax(-1)
+    for own, row in zip(scores.tolist(), expected, strict=True):
+        assert own == pytest.approx([row["scores"][label] for label in model.config.id2label.values()], abs=1e-3)
 
 
 def test_a_base_that_is_named_lends_its_licence_and_the_folder_its_name(run, hub, arguments):

@@ -76,6 +76,24 @@ def test_two_processes_train_the_classification_head_of_one(kogpt2_folder, tmp_p
     assert [row["prediction"] for row in first] == [row["prediction"] for row in second]
 
 
+@pytest.mark.slow
+def test_two_processes_learn_the_conversations_of_one(kogpt2_folder, files, tmp_path, run_script):
+    train, validation = files["chat"]
+    given = (
+        "--model", kogpt2_folder, "--train_file", train, "--validation_file", validation, "--num_train_epochs", 2,
+        "--per_device_train_batch_size", 2, "--tokens_per_batch", 0, "--learning_rate", 0.01, "--max_new_tokens", 12,
+        "--output_dir", "run",
+    )  # fmt: skip
+    done = torchrun(tmp_path, *TWO, SCRIPTS / "run_chat.py", *given)
+    assert done.code == 0, done.stderr
+    assert run_script("run_chat", *given, "--per_device_train_batch_size", 4, "--output_dir", "alone").code == 0
+    found, expected = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "alone"))
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-4, rtol=0)
+    first, second = (read_jsonl(tmp_path / name / "predictions.jsonl") for name in ("run", "alone"))
+    assert [(row["id"], row["prediction"]) for row in first] == [(row["id"], row["prediction"]) for row in second]
+
+
 def test_a_mistake_that_every_process_finds_is_told_once(tmp_path, kogpt2_folder):
     done = torchrun(tmp_path, *TWO, *nli(kogpt2_folder, "run", "--train_file", "nowhere.jsonl"))
     assert error_of(done).startswith("--sample_data and --train_file cannot go together")

@@ -100,6 +100,14 @@ def test_every_flag_of_transformers_training_arguments_is_ours_too():
         4, True, "adafactor", 7,
     )  # fmt: skip
     assert (read.max_steps, read.logging_steps, read.train_sampling_strategy) == (5, 3, "group_by_length")
+    assert (read.report_to, training().report_to) == ([], [])
+
+
+@pytest.mark.parametrize("given", [["tensorboard,trackio"], ["tensorboard", "trackio"]])
+def test_several_trackers(given, monkeypatch):
+    available = "transformers.integrations.integration_utils.get_available_reporting_integrations"
+    monkeypatch.setattr(available, lambda: ["tensorboard", "trackio"])
+    assert training("--report_to", *given, "--seed", "7").report_to == ["tensorboard", "trackio"]
 
 
 def test_batches_are_of_tokens_unless_another_way_of_sampling_is_asked_for():

@@ -119,10 +119,22 @@ def test_weights_have_the_type_that_was_asked_for(gpt2_folder, dtype):
 # Errors
 
 
-@pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "outputs/summarize/nowhere"])
+@pytest.mark.parametrize("name", ["./nowhere", "/no/such/folder", "outputs/nowhere", "a/summarize/nowhere"])
 def test_a_missing_folder_is_named(name):
     with pytest.raises(UserError, match=rf"--model {name}: no such folder; check the path"):
         load_config(model_args(name))
+
+
+def test_a_missing_folder_is_told_with_those_called_alike(tmp_path, monkeypatch):
+    for name in ("nli-kogpt2-base-v2", "qa-kogpt2-base-v2", "summarize"):
+        (tmp_path / "outputs" / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        load_config(model_args("outputs/nli-kogpt2-base-2"))
+    assert str(caught.value) == (
+        "--model outputs/nli-kogpt2-base-2: no such folder (did you mean outputs/nli-kogpt2-base-v2 or "
+        "outputs/qa-kogpt2-base-v2?); check the path"
+    )
 
 
 def test_a_hub_name_without_network_is_told_apart_from_a_wrong_path():

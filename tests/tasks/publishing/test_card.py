@@ -16,11 +16,11 @@ from tasks.arguments.publishing import PublishArguments
 from tasks.base import BOS
 from tasks.errors import UserError
 from tasks.publishing.card import examples, number, render_card
-from tasks.publishing.edits import SECTION, owner_text, split_front
+from tasks.publishing.edits import SECTION, owner_results, owner_text, read_front, split_front
 from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
 from tasks.publishing.report import Base, Data, RunReport
-from tasks.run_folder import write_json
+from tasks.run_folder import weight_hashes, write_json
 from tests.helpers.full_report import ALL_TASKS, METRICS, PREDICTIONS, bare_report, card, config_of, full_report, run_folder
 
 CARDS = Path(__file__).parent / "cards"
@@ -568,11 +568,50 @@ def test_benchmarks_stand_in_the_card_while_the_weights_are_those_that_were_meas
         "| kobest (1.0) |  |  | acc | 0.476 |  |",
     ]
     assert "100" not in shown.replace("1,000", "")
+    own, group = (result for result in read_front(text)["model-index"][0]["results"] if "source" in result)
+    url = "https://github.com/EleutherAI/lm-evaluation-harness"
+    assert own == {
+        "task": {"type": "text-generation"},
+        "dataset": {"name": "kobest_copa (version 1.0)", "type": "kobest_copa", "args": {"num_fewshot": 0, "rows": 1000}},
+        "metrics": [{"type": "acc", "value": 0.476, "name": "acc"}, {"type": "f1", "value": 0.4751, "name": "f1"}],
+        "source": {"name": "lm-evaluation-harness 0.4.13", "url": url},
+    }
+    assert group["dataset"] == {"name": "kobest (version 1.0)", "type": "kobest"} | group["dataset"]
+    theirs = text.replace("name: lm-evaluation-harness 0.4.13", "name: Somebody's leaderboard")
+    assert (len(owner_results(theirs)), owner_results(text)) == (2, [])  # those of an earlier release are replaced
+
     write_json(folder / "benchmarks.json", measured | {"limit": 100})
     assert "100" in sections(card(full_report("nli"), folder, card_language=language))["benchmarks"].splitlines()[2]
+    assert url not in card(full_report("nli"), folder, card_language=language).split("\n---\n")[0]
 
     (folder / "model.safetensors").write_bytes(b"trained on")
     assert "benchmarks" not in sections(card(full_report("nli"), folder, card_language=language))
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_measured_copy_beside_the_run_stands_in_its_card(language, tmp_path):
+    folder = run_folder(tmp_path / "run")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    figures = {
+        "original": {"accuracy": 0.8125, "rows_per_second": 1.6, "same": 1.0, "megabytes": 538.1},
+        "int8": {"accuracy": 0.8, "rows_per_second": 6.875, "same": 0.985, "megabytes": 135.5},
+    }
+    measured = {"rows": 200, "batch_size": 1, "machine": {"processor": "AMD EPYC", "cores": 2}, "models": figures}
+    about = {"run_weights_sha256": weight_hashes(folder), "measured": measured}
+    for name, content in (("run-int8", about), ("run-float32", about | {"measured": None}), ("other-int8", about)):
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "export.json", content)
+    text = card(full_report("nli"), folder, "me/run", card_language=language)
+    assert lint_card(text, folder=folder, repo_id="me/run") == []
+    assert_tidy(text)
+    shown = sections(text)["copies"]
+    assert "AMD EPYC" in shown
+    assert [line.partition("|")[2].partition("|")[2] for line in shown.splitlines() if line.startswith("|")][2:] == [
+        " 0.812 | 100.0% | 538.10 | 1.600 |", " 0.800 | 98.5% | 135.50 | 6.875 |",
+    ]  # fmt: skip
+
+    (folder / "model.safetensors").write_bytes(b"trained on")
+    assert "copies" not in sections(card(full_report("nli"), folder, card_language=language))
 
 
 def test_a_damaged_benchmarks_json_is_one_line(tmp_path):

@@ -19,6 +19,7 @@ from transformers import GPT2LMHeadModel
 from tasks.errors import UserError
 from tasks.publishing import staging
 from tasks.publishing.staging import check_loads, check_secrets, stage, staged_names
+from tasks.run_folder import weight_hashes, write_json
 from tests.helpers.hub_server import ME
 from tests.helpers.tiny_run import SENT, digests, edit_json, write_run
 
@@ -75,6 +76,15 @@ def test_only_what_is_on_the_list_is_staged(run, place):
     assert staged_names(run) == SENT
     assert stage(run, place, CARD) == SENT
     assert sorted(path.relative_to(place).as_posix() for path in place.rglob("*")) == SENT
+
+
+def test_benchmarks_of_these_weights_are_sent(run, place):
+    write_json(run / "benchmarks.json", {"weights_sha256": weight_hashes(run), "results": []})
+    assert stage(run, place, CARD) == sorted([*SENT, "benchmarks.json"])
+    edit_json(place / "benchmarks.json", model="/home/kim/model")
+    assert "benchmarks.json holds" in refused(check_secrets, place, ["benchmarks.json"], ())
+    edit_json(run / "benchmarks.json", weights_sha256={"model.safetensors": "0" * 64})
+    assert staged_names(run) == SENT
 
 
 def test_everything_that_a_tokenizer_or_shards_need_is_sent(run):

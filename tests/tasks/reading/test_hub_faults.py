@@ -6,13 +6,19 @@ import os
 import shutil
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.utils import close_session
 
+from tasks import get_task
+from tasks.arguments.data import DataArguments
 from tasks.errors import UserError
 from tasks.model.loading import load_config, load_model
 from tasks.model.tokenizer import load_tokenizer
+from tasks.network import answers
+from tasks.preparing.splits import load_examples
 from tests.conftest import model_args
 
 pytest_plugins = ["tests.helpers.hub_fixtures"]
@@ -65,6 +71,25 @@ def test_a_hub_that_fails_between_config_and_tokenizer(model_on_hub, fault):
         UserError, match=f"{NAME}: (no such folder here, and the Hub cannot be reached|the Hub answers with)"
     ):
         load_tokenizer(arguments, config)
+
+
+@pytest.mark.parametrize("name", ["KoGPT2", "me/other"])
+def test_without_a_network_a_wrong_name_is_told_at_once(model_on_hub, hub_naps, monkeypatch, tmp_path, name):
+    load()
+    model_on_hub.__exit__(None)
+    close_session()
+    answers.cache_clear()  # as in a new process
+    (tmp_path / "kogpt2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        load_config(model_args(name))
+    near = " (did you mean kogpt2?)" if name == "KoGPT2" else ""
+    assert str(caught.value).startswith(f"{name}: no such folder here{near}, and the Hub cannot be reached; check the path")
+    assert load().config.n_embd == 32  # from the cache, whose missing files are not asked for either
+    with pytest.raises(UserError, match="the dataset me/rows could not be reached"):
+        load_examples(get_task("nli"), DataArguments(dataset="me/rows"), seed=42, splits=("train",))
+    assert not (constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE)
+    assert hub_naps == []
 
 
 def test_a_hub_that_fails_once_is_asked_again(model_on_hub):
