@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from tasks.errors import UserError
-from tasks.text import nfc
 
 
 class Separator(str):
@@ -118,10 +115,8 @@ class Prediction:
 
     def as_row(self) -> dict[str, Any]:
         """The object that stands in ``predictions.jsonl``."""
-        references = list(self.references)
-        return {
-            "id": self.id, "prompt": self.prompt, "prediction": self.text, "references": references, "scores": self.scores,
-        }  # fmt: skip
+        row = {"id": self.id, "prompt": self.prompt, "prediction": self.text}
+        return row | {"references": list(self.references), "scores": self.scores}
 
 
 @dataclass(frozen=True)
@@ -302,50 +297,3 @@ class Task:
         answers = [Prediction(example.id, "", text, example.references) for example, text in zip(examples, texts)]
         scores = {f"baseline_{key}": value for key, value in self.score(answers).items() if isinstance(value, float)}
         return {"baseline": name} | scores
-
-
-class RowError(UserError):
-    """Something is wrong with one row, of a ``kind`` that is counted. Whoever reads the rows adds file and row number."""
-
-    def __init__(self, message: str, kind: str = "damaged") -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-def skip_counts(errors: Sequence[UserError]) -> Counter[str]:
-    """How many rows were ``skipped`` for these errors, and how many of them for each kind: ``skipped_no_text``."""
-    return Counter(skipped=len(errors)) + Counter(f"skipped_{getattr(error, 'kind', 'damaged')}" for error in errors)
-
-
-def unusable_character(text: str) -> str | None:
-    """What in ``text`` later stages cannot write, and where; None if there is nothing.
-
-    NUL ends strings in C code further down; half of a surrogate pair cannot be written as UTF-8.
-    """
-    if "\0" not in text:
-        try:
-            text.encode()  # much faster than a search
-            return None
-        except UnicodeEncodeError:
-            pass
-    found = re.search("[\0\ud800-\udfff]", text)
-    what = "a NUL character" if found.group() == "\0" else "half of a surrogate pair (such as \\ud83d)"
-    return f"{what}, as character {found.start() + 1}"
-
-
-def text_of(row: dict[str, Any], column: str) -> str:
-    """The text in ``row[column]``, in NFC: a Mac writes a syllable as two or three characters, which tokenizers spell out.
-
-    Raises:
-        RowError: the value is missing, empty, not text, or cannot be written again. Numbers are not converted: a column
-            that mixes them with text usually comes from a spreadsheet.
-    """
-    value = row.get(column)
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise RowError(f"column {column!r} is empty; fill it, or drop such rows with --skip_bad_rows", "no_text")
-    if not isinstance(value, str):
-        way_out = "join it into one text" if isinstance(value, (list, dict)) else "put it in quotes"
-        raise RowError(f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; {way_out}", "no_text")
-    if found := unusable_character(value):
-        raise RowError(f"column {column!r} holds {found}; remove it", "unusable_character")
-    return nfc(value)

@@ -7,20 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.base import (
-    CardText,
-    Column,
-    Conversation,
-    Example,
-    HubDataset,
-    Metric,
-    Part,
-    Prediction,
-    RowError,
-    Separator,
-    Task,
-    text_of,
-)
+from tasks.base import CardText, Column, Conversation, Example, HubDataset, Metric, Part, Prediction, Separator, Task
+from tasks.errors import RowError
+from tasks.text import text_of
 
 #: Before what the user says, and before the answer, as in SK Telecom's chat models; both are tokens of KoGPT2.
 USR, SYS = Separator("<usr>"), Separator("<sys>")

@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tasks.base import CardText, Column, Example, HubDataset, Part, RowError, Separator, Source, text_of, unusable_character
-from tasks.errors import UserError
+from tasks.base import CardText, Column, Example, HubDataset, Part, Separator, Source
+from tasks.errors import RowError, UserError
 from tasks.labels import LABEL, SEP, Labels
+from tasks.text import text_of, unusable_character
 
 CLASSIFICATION = Separator("<classification>")
 

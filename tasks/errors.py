@@ -9,6 +9,7 @@ import re
 import signal
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -69,6 +70,19 @@ class UserError(Exception):
     def __init__(self, message: str, resume: str | None = None) -> None:
         super().__init__(message)
         self.resume = resume
+
+
+class RowError(UserError):
+    """Something is wrong with one row, of a ``kind`` that is counted. Whoever reads the rows adds file and row number."""
+
+    def __init__(self, message: str, kind: str = "damaged") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def skip_counts(errors: Sequence[UserError]) -> Counter[str]:
+    """How many rows were ``skipped`` for these errors, and how many of them for each kind: ``skipped_no_text``."""
+    return Counter(skipped=len(errors)) + Counter(f"skipped_{getattr(error, 'kind', 'damaged')}" for error in errors)
 
 
 class Interrupted(KeyboardInterrupt):

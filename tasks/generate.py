@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.base import BOS, CardText, Column, Example, HubDataset, Metric, Part, Prediction, Source, Task, text_of
+from tasks.base import BOS, CardText, Column, Example, HubDataset, Metric, Part, Prediction, Source, Task
+from tasks.text import text_of
 
 #: Words, and at most characters, of the text that begin a sample: enough to set a topic, and the rest is the model's own.
 SAMPLE_WORDS = 5

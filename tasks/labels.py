@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.base import Example, Metric, Prediction, RowError, Separator, Task
+from tasks.base import Example, Metric, Prediction, Separator, Task
+from tasks.errors import RowError
 from tasks.text import nfc
 
 #: Between the two texts of a pair.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.base import CardText, Column, HubDataset, Part, Separator, Source, text_of
+from tasks.base import CardText, Column, HubDataset, Part, Separator, Source
 from tasks.labels import SEP, Labels
+from tasks.text import text_of
 
 NLI_SEPARATOR = Separator("<nli>")
 

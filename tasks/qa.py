@@ -7,21 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.base import (
-    CardText,
-    Column,
-    Example,
-    HubDataset,
-    Metric,
-    Part,
-    RowError,
-    Separator,
-    Source,
-    Task,
-    text_of,
-    unusable_character,
-)
-from tasks.text import nfc
+from tasks.base import CardText, Column, Example, HubDataset, Metric, Part, Separator, Source, Task
+from tasks.errors import RowError
+from tasks.text import nfc, text_of, unusable_character
 
 QUESTION = Separator("<question>")
 ANSWER = Separator("<answer>")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.base import CardText, Column, Example, HubDataset, Metric, Part, Separator, Source, Task, text_of
+from tasks.base import CardText, Column, Example, HubDataset, Metric, Part, Separator, Source, Task
+from tasks.text import text_of
 
 SUMMARIZE = Separator("<summarize>")
 

@@ -1,9 +1,12 @@
-"""Unicode forms of Korean text: as it is compared, and as it is written."""
+"""Korean text: what of a row is text, and its Unicode forms, as it is compared and as it is written."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Any
+
+from tasks.errors import RowError
 
 #: Letters as people type them one by one (ㅋ, U+314B), by what NFKC makes of them (U+110F), which belongs into a syllable.
 _TYPED = {unicodedata.normalize("NFKC", letter): letter for letter in map(chr, range(0x3131, 0x318F))}
@@ -40,3 +43,37 @@ def holds_a_word(text: str) -> bool:
         character.isalnum() and unicodedata.category(character) != "Lm" and character not in _NO_LETTERS
         for character in text
     )
+
+
+def unusable_character(text: str) -> str | None:
+    """What in ``text`` later stages cannot write, and where; None if there is nothing.
+
+    NUL ends strings in C code further down; half of a surrogate pair cannot be written as UTF-8.
+    """
+    if "\0" not in text:
+        try:
+            text.encode()  # much faster than a search
+            return None
+        except UnicodeEncodeError:
+            pass
+    found = re.search("[\0\ud800-\udfff]", text)
+    what = "a NUL character" if found.group() == "\0" else "half of a surrogate pair (such as \\ud83d)"
+    return f"{what}, as character {found.start() + 1}"
+
+
+def text_of(row: dict[str, Any], column: str) -> str:
+    """The text in ``row[column]``, in NFC: a Mac writes a syllable as two or three characters, which tokenizers spell out.
+
+    Raises:
+        RowError: the value is missing, empty, not text, or cannot be written again. Numbers are not converted: a column
+            that mixes them with text usually comes from a spreadsheet.
+    """
+    value = row.get(column)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise RowError(f"column {column!r} is empty; fill it, or drop such rows with --skip_bad_rows", "no_text")
+    if not isinstance(value, str):
+        way_out = "join it into one text" if isinstance(value, (list, dict)) else "put it in quotes"
+        raise RowError(f"column {column!r} holds {type(value).__name__} {str(value)[:40]!r}, not text; {way_out}", "no_text")
+    if found := unusable_character(value):
+        raise RowError(f"column {column!r} holds {found}; remove it", "unusable_character")
+    return nfc(value)

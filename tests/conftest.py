@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib.util
 import io
 import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -35,7 +37,7 @@ from transformers import (
 )
 
 from tasks.base import Task
-from tasks.model.loading import load_config
+from tasks.model.config import load_config
 from tasks.model.tokenizer import PROBE, add_separators, load_tokenizer
 from tasks.preparing.conversations import set_chat_template
 
@@ -44,6 +46,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts backg
 torch.set_num_threads(1)  # models this small only wait for a second thread
 
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_collection_finish() -> None:
+    """Let later collections of garbage pass over what the imports made: a Trainer starts several, of half a second each."""
+    gc.collect()
+    gc.freeze()
+
 
 CORPUS = [
     PROBE,
@@ -232,3 +241,25 @@ def run_main(name: str, arguments: tuple[object, ...], stdin: str | io.TextIOBas
 def run_script(tmp_path):
     """Run a script with arguments; the working folder is the test's own."""
     return lambda name, *arguments, stdin="": run_main(name, arguments, stdin, tmp_path)
+
+
+def _told(error: BaseException) -> str:
+    """The last line that Python writes for an error that nobody catches."""
+    return str(error) if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+
+
+@pytest.fixture
+def in_this_process(monkeypatch) -> None:
+    """Run the program that loads the staged folder here: a fresh process needs seconds to import torch."""
+
+    def run(command: list[str], *, input: str, **_: object) -> subprocess.CompletedProcess:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), monkeypatch.context() as patch:
+            patch.setattr(sys, "stdin", io.StringIO(input))
+            try:
+                exec(command[2], {})
+            except (Exception, SystemExit) as error:
+                return subprocess.CompletedProcess(command, 1, "", f"Traceback ...\n{_told(error)}\n")
+        return subprocess.CompletedProcess(command, 0, out.getvalue(), "")
+
+    monkeypatch.setattr("tasks.publishing.staging.subprocess", SimpleNamespace(run=run))

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 #: Floors from the ground up. A file imports its own room and the floors below, annotations and lazy imports included.
 #: A room is a folder of ``tasks/``, or the files of ``tasks/`` itself that are named together.
 FLOORS = (
-    ({"errors", "distributed", "progress", "machine", "text"},),
+    ({"errors", "distributed", "progress", "machine", "text", "wording"},),
     ({"metrics"}, {"base", "run_folder", "network"}),
     ({"samples", "__init__"},),  # and every other file in tasks/ itself: a task
     ({"arguments"},),

@@ -24,10 +24,11 @@ from tasks.arguments.mixture import MixtureArguments
 from tasks.arguments.model import FineTuningArguments, ScratchArguments
 from tasks.arguments.publishing import PublishArguments
 from tasks.arguments.sharding import check_adapter, is_sharded
-from tasks.base import Task, unusable_character
+from tasks.base import Task
 from tasks.errors import UserError
 from tasks.machine import slow_half
 from tasks.mixture import Mixture
+from tasks.text import unusable_character
 
 if TYPE_CHECKING:
     from tasks.arguments.training import TrainingArguments

@@ -131,7 +131,7 @@ class ScratchArguments:
     budget_hours: float | None = HfArg(
         default=None, help="Train for about H hours: proposes size, batch, learning rate and steps, and says why."
     )
-    tokens: int | None = HfArg(default=None, help="Train on N tokens: the same by tokens.")
+    tokens: int | None = HfArg(default=None, help="The same for training on N tokens.")
     n_positions: int = HfArg(default=1024, help="Longest sequence that the model can read, in tokens.")
     # GPT-2's own. Many epochs over a corpus need dropout; a small model that has to learn to copy is better without.
     dropout: float = HfArg(default=0.1, help="Dropout of the new model; its fine-tunes inherit it.")

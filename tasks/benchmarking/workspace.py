@@ -17,7 +17,8 @@ from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
 from tasks.benchmarking.arguments import BenchmarkArguments
 from tasks.errors import UserError
-from tasks.model.loading import load_config, open_encoder, open_model
+from tasks.model.config import load_config
+from tasks.model.loading import open_encoder, open_model
 from tasks.model.model_files import make_portable
 from tasks.model.new_model import gpt2_config
 from tasks.preparing.encoding import Encoder

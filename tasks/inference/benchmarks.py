@@ -16,7 +16,8 @@ from tasks.arguments.generation import GenerationArguments
 from tasks.arguments.model import ModelArguments
 from tasks.errors import UserError, explained
 from tasks.inference.predicting import load_predictor
-from tasks.model.loading import at_commit, special_ids
+from tasks.model.config import at_commit
+from tasks.model.loading import special_ids
 from tasks.model.model_files import find_file
 from tasks.network import hub_or_cache, is_network
 from tasks.run_folder import TASK_FILE, RunConfig, weight_hashes, without_folders

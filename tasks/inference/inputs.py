@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tasks.base import Example, Prediction, RowError, Task
-from tasks.errors import UserError
+from tasks.base import Example, Prediction, Task
+from tasks.errors import RowError, UserError
 from tasks.preparing.splits import row_error
 from tasks.reading.columns import load_rows, parse_column_map
 from tasks.reading.json_rows import parse

@@ -21,7 +21,8 @@ from tasks.inference.extraction import Allowed, Extractor
 from tasks.inference.forward import choice_logprobs, class_logprobs, text_windows, token_logprobs
 from tasks.inference.generation import generate
 from tasks.machine import slow_half
-from tasks.model.loading import at_commit, load_config, open_encoder, open_model
+from tasks.model.config import at_commit, load_config
+from tasks.model.loading import open_encoder, open_model
 from tasks.model.model_files import find_file
 from tasks.model.speedups import avoid_cudnn_attention, fuse_gelu
 from tasks.preparing.encoding import Encoder

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tasks.base import Conversation, Example, Part, RowError, Separator, Source, Task, skip_counts
-from tasks.errors import UserError
+from tasks.base import Conversation, Example, Part, Separator, Source, Task
+from tasks.errors import RowError, UserError, skip_counts
 from tasks.preparing.notices import say_notices
 from tasks.reading.columns import Loaded, columns_of
 from tasks.reading.sources import SPLITS, DataSource, find_source

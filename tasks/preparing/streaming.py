@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate.utils import gather_object
 
-from tasks.base import Example, RowError, Task, skip_counts
-from tasks.errors import UserError
+from tasks.base import Example, Task
+from tasks.errors import RowError, UserError, skip_counts
 from tasks.preparing.encoding import COUNTS, SHARED, Encoder
 from tasks.preparing.splits import digest_of, format_examples, format_rows, load_raw_datasets
 from tasks.preparing.tables import encode

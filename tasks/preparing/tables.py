@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tasks.base import BOS, Example, skip_counts
-from tasks.errors import UserError
+from tasks.base import BOS, Example
+from tasks.errors import UserError, skip_counts
 from tasks.preparing.encoding import COUNTS, IGNORE, Encoder
 from tasks.preparing.splits import SLICE, digest_of
 from tasks.progress import progress

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +17,12 @@ from tasks.labels import LABEL
 from tasks.preparing.encoding import SHARED
 from tasks.publishing.edits import by_task, note_sections
 from tasks.publishing.facts import repeatable, without_names
-from tasks.publishing.license import LICENSES, credit, license_metadata, license_of
+from tasks.publishing.license import license_of, license_words
 from tasks.publishing.metadata import card_metadata, metric_of, metrics_of, split_name
-from tasks.publishing.report import RunReport, benchmarks_of, copies_of
+from tasks.publishing.report import RunReport, benchmarks_of, copies_of, examples_of
 from tasks.publishing.snippet import TEMPLATES, usage_snippet
-from tasks.run_folder import PREDICTIONS_FILE
 from tasks.training.plots import CONFUSION
+from tasks.wording import hardware, number, plain, seconds, verbatim
 
 #: Sections of a card that each of several tasks has its own of.
 BY_TASK = ("prompt", "usage", "results", "examples", "data", "use")
@@ -74,26 +71,25 @@ def render_card(report: RunReport, folder: Path, publish_args: PublishArguments,
                 **_files(part, names_shown),
                 "prefix": part.prefix,
                 "has_confusion": (folder / f"{part.prefix}{CONFUSION}").is_file(),
-                "examples": examples(folder, publish_args.card_examples or 0, part.prefix),
+                "examples": examples_of(folder, publish_args.card_examples or 0, part.prefix),
                 **_words(task, part, language),
                 **_results(task, part, language),
                 **_training(task, part, language),
-                **_license(part, publish_args, license, language),
+                **license_words(part, publish_args, license, language),
             })  # fmt: skip
         whole = _together(report, parts, language)
     except (TypeError, ValueError, KeyError, AttributeError) as error:  # figures of another type in a folder of anybody's
         raise UserError(f"{folder}: its results or its report are damaged ({error!r:.80}); run again") from None
     own = publish_args.card_template
-    path = Path(own) if own else files("model_cards") / f"{language}.md"
     try:
-        template = parse_template(path)
-        own = zip(report.parts, parts) if len(parts) > 1 else ()
-        cards = {part.config.task: template.render(values) for part, values in own}
+        template = parse_template(Path(own)) if own else TEMPLATES.get_template(f"{language}.md")
+        several = zip(report.parts, parts) if len(parts) > 1 else ()
+        cards = {part.config.task: template.render(values) for part, values in several}
         return note_sections(by_task(template.render(whole), cards, BY_TASK))
     except UserError:
         raise
     except Exception as error:  # a template of the user's may raise anything
-        raise UserError(f"{path}: the template cannot be used ({error}); see model_cards/en.md") from None
+        raise UserError(f"{own or language}: the template cannot be used ({error}); see model_cards/en.md") from None
 
 
 def _together(report: RunReport, parts: list[dict[str, Any]], language: str) -> dict[str, Any]:
@@ -119,7 +115,7 @@ def _together(report: RunReport, parts: list[dict[str, Any]], language: str) -> 
     }
 
 
-def parse_template(path: Any) -> Template:
+def parse_template(path: Path) -> Template:
     """The template in a file. Raises UserError where it is none."""
     try:
         return TEMPLATES.from_string(path.read_text("utf-8"))
@@ -147,9 +143,9 @@ def _words(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         "use": text.use if text else None,
         "limits": text.limits if text else (),
         "label_words": ", ".join(
-            f"{_verbatim(label)} `{word}`" for label, word in list(report.config.label_words.items())[:MOST_LABELS]
+            f"{verbatim(label)} `{word}`" for label, word in list(report.config.label_words.items())[:MOST_LABELS]
         ),
-        "labels": ", ".join(map(_verbatim, list(report.config.label_words)[:MOST_LABELS])),
+        "labels": ", ".join(map(verbatim, list(report.config.label_words)[:MOST_LABELS])),
         "label_tokens": any(isinstance(word, Separator) for word in task.label_words.values()),
         "more_labels": len(report.config.label_words) - MOST_LABELS,
         "separators": ", ".join(f"`{name}`" for name in report.config.separators if name not in words),
@@ -174,7 +170,7 @@ def _results(task: Task, report: RunReport, language: str) -> dict[str, Any]:
             rows.append(
                 {
                     "name": name,
-                    "label": _verbatim(getattr(metric, language)) if "." in name else getattr(metric, language),
+                    "label": verbatim(getattr(metric, language)) if "." in name else getattr(metric, language),
                     "value": number(value),
                     "interval": "" if low is None or high is None else f"{number(low)} - {number(high)}",
                     "baseline": "" if baseline is None else number(baseline),
@@ -214,10 +210,10 @@ def _benchmarks(found: Mapping[str, Any]) -> dict[str, Any]:
     """The table of benchmarks.json, named as lm-eval names its tasks."""
     rows = [
         {
-            "task": f"{_verbatim(str(row['task']))} ({row['version']})",
+            "task": f"{verbatim(str(row['task']))} ({row['version']})",
             "num_fewshot": "" if row["num_fewshot"] is None else row["num_fewshot"],
             "rows": f"{row['rows']:,}" if row["rows"] else "",
-            "metric": _verbatim(row["metric"]),
+            "metric": verbatim(row["metric"]),
             **{name: "" if row[name] is None else number(row[name]) for name in ("value", "stderr")},  # null: not a number
         }
         for row in found["results"]
@@ -234,7 +230,7 @@ def _copy(measured: Mapping[str, Any], report: RunReport, language: str) -> dict
         "metric": getattr(metric_of(task, task.main_metric), language),
         "rows": f"{measured['rows']:,}",
         "batch_size": measured["batch_size"],
-        "hardware": _hardware(measured["machine"], language),
+        "hardware": hardware(measured["machine"], language),
         "models": [
             {
                 "name": name,
@@ -251,7 +247,7 @@ def _shown(matrix: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]
     """The confusion matrix with labels that are safe in a table; None where it would be too wide for a page."""
     if len(matrix) > MOST_LABELS:
         return None
-    return {_verbatim(right): {_verbatim(given): n for given, n in row.items()} for right, row in matrix.items()}
+    return {verbatim(right): {verbatim(given): n for given, n in row.items()} for right, row in matrix.items()}
 
 
 def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
@@ -266,7 +262,7 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
     arguments, changed = [], []
     for name, value in sorted(report.arguments.items()):
         default = report.defaults.get(name)
-        arguments.append({"name": name, "value": _plain(value), "default": _plain(default)})
+        arguments.append({"name": name, "value": plain(value), "default": plain(default)})
         if value != default and (value or default):  # None and False are both "off"
             changed.append(arguments[-1])
     results = report.results
@@ -287,98 +283,12 @@ def _training(task: Task, report: RunReport, language: str) -> dict[str, Any]:
         "log_rows": log,
         "arguments": arguments,
         "changed": changed,
-        "seconds": _seconds(timed.get("train_runtime"), language),
+        "seconds": seconds(timed.get("train_runtime"), language),
         "tokens_per_second": f"{timed['train_tokens_per_second']:,.0f}" if "train_tokens_per_second" in timed else None,
-        "predict_seconds": _seconds(results.get("predict_runtime"), language),
+        "predict_seconds": seconds(results.get("predict_runtime"), language),
         "counts": {"columns": columns, "rows": counts} if counts else None,
         "cut": {split: row["cut"] for split, row in results.get("counts", {}).items() if row.get("cut")},
         "decoding": ", ".join(f"`{name}={settings[name]}`" for name in shown if name in settings),
-        "hardware": _hardware(report.hardware, language),
+        "hardware": hardware(report.hardware, language),
         "versions": ", ".join(f"{package} {version}" for package, version in report.versions.items()),
     }
-
-
-def _license(report: RunReport, publish_args: PublishArguments, license: str | None, language: str) -> dict[str, Any]:
-    data_license = (publish_args.dataset_license or report.data.license or "").lower() or None
-    known = license_metadata(license, report.base) if license else {}
-    # CC BY 4.0 section 3(a)(1) asks to say what was modified, too.
-    changes = {"en": "Changes: fine-tuned, as described above.", "ko": "변경한 내용: 위에 적은 대로 미세 조정함."}[language]
-    credited = " ".join(filter(None, (credit(model, language) for model in (report.base.hub_id, *report.base.also))))
-    asked = LICENSES[data_license].asks if data_license in LICENSES else ()
-    return {
-        "license": license,
-        "license_label": known.get("license_name") or (LICENSES[license].name if license else None),
-        "license_link": known.get("license_link") or (LICENSES[license].link if license else None),
-        "data_license": data_license,
-        "nd_note": publish_args.allow_nd_dataset and "no-derivatives" in asked,
-        "credit": credited and f"{credited} {changes}",
-    }
-
-
-def examples(folder: Path, count: int, prefix: str = "") -> list[dict[str, Any]]:
-    """The first ``count`` rows of ``<prefix>predictions.jsonl``: lines of the prompt, prediction and reference.
-
-    Raises:
-        UserError: the folder has no predictions, or they are damaged.
-    """
-    path = folder / f"{prefix}{PREDICTIONS_FILE}"
-    if count and not path.is_file():
-        raise UserError(f"--card_examples {count}: {path} is not there; leave the flag out, or run again")
-    if not count:
-        return []
-    try:
-        with open(path, encoding="utf-8") as file:
-            rows = [json.loads(line) for line, _ in zip(file, range(count))]
-        return [
-            {
-                "prompt": [_verbatim(line) for line in row["prompt"].splitlines()],
-                "prediction": _verbatim(" ".join((row["prediction"] or "").split())) or "-",
-                "reference": " / ".join(_verbatim(" ".join(text.split())) for text in row["references"]),
-            }
-            for row in rows
-        ]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: cannot be read ({error!r}); leave --card_examples out, or run again") from None
-
-
-def _verbatim(text: str) -> str:
-    """``text`` as Markdown that shows it as it is: ``<summarize>`` would otherwise vanish like any unknown HTML."""
-    text = re.sub(r"[\\`*_\[\]<>!|~&#$]", r"\\\g<0>", text)
-    return re.sub(r"^(\s*(?:\d+(?=[.)]))?)([-+=.)])", r"\1\\\2", text)
-
-
-def number(value: float) -> str:
-    """A figure with the digits that matter."""
-    if value and not 0.001 <= abs(value) < 1e6:
-        return f"{value:.2g}"
-    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
-
-
-def _seconds(seconds: float | None, language: str) -> str | None:
-    if seconds is None:
-        return None
-    words = {"en": ("less than 1 s", " s", " min", " h"), "ko": ("1초 미만", "초", "분", "시간")}
-    moment, second, minute, hour = words[language]
-    if seconds < 120:
-        return moment if seconds < 1 else f"{seconds:.0f}{second}"
-    return f"{seconds / 60:.0f}{minute}" if seconds < 7200 else f"{seconds / 3600:.1f}{hour}"
-
-
-def _plain(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
-    return text.replace("|", "\\|")
-
-
-def _hardware(facts: Mapping[str, Any], language: str) -> str:
-    """``2 x NVIDIA A100 (80 GiB), AMD EPYC, 16 cores, Linux``."""
-    cores, processes = {"en": ("{} cores", "{} processes"), "ko": ("코어 {}개", "프로세스 {}개")}[language]
-    accelerator, count = facts.get("accelerator"), facts.get("processes", 1)
-    memory = f" ({facts['accelerator_memory_gib']} GiB)" if "accelerator_memory_gib" in facts else ""
-    parts = (
-        accelerator and f"{count} x {accelerator}{memory}",
-        facts.get("processor"),
-        cores.format(facts["cores"]) if "cores" in facts else None,
-        processes.format(count) if count > 1 and not accelerator else None,
-        facts.get("system"),
-    )
-    return ", ".join(part for part in parts if part)

@@ -219,6 +219,24 @@ def credit(base_model: str | None, language: str) -> str | None:
     return known.get(language, known.get("en"))
 
 
+def license_words(report: RunReport, publish_args: PublishArguments, license: str | None, language: str) -> dict[str, Any]:
+    """What a card says of the licences of model and data, by the names of its template; ``license`` None is not settled."""
+    data_license = (publish_args.dataset_license or report.data.license or "").lower() or None
+    known = license_metadata(license, report.base) if license else {}
+    # CC BY 4.0 section 3(a)(1) asks to say what was modified, too.
+    changes = {"en": "Changes: fine-tuned, as described above.", "ko": "변경한 내용: 위에 적은 대로 미세 조정함."}[language]
+    credited = " ".join(filter(None, (credit(model, language) for model in (report.base.hub_id, *report.base.also))))
+    asked = LICENSES[data_license].asks if data_license in LICENSES else ()
+    return {
+        "license": license,
+        "license_label": known.get("license_name") or (LICENSES[license].name if license else None),
+        "license_link": known.get("license_link") or (LICENSES[license].link if license else None),
+        "data_license": data_license,
+        "nd_note": publish_args.allow_nd_dataset and "no-derivatives" in asked,
+        "credit": credited and f"{credited} {changes}",
+    }
+
+
 def _forbids_adaptations(id: str) -> bool:
     """Whether a licence is a no-derivatives one, ids that the Hub does not list (cc-by-nd-3.0) included."""
     return re.search(r"-nd\b", id) is not None

@@ -15,6 +15,7 @@ from tasks.model.model_files import ADAPTER_CONFIG
 from tasks.run_folder import (
     BENCHMARKS_FILE,
     EXPORT_FILE,
+    PREDICTIONS_FILE,
     RESULTS_FILE,
     RUN_FILE,
     RunConfig,
@@ -24,6 +25,7 @@ from tasks.run_folder import (
     weight_hashes,
     write_json,
 )
+from tasks.wording import verbatim
 
 #: Beside the model; what task.json, all_results.json and trainer_state.json do not hold already.
 REPORT_FILE = "run_report.json"
@@ -182,6 +184,32 @@ def copies_of(folder: Path) -> list[dict[str, Any]]:
     found = [read_object(path) for path in sorted(place.parent.glob(f"{escape(place.name)}-*/{EXPORT_FILE}"))]
     hashes = weight_hashes(folder) if found else {}
     return [about for about in found if about.get("measured") and about.get("run_weights_sha256") == hashes]
+
+
+def examples_of(folder: Path, count: int, prefix: str = "") -> list[dict[str, Any]]:
+    """The first ``count`` rows of ``<prefix>predictions.jsonl``: lines of the prompt, prediction and reference.
+
+    Raises:
+        UserError: the folder has no predictions, or they are damaged.
+    """
+    path = folder / f"{prefix}{PREDICTIONS_FILE}"
+    if count and not path.is_file():
+        raise UserError(f"--card_examples {count}: {path} is not there; leave the flag out, or run again")
+    if not count:
+        return []
+    try:
+        with open(path, encoding="utf-8") as file:
+            rows = [json.loads(line) for line, _ in zip(file, range(count))]
+        return [
+            {
+                "prompt": [verbatim(line) for line in row["prompt"].splitlines()],
+                "prediction": verbatim(" ".join((row["prediction"] or "").split())) or "-",
+                "reference": " / ".join(verbatim(" ".join(text.split())) for text in row["references"]),
+            }
+            for row in rows
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: cannot be read ({error!r}); leave --card_examples out, or run again") from None
 
 
 def read_object(path: Path) -> dict[str, Any]:

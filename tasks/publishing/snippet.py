@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 
-from jinja2 import StrictUndefined
+from jinja2 import PackageLoader, StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from tasks.base import BOS, Part, Separator, Source, Task
 from tasks.publishing.report import RunReport
 
 #: Of cards and their programs; a template of the user's may come from anybody.
-TEMPLATES = SandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, keep_trailing_newline=True)
+TEMPLATES = SandboxedEnvironment(
+    loader=PackageLoader("model_cards", ""), trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined,
+    keep_trailing_newline=True,
+)  # fmt: skip
 
 #: The settings of a model that samples.
 SAMPLING = ("top_k", "top_p", "temperature")
@@ -50,7 +52,6 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
             lines.append(f"rest = {' + '.join(code[cut + 1 :])}")
             source = f"{code[cut]}[: {room} - len(rest)]"
             lines.append(f"prompt = {' + '.join([*first, *code[:cut], source])} + rest")
-    template = TEMPLATES.from_string(files("model_cards").joinpath("usage.jinja").read_text("utf-8"))
     labels = config.label_words if task.output_type == "multiple_choice" else None
     has_tokens = any(isinstance(word, Separator) for word in task.label_words.values())
     # Of several tasks the generation_config.json of the folder fits one.
@@ -58,21 +59,25 @@ def usage_snippet(task: Task, report: RunReport, model_id: str) -> str | None:
     settings = {name: config.generation[name] for name in kept if report.prefix and name in config.generation}
     label_ids = "[tokenizer.convert_tokens_to_ids(word)]" if has_tokens else "encode(word)"
     label_ids += " + [tokenizer.eos_token_id]" if task.learns_labels and not has_tokens else ""
-    return template.render(
-        adapter=report.adapter,
-        model_id=json.dumps(model_id, ensure_ascii=False),
-        prompt=lines,
-        encodes=not task.conversational,
-        words=labels and json.dumps(labels, ensure_ascii=False),
-        head=config.head,
-        inputs=dict(zip(example, ("text", "text_pair"))),
-        longest=config.max_length - config.max_new_tokens,
-        label_ids=label_ids,
-        temperature=config.temperature,
-        changes_letters=report.changes_letters,
-        continues=parts[0] == BOS,
-        settings="".join(f", {name}={value}" for name, value in settings.items()),
-    ).rstrip("\n")
+    return (
+        TEMPLATES.get_template("usage.jinja")
+        .render(
+            adapter=report.adapter,
+            model_id=json.dumps(model_id, ensure_ascii=False),
+            prompt=lines,
+            encodes=not task.conversational,
+            words=labels and json.dumps(labels, ensure_ascii=False),
+            head=config.head,
+            inputs=dict(zip(example, ("text", "text_pair"))),
+            longest=config.max_length - config.max_new_tokens,
+            label_ids=label_ids,
+            temperature=config.temperature,
+            changes_letters=report.changes_letters,
+            continues=parts[0] == BOS,
+            settings="".join(f", {name}={value}" for name, value in settings.items()),
+        )
+        .rstrip("\n")
+    )
 
 
 def _expression(part: Part, names: dict[str, str]) -> str:

@@ -205,7 +205,7 @@ def _expected(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     from tasks.arguments.generation import GenerationArguments
     from tasks.arguments.model import ModelArguments
     from tasks.inference.predicting import load_predictor
-    from tasks.model.loading import load_config
+    from tasks.model.config import load_config
     from tasks.model.tokenizer import PROBE
 
     model_args = ModelArguments(model=str(run))

@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from tasks.base import skip_counts, unusable_character
-from tasks.errors import UserError
+from tasks.errors import UserError, skip_counts
 from tasks.reading.delimited import read_table
 from tasks.reading.json_rows import read_json, read_jsonl
 from tasks.reading.parquet_rows import read_parquet
@@ -21,7 +20,7 @@ from tasks.reading.rows import Row, checked
 from tasks.reading.txt_units import TABLE, read_txt
 from tasks.reading.values import EMPTY_TAIL
 from tasks.reading.workbooks import read_xlsx
-from tasks.text import nfc
+from tasks.text import nfc, unusable_character
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from tasks.base import RowError, unusable_character
-from tasks.errors import UserError
+from tasks.errors import RowError, UserError
+from tasks.text import unusable_character
 
 #: Lists and objects within each other in one column; answers need three. What walks a value need not fear for its stack.
 DEPTH_LIMIT = 20

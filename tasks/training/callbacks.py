@@ -263,16 +263,6 @@ def log_line(logs: Mapping[str, Any], step: int, max_steps: int) -> str:
     return "  ".join([*place, *parts])
 
 
-def mean_loss(log_history: list[dict[str, Any]]) -> float:
-    """The mean over all steps of a run, from its lines; each holds the mean of the steps since the line before."""
-    total, previous = 0.0, 0
-    for entry in log_history:
-        if "loss" in entry:
-            total += entry["loss"] * (entry["step"] - previous)
-            previous = entry["step"]
-    return total / max(previous, 1)
-
-
 class Throughput(TrainerCallback):
     """Tokens a second of all processes since the last line of the log, without evaluations and checkpoints."""
 

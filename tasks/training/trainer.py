@@ -177,7 +177,7 @@ class CompletionTrainer(Evaluation):
             logs["tokens_per_second"] = self._throughput.per_second()
         if "train_runtime" in logs:
             seconds = round(self._checkpoints.seconds(), 4)
-            logs |= {"train_loss": callbacks.mean_loss(self.state.log_history), "train_runtime": seconds}
+            logs |= {"train_loss": mean_loss(self.state.log_history), "train_runtime": seconds}
         super().log(logs, start_time)
 
     # Batches
@@ -272,3 +272,13 @@ class CompletionTrainer(Evaluation):
             super()._load_best_model()
         else:
             restore(self.model, self.state.best_model_checkpoint)
+
+
+def mean_loss(log_history: list[dict[str, Any]]) -> float:
+    """The mean over all steps of a run, from its lines; each holds the mean of the steps since the line before."""
+    total, previous = 0.0, 0
+    for entry in log_history:
+        if "loss" in entry:
+            total += entry["loss"] * (entry["step"] - previous)
+            previous = entry["step"]
+    return total / max(previous, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -71,6 +72,19 @@ def deadline(seconds: int) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+def growth(call: Callable[[str], Any], piece: str, times: int) -> float:
+    """How much longer ``call`` computes on eight times the text, ``piece`` over and over: 8 where that is in proportion to
+    its length, 64 where a regular expression tries every end from every beginning.
+    """
+
+    def seconds(number: int) -> float:
+        text, started = piece * number, time.process_time()
+        call(text)
+        return time.process_time() - started
+
+    return seconds(8 * times) / max(seconds(times), 0.004)
 
 
 def fuzz(examples: int, **strategies: st.SearchStrategy) -> Callable[[Callable[..., None]], None]:

@@ -1,6 +1,7 @@
 """Several processes at once, with gloo in place of nccl: functions as torchrun groups them, and torchrun itself.
 
-All are forked from a server that has imported torch and transformers once, which otherwise takes seconds a process.
+All are forked from a server that has imported torch and transformers once, which otherwise takes seconds a process; or from
+the test itself (``forked``), with all that it has patched.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tests.conftest import ROOT, Finished
 
 PRELOADED = [
     "tests.helpers.ranks", "datasets", "torch.distributed.run", "tasks.inference.predicting", "tasks.publishing.run",
-    "tasks.arguments.training", "tasks.training.finishing", "tasks.training.trainer",
+    "tasks.arguments.training", "tasks.training.finishing", "tasks.training.trainer", "tests.helpers.frozen",
 ]  # fmt: skip
 
 
@@ -34,8 +35,12 @@ def free_port() -> int:
         return place.getsockname()[1]
 
 
-def start(function: Callable[..., Any], *arguments: Any) -> multiprocessing.process.BaseProcess:
+def start(function: Callable[..., Any], *arguments: Any, forked: bool = False) -> multiprocessing.process.BaseProcess:
     """Call ``function(*arguments)`` in a process of its own."""
+    if forked:
+        process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
+        process.start()
+        return process
     context = multiprocessing.get_context("forkserver")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
@@ -55,18 +60,18 @@ def finish(process: multiprocessing.process.BaseProcess, seconds: float = 240) -
     return process.exitcode
 
 
-def torchrun(folder: Path, *arguments: object) -> Finished:
+def torchrun(folder: Path, *arguments: object, forked: bool = False) -> Finished:
     """``torchrun`` with these arguments, inside ``folder``. Each worker is forked from it instead of started anew."""
-    return finish_torchrun(start_torchrun(folder, *arguments), folder)
+    return finish_torchrun(start_torchrun(folder, *arguments, forked=forked), folder)
 
 
-def start_torchrun(folder: Path, *arguments: object) -> multiprocessing.process.BaseProcess:
+def start_torchrun(folder: Path, *arguments: object, forked: bool = False) -> multiprocessing.process.BaseProcess:
     """The launcher, running; what it prints goes to ``folder``."""
     folder.mkdir(exist_ok=True)
     words = [*map(str, arguments)]
     script = next(i for i, word in enumerate(words) if word.endswith(".py"))
     words.insert(script, str(ROOT / "tests" / "helpers" / "as_program.py"))
-    return start(_torchrun, folder, ["--run-path", "--start-method", "fork", *words])
+    return start(_torchrun, folder, ["--run-path", "--start-method", "fork", *words], forked=forked)
 
 
 def finish_torchrun(process: multiprocessing.process.BaseProcess, folder: Path) -> Finished:
@@ -79,13 +84,30 @@ def _torchrun(folder: Path, arguments: list[str]) -> None:
     from torch.distributed import run
 
     run.run_script_path = _run_script
-    for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    _write_to(folder)
     os.setsid()  # so that its workers can be killed with it
     os.chdir(folder)
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     run.main(arguments)
+
+
+def _write_to(folder: Path) -> None:
+    """Let what this process prints go to files; where it was forked from a test, pytest has streams of its own."""
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        setattr(sys, name, os.fdopen(descriptor, "w", buffering=1, encoding="utf-8"))
+
+
+def start_script(folder: Path, name: str, *arguments: object) -> multiprocessing.process.BaseProcess:
+    """``scripts/<name>.py``, forked from the test and running inside ``folder``; what it prints goes there."""
+    return start(_script, folder, str(ROOT / "scripts" / f"{name}.py"), [*map(str, arguments)], forked=True)
+
+
+def _script(folder: Path, path: str, arguments: list[str]) -> None:
+    _write_to(folder)
+    os.chdir(folder)
+    _run_script(path, *arguments)
 
 
 def _run_script(path: str, *arguments: str) -> None:

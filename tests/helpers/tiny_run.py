@@ -9,7 +9,7 @@ from pathlib import Path
 from tasks import get_task
 from tasks.arguments.publishing import PublishArguments
 from tasks.machine import versions
-from tasks.model.loading import load_config
+from tasks.model.config import load_config
 from tasks.model.tokenizer import load_tokenizer
 from tasks.publishing.release import write_card
 from tasks.publishing.report import Base, Data, RunReport

@@ -11,7 +11,8 @@ from transformers import TrainerCallback
 
 from tasks import get_task
 from tasks.arguments.training import TrainingArguments
-from tasks.model.loading import load_config, load_model
+from tasks.model.config import load_config
+from tasks.model.loading import load_model
 from tasks.model.tokenizer import add_separators, load_tokenizer
 from tasks.preparing.encoding import Encoder
 from tasks.run_folder import RunConfig

@@ -17,6 +17,7 @@ from tasks.benchmarking import results, running, variants
 from tasks.benchmarking.meter import Meter
 from tasks.errors import UserError
 from tests.conftest import ROOT
+from tests.helpers.ranks import finish, start_script
 from tests.scripts.conftest import read_json
 
 TRAINED = [name for name, variant in variants.TRAIN.items() if variant.method not in ("trl", "floor")]
@@ -226,21 +227,18 @@ def test_each_run_is_a_process_that_fails_alone(benchmark, tmp_path):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGTERM")
 def test_sigterm_ends_the_run_with_the_benchmark(kogpt2_folder, files, tmp_path):
     """Also what the run has started: processes that prepare rows."""
-    command = [
-        sys.executable, ROOT / "scripts" / "benchmark.py", "prepare", "--model", kogpt2_folder, "--train_file",
-        files["nli"][0], "--variants", "bare", "--rows", 10**7, "--preprocessing_num_workers", 2, "--output_file",
-        tmp_path / "out.json",
-    ]  # fmt: skip
-    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 300
-        while len(started := psutil.Process(process.pid).children(recursive=True)) < 2:
-            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
-            time.sleep(0.1)
-        process.terminate()
-        error = process.stderr.read()
-        assert process.wait(60) == 143, error
+    process = start_script(
+        tmp_path, "benchmark", "prepare", "--model", kogpt2_folder, "--train_file", files["nli"][0], "--variants", "bare",
+        "--rows", 10**7, "--preprocessing_num_workers", 2, "--output_file", "out.json",
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while len(started := psutil.Process(process.pid).children(recursive=True)) < 2:
+        assert process.is_alive() and time.monotonic() < deadline, (tmp_path / "stderr").read_text("utf-8")
+        time.sleep(0.1)
+    process.terminate()
+    assert finish(process, 60) == 143, (tmp_path / "stderr").read_text("utf-8")
     assert psutil.wait_procs(started, 10)[1] == []
-    assert "error: ended by SIGTERM" in error
+    assert "error: ended by SIGTERM" in (tmp_path / "stderr").read_text("utf-8")
     assert not (tmp_path / "out.json").exists()
 
 

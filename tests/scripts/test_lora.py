@@ -156,11 +156,11 @@ def dry_run(run_script, folder: Path, *arguments):
     return run_script("publish", folder, "--repo_id", "me/nli-lora", "--dry_run", *arguments)
 
 
-def test_the_card_says_what_the_adapter_belongs_to(tuned, base, run_script, monkeypatch):
+def test_the_card_says_what_the_adapter_belongs_to(tuned, base, run_script, in_this_process, monkeypatch):
     refused = dry_run(run_script, tuned, "--license", "apache-2.0")
     assert refused.code == 2
     assert refused.error.startswith("the base of this adapter is the local model 'my-kogpt2', which nobody else has; name")
-    result = dry_run(run_script, tuned, "--base_model", "skt/kogpt2-base-v2")  # loads it once more in a fresh process
+    result = dry_run(run_script, tuned, "--base_model", "skt/kogpt2-base-v2")  # loads it once more
     assert result.code == 0, result.stderr
     listing, _, card = result.stdout.partition("\n\n")
     assert [line.split()[1] for line in listing.splitlines()] == [

@@ -17,6 +17,8 @@ import torch
 from tasks.training.trainer import CompletionTrainer
 from tests.conftest import ROOT, Finished
 from tests.helpers.hub_server import ME, HubServer, hub_env
+from tests.helpers.levels import quick
+from tests.helpers.ranks import torchrun
 from tests.scripts.conftest import read_json, read_jsonl
 
 pytest_plugins = ["tests.helpers.hub_fixtures"]
@@ -302,21 +304,28 @@ def test_the_trainers_own_ways_to_push_are_refused(refused, hub):
 
 # two processes
 
+TWO = ("--standalone", "--nproc_per_node", "2", str(ROOT / "scripts" / "run_nli.py"))
 
-def torchrun(hub: HubServer, token: str, home: Path, arguments: list[str]) -> tuple[subprocess.CompletedProcess, float]:
+
+def as_typed(hub: HubServer, token: str, home: Path, arguments: list[str]) -> tuple[Finished, float]:
+    """torchrun, whose processes are started anew."""
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "scripts/run_nli.py",
-         *arguments, "--license", "apache-2.0"],
+        [sys.executable, "-m", "torch.distributed.run", *TWO, *arguments, "--license", "apache-2.0"],
         cwd=ROOT, env=hub_env(hub, token, home) | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
-    return done, time.perf_counter() - started
+    return Finished(done.returncode, done.stdout, done.stderr), time.perf_counter() - started
 
 
-def test_of_two_processes_one_alone_publishes(hub, arguments, tmp_path):
-    done, _ = torchrun(hub, ME, tmp_path / "home", arguments)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("how", quick(["as typed", "forked"], "forked"))
+def test_of_two_processes_one_alone_publishes(hub, arguments, tmp_path, monkeypatch, how):
+    if how == "forked":  # the check that loads the model starts a process anew, too
+        monkeypatch.setattr("tasks.publishing.release.check_loads", lambda folder, staged: None)
+        done = torchrun(tmp_path / "launcher", *TWO, *arguments, "--license", "apache-2.0", forked=True)
+    else:
+        done, _ = as_typed(hub, ME, tmp_path / "home", arguments)
+    assert done.code == 0, done.stderr
     assert done.stdout.count("sent and compared: ") == done.stdout.count(f"{hub.url}/me/x") == 1
     assert len(hub.repo("me/x").commits) == 2
     assert hub.count("commit") == 1
@@ -328,8 +337,8 @@ def test_of_two_processes_one_alone_publishes(hub, arguments, tmp_path):
 @pytest.mark.slow
 def test_of_two_processes_both_end_when_the_hub_would_refuse(hub, arguments, tmp_path):
     hub.add_account("me", READ_ONLY, role="read")
-    done, seconds = torchrun(hub, READ_ONLY, tmp_path / "home", arguments)
-    assert done.returncode != 0
+    done, seconds = as_typed(hub, READ_ONLY, tmp_path / "home", arguments)
+    assert done.code != 0
     assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == [
         "error: the token may only read; make one with write access at https://huggingface.co/settings/tokens, and log in "
         "with `hf auth login`"

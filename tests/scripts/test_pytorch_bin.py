@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -18,7 +19,8 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save
 
 from tasks.errors import UserError
-from tasks.model.loading import load_config, load_model
+from tasks.model.config import load_config
+from tasks.model.loading import load_model
 from tests.conftest import ROOT, model_args, tokenizer_of
 from tests.helpers.hub_server import hub_env
 from tests.scripts.conftest import ROWS, read_json
@@ -85,12 +87,17 @@ def commit_read(folder: Path, kogpt2) -> str:
 
 
 @pytest.fixture
-def typed_run(hub, kogpt2, tmp_path):
-    """``typed_run(name, flags...)``: run_summarize.py as it is typed, in a process of its own; the commit that it read."""
+def rows(hub):
+    """The data set that run_summarize.py reads where no other is named."""
     table = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS["summarize"]), table)
     splits = {f"data/{split}-00000-of-00001.parquet": table.getvalue() for split in ("train", "validation", "test")}
-    rows = hub.add_repo("datasets/daekeun-ml/naver-news-summarization-ko", splits)
+    return hub.add_repo("datasets/daekeun-ml/naver-news-summarization-ko", splits)
+
+
+@pytest.fixture
+def typed_run(hub, kogpt2, rows, tmp_path):
+    """``typed_run(name, flags...)``: run_summarize.py as it is typed, in a process of its own; the commit that it read."""
     env = hub_env(hub, None, tmp_path / "home") | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     del env["HF_DATASETS_CACHE"], env["DISABLE_SAFETENSORS_CONVERSION"]
 
@@ -107,15 +114,27 @@ def typed_run(hub, kogpt2, tmp_path):
     return run
 
 
-def test_a_run_as_it_is_typed_online_then_offline(hub, kogpt2, typed_run):
+def test_a_run_as_it_is_typed(kogpt2, typed_run):
     assert typed_run("online") == kogpt2.head.id
-    assert typed_run("offline", HF_HUB_OFFLINE="1") == kogpt2.head.id
-    assert hub.requests == []
 
 
 @pytest.mark.slow
-def test_a_run_as_it_is_typed_at_a_revision(kogpt2, typed_run):
+def test_a_run_as_it_is_typed_online_then_offline_and_at_a_revision(hub, kogpt2, typed_run):
+    assert typed_run("online") == kogpt2.head.id
+    assert typed_run("offline", HF_HUB_OFFLINE="1") == kogpt2.head.id
+    assert hub.requests == []
     assert typed_run("older", "--model_revision", "first") == kogpt2.resolve("first").id
+
+
+def test_a_run_online_then_offline(hub, kogpt2, rows, run_script, tmp_path, monkeypatch):
+    for name in ("online", "offline"):
+        result = run_script("run_summarize", "--model", NAME, "--output_dir", tmp_path / name, *FLAGS)
+        assert result.code == 0, result.stderr
+        assert commit_read(tmp_path / name, kogpt2) == kogpt2.head.id
+        assert bool(hub.requests) == (name == "online")
+        hub.requests.clear()
+        for module in (constants, datasets.config):
+            monkeypatch.setattr(module, "HF_HUB_OFFLINE", True)
 
 
 def test_no_thread_is_started(kogpt2, bare, monkeypatch):

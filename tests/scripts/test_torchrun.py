@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from tests.conftest import ROOT, Finished, write_rows
 from tests.helpers.docs import commands
+from tests.helpers.levels import quick
 from tests.helpers.ranks import finish_torchrun, free_port, start_torchrun, torchrun
 from tests.scripts.conftest import ROWS, read_json, read_jsonl
 
@@ -41,16 +42,20 @@ def nli(model: str, output: Path, *more: object) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def test_two_processes_train_one_model_and_speak_with_one_voice(kogpt2_folder, tmp_path):
+def as_typed(folder: Path, *arguments: object) -> Finished:
+    """``torchrun`` whose processes are started anew."""
     done = subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", *map(str, TWO),
-            *map(str, nli(kogpt2_folder, tmp_path / "run", "--metric_for_best_model", "accuracy", "--logging_steps", 1)),
-        ],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-        timeout=500, check=False,
+        [sys.executable, "-m", "torch.distributed.run", *map(str, arguments)], cwd=folder, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, timeout=500, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("launch", quick([as_typed, torchrun], torchrun), ids=["as typed", "forked"])
+def test_two_processes_train_one_model_and_speak_with_one_voice(kogpt2_folder, tmp_path, launch):
+    more = ("--metric_for_best_model", "accuracy", "--logging_steps", 1)
+    done = launch(tmp_path, *TWO, *nli(kogpt2_folder, tmp_path / "run", *more))
+    assert done.code == 0, done.stderr
     assert done.stdout.count("everything is in") == done.stdout.count("trained 3 steps in ") == 1
     assert len(re.findall(r"^step \d/3  loss \S+  learning rate \S+  \S+ tokens/s$", done.stdout, re.M)) == 3
     assert len(re.findall(r"^step 3/3  eval_loss \S+  eval_accuracy .+$", done.stdout, re.M)) == 1

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tasks import TASKS, get_task, task_of
-from tasks.base import Prediction, RowError, Task
-from tasks.errors import UserError
+from tasks.base import Prediction, Task
+from tasks.errors import RowError, UserError
 from tasks.run_folder import RunConfig
 
 TEXTS = [

@@ -8,7 +8,8 @@ import math
 import pytest
 
 from tasks import get_task
-from tasks.base import Conversation, Prediction, RowError
+from tasks.base import Conversation, Prediction
+from tasks.errors import RowError
 from tasks.metrics.chat import nearest
 from tasks.reading.columns import load_rows
 from tasks.reading.rows import Row

@@ -9,8 +9,8 @@ import torch
 from tasks import get_task, task_of
 from tasks.arguments.data import DataArguments
 from tasks.arguments.generation import GenerationArguments
-from tasks.base import Example, Prediction, RowError, Separator, Source
-from tasks.errors import UserError
+from tasks.base import Example, Prediction, Separator, Source
+from tasks.errors import RowError, UserError
 from tasks.inference.predicting import Predictor, load_predictor
 from tasks.model.loading import open_encoder, open_model
 from tasks.preparing.run_data import RunData

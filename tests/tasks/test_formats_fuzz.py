@@ -9,8 +9,8 @@ import pytest
 from hypothesis import strategies as st
 
 from tasks import TASKS, get_task
-from tasks.base import RowError, Source
-from tasks.errors import UserError
+from tasks.base import Source
+from tasks.errors import RowError, UserError
 from tasks.inference.inputs import input_examples, read_inputs, rows_of_lines
 from tasks.preparing.splits import format_examples
 from tasks.reading.columns import columns_of, load_rows

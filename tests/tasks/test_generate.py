@@ -7,7 +7,8 @@ import math
 import pytest
 
 from tasks import get_task
-from tasks.base import BOS, Prediction, RowError, Source
+from tasks.base import BOS, Prediction, Source
+from tasks.errors import RowError
 
 TASK = get_task("generate")
 

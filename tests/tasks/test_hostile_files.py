@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from tasks.arguments.publishing import PublishArguments
 from tasks.errors import Shown, UserError, shown, user_errors
 from tasks.model.adapters import base_arguments
-from tasks.model.loading import load_config, load_model
+from tasks.model.config import load_config
+from tasks.model.loading import load_model
 from tasks.publishing.card import render_card
 from tasks.publishing.edits import INDEX, SECTION, keep_edits, owner_text, read_front
 from tasks.publishing.report import RunReport

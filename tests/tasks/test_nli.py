@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tasks import get_task
-from tasks.base import Prediction, RowError, Source
+from tasks.base import Prediction, Source
+from tasks.errors import RowError
 
 TASK = get_task("nli")
 ROW = {"id": "1", "premise": "비가 온다.", "hypothesis": "날씨가 맑다.", "label": "contradiction"}

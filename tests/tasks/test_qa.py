@@ -7,7 +7,8 @@ import unicodedata
 import pytest
 
 from tasks import get_task
-from tasks.base import Prediction, RowError, Source
+from tasks.base import Prediction, Source
+from tasks.errors import RowError
 
 TASK = get_task("qa")
 CONTEXT = "민준이는 책을 빌렸다. 서연이는 책을 샀다. 책이 좋다."  # 책 at 5, 18, 25

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tasks import get_task
-from tasks.base import Prediction, RowError, Source
+from tasks.base import Prediction, Source
+from tasks.errors import RowError
 
 TASK = get_task("summarize")
 ROW = {"id": "7", "document": "첫 문장이다. 둘째 문장이다.", "summary": " 요약문 "}

@@ -8,7 +8,8 @@ import torch
 from tasks import get_task
 from tasks.arguments.generation import GenerationArguments, generation_settings
 from tasks.inference.predicting import Predictor
-from tasks.model.loading import load_config, load_model
+from tasks.model.config import load_config
+from tasks.model.loading import load_model
 from tasks.model.tokenizer import load_tokenizer
 from tasks.preparing.encoding import Encoder
 from tests.conftest import model_args, with_separators

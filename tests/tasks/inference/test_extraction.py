@@ -17,7 +17,7 @@ from tasks import get_task
 from tasks.arguments.generation import GenerationArguments, generation_settings
 from tasks.errors import UserError
 from tasks.inference.extraction import Extractor
-from tasks.model.loading import load_config
+from tasks.model.config import load_config
 from tasks.model.new_model import train_tokenizer
 from tasks.model.tokenizer import add_separators, load_tokenizer
 from tests.conftest import CORPUS, model_args, write_rows

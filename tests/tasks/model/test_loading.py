@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, T5Config, ViTConfig
 
 from tasks import get_task
 from tasks.errors import UserError
-from tasks.model.loading import load_config, load_model
+from tasks.model.config import load_config
+from tasks.model.loading import load_model
 from tasks.model.new_model import GPT2_SIZES, gpt2_config
 from tasks.model.tokenizer import add_separators, load_tokenizer
 from tests.conftest import model_args

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks import TASKS, get_task
 from tasks.errors import UserError
-from tasks.model.loading import load_config
+from tasks.model.config import load_config
 from tasks.model.model_files import make_portable
 from tasks.model.new_model import GPT2_SIZES, gpt2_config, qwen3_config, train_tokenizer
 from tasks.model.tokenizer import add_separators, carries_korean, load_tokenizer

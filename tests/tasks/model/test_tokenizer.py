@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tasks import TASKS, get_task
 from tasks.errors import UserError
-from tasks.model.loading import load_config
+from tasks.model.config import load_config
 from tasks.model.model_files import make_portable
 from tasks.model.tokenizer import add_separators, carries_korean, load_tokenizer
 from tasks.preparing.encoding import Encoder

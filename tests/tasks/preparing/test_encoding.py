@@ -10,7 +10,7 @@ import pytest
 from tasks import TASKS, get_task
 from tasks.base import BOS, Example, Separator, Source
 from tasks.errors import UserError
-from tasks.model.loading import load_config
+from tasks.model.config import load_config
 from tasks.model.tokenizer import load_tokenizer
 from tasks.preparing.encoding import IGNORE, Encoder, sequence_length
 from tasks.preparing.tables import encode

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from tasks import get_task
 from tasks.base import BOS, Separator
 from tasks.errors import UserError
-from tasks.model.loading import load_config
+from tasks.model.config import load_config
 from tasks.model.new_model import train_tokenizer
 from tasks.model.tokenizer import load_tokenizer
 from tasks.preparing.encoding import Encoder

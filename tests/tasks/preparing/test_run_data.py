@@ -21,7 +21,7 @@ from filelock import FileLock
 from tasks import get_task
 from tasks.arguments.data import DataArguments
 from tasks.errors import UserError
-from tasks.model.loading import load_config
+from tasks.model.config import load_config
 from tasks.model.tokenizer import load_tokenizer
 from tasks.preparing import encoding, tables
 from tasks.preparing import run_data as preparing

@@ -16,12 +16,13 @@ import pytest
 
 from tasks import TASKS, get_task
 from tasks.arguments.data import DataArguments
-from tasks.base import Column, Example, HubDataset, RowError, Task, text_of
-from tasks.errors import UserError
+from tasks.base import Column, Example, HubDataset, Task
+from tasks.errors import RowError, UserError
 from tasks.preparing.splits import format_examples, load_raw_datasets, row_error
 from tasks.reading import sources
 from tasks.reading.columns import columns_of
 from tasks.reading.hub_data import commit_of, load_split
+from tasks.text import text_of
 from tests.helpers.task_rows import TRAINED, rows_of
 
 

@@ -15,7 +15,7 @@ import pytest
 from tasks import get_task
 from tasks.arguments.data import DataArguments
 from tasks.errors import UserError
-from tasks.model.loading import load_config
+from tasks.model.config import load_config
 from tasks.model.tokenizer import add_separators, load_tokenizer
 from tasks.preparing import streaming
 from tasks.preparing.encoding import Encoder

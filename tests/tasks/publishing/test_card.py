@@ -15,12 +15,13 @@ from tasks import get_task
 from tasks.arguments.publishing import PublishArguments
 from tasks.base import BOS
 from tasks.errors import UserError
-from tasks.publishing.card import examples, number, render_card
+from tasks.publishing.card import render_card
 from tasks.publishing.edits import SECTION, owner_results, owner_text, read_front, split_front
 from tasks.publishing.license import license_for
 from tasks.publishing.lint import lint_card
-from tasks.publishing.report import Base, Data, RunReport
+from tasks.publishing.report import Base, Data, RunReport, examples_of
 from tasks.run_folder import weight_hashes, write_json
+from tasks.wording import number
 from tests.helpers.full_report import ALL_TASKS, METRICS, PREDICTIONS, bare_report, card, config_of, full_report, run_folder
 
 CARDS = Path(__file__).parent / "cards"
@@ -430,13 +431,13 @@ class TestExamples:
         assert "비가" not in text
         assert "셋째" not in text
         assert "학습 행" not in text
-        assert len(examples(folder, 2)) == 2
-        assert len(examples(folder, 100)) == 3
+        assert len(examples_of(folder, 2)) == 2
+        assert len(examples_of(folder, 100)) == 3
 
     def test_rows_are_shown_as_they_are(self, tmp_path):
         """Markdown and HTML in a row neither vanish, nor format, nor end the section."""
         folder = run_folder(tmp_path / "run")
-        assert examples(folder, 3)[1:] == [
+        assert examples_of(folder, 3)[1:] == [
             {
                 "prompt": ["1\\. \\*별\\* \\_밑줄\\_ \\| \\`코드\\` \\<b\\>\\$x\\$ \\</s\\>",
                            "\\- \\~\\~비\\~\\~가 온다 \\# 끝\\<summarize\\>"],

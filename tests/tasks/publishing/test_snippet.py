@@ -177,6 +177,7 @@ def test_separators_and_stop_tokens_in_a_text_stay_text(bases, tmp_path):
         assert output_of(code, tmp_path) == own_answer(folder, {"document": hostile}) + "\n"
 
 
+@pytest.mark.slow  # tests/scripts/test_publish.py runs the example of a published card in one
 def test_in_a_fresh_process(bases, tmp_path):
     folder = tmp_path / "kogpt2-nli"
     report = make_run(bases["kogpt2"], folder, "nli")

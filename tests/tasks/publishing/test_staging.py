@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shutil
 import subprocess
@@ -274,28 +272,6 @@ def test_a_clean_folder_passes(run, place):
 
 
 # loaded again
-
-
-def _told(error: BaseException) -> str:
-    """The last line that Python writes for an error that nobody catches."""
-    return str(error) if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
-
-
-@pytest.fixture
-def in_this_process(monkeypatch) -> None:
-    """Run the program that loads the staged folder here: a fresh process needs seconds to import torch."""
-
-    def run(command: list[str], *, input: str, **_: object) -> subprocess.CompletedProcess:
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out), monkeypatch.context() as patch:
-            patch.setattr(sys, "stdin", io.StringIO(input))
-            try:
-                exec(command[2], {})
-            except (Exception, SystemExit) as error:
-                return subprocess.CompletedProcess(command, 1, "", f"Traceback ...\n{_told(error)}\n")
-        return subprocess.CompletedProcess(command, 0, out.getvalue(), "")
-
-    monkeypatch.setattr(staging, "subprocess", SimpleNamespace(run=run))
 
 
 def test_a_good_folder_loads_in_a_fresh_process(run, place, monkeypatch):

@@ -15,7 +15,8 @@ from huggingface_hub.utils import close_session
 from tasks import get_task
 from tasks.arguments.data import DataArguments
 from tasks.errors import UserError
-from tasks.model.loading import load_config, load_model
+from tasks.model.config import load_config
+from tasks.model.loading import load_model
 from tasks.model.tokenizer import load_tokenizer
 from tasks.network import answers
 from tasks.preparing.splits import load_examples

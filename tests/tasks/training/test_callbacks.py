@@ -14,7 +14,8 @@ import torch
 
 from tasks.errors import Interrupted
 from tasks.training import callbacks
-from tasks.training.callbacks import Throughput, log_line, mean_loss
+from tasks.training.callbacks import Throughput, log_line
+from tasks.training.trainer import mean_loss
 from tests.helpers.trainers import At, make
 
 

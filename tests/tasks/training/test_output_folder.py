@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
-import subprocess
-import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +17,7 @@ from tasks.arguments.command_line import settings_of
 from tasks.errors import UserError
 from tasks.run_folder import RunConfig
 from tasks.training.checkpoints import write_manifest
-from tasks.training.output_folder import check_output_dir, end_run, start_run
-from tests.conftest import ROOT
+from tasks.training.output_folder import check_output_dir, end_run, lock, start_run
 
 CONFIG = RunConfig("summarize", 1, "skt/kogpt2-base-v2", "document <summarize> summary <eos>", {}, {}, 1024, 128)
 
@@ -372,25 +371,22 @@ def test_settings_are_what_decides_about_the_weights(monkeypatch):
 # One run at a time
 
 
-HOLDER = """
-import sys, time
-from tasks.training.output_folder import lock
-lock(sys.argv[1])
-print("held", flush=True)
-time.sleep(600)
-"""
+def hold(folder, held):
+    lock(folder)
+    held.set()
+    time.sleep(600)
 
 
 @pytest.fixture
 def holder(tmp_path):
     """Another process that has taken ``tmp_path / "run"``."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path / "run")], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=hold, args=(tmp_path / "run", held := context.Event()))
+    process.start()
+    assert held.wait(60)
     yield process
     process.kill()
-    process.wait()
+    process.join()
 
 
 def test_a_second_run_is_refused_until_the_first_is_gone(holder, tmp_path):
@@ -404,7 +400,7 @@ def test_a_second_run_is_refused_until_the_first_is_gone(holder, tmp_path):
             attempt()
         assert str(caught.value) == message
     holder.kill()  # -9: it cannot give anything back by itself
-    holder.wait()
+    holder.join()
     assert check(folder) is None
     begin(folder)
     assert (folder / ".lock").read_text() == f"process {os.getpid()} on {os.uname().nodename}\n"
