@@ -3,6 +3,7 @@
 python scripts/run_scratch.py --train_file corpus.txt --vocab_size 52000 --model_size small
 python scripts/run_scratch.py --train_file "corpus/*.jsonl" --model_size medium --bf16 --num_train_epochs 1
 python scripts/run_scratch.py --train_file corpus.txt --architecture qwen3 --optim muon
+python scripts/run_scratch.py --train_file corpus.txt --budget_hours 2
 python scripts/run_scratch.py --sample_data --vocab_size 4000 --model_size mini --n_positions 512
 """
 
@@ -26,6 +27,7 @@ def main() -> None:
     from tasks.model.new_model import new_encoder, new_model
     from tasks.preparing.run_data import RunData
     from tasks.publishing.run import RunRecorder, preflight, publish_run
+    from tasks.training.budget import plan
     from tasks.training.collator import CompletionCollator
     from tasks.training.dry_run import dry_run
     from tasks.training.finishing import finish
@@ -39,6 +41,7 @@ def main() -> None:
     data = RunData(task, args.data, args.training)  # files, the Hub or the sample
     encoder = new_encoder(task, args, data, checkpoint)  # a tokenizer of the training rows, with the separators of all tasks
     datasets, examples = data.encode(encoder)  # the loss on the whole text; a long text becomes several sequences
+    plan(args, data, encoder, datasets["train"], checkpoint)  # --budget_hours, --tokens: the size, batch, rate and steps
     model = new_model(args.model, encoder)  # an empty GPT-2 or Qwen3
 
     if args.data.dry_run:

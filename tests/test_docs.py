@@ -219,6 +219,7 @@ def write_file(path: Path, task: str, names: dict[str, str]) -> None:
 SMALL = {
     "--max_steps": "2", "--eval_steps": "1", "--save_steps": "1", "--max_train_samples": "8", "--max_eval_samples": "4",
     "--model_size": "mini", "--vocab_size": "600", "--preprocessing_num_workers": "2", "--max_length": "128",
+    "--tokens": "300", "--budget_hours": "0.00001",
 }  # fmt: skip
 TRAINING = (
     "--num_train_epochs", "1", "--max_new_tokens", "8", "--validation_split", "0.5", "--per_device_train_batch_size", "4",
@@ -256,6 +257,8 @@ class Reader:
         small = SMALL if made else SMALL | {"--model": self.base}
         words = [small.get(before, word) for before, word in zip(["", *words], words)]
         added = [*TRAINING, *(("--n_positions", "64", "--vocab_size", "600") if task == "scratch" else ())]
+        if {"--tokens", "--budget_hours"} & {*words}:
+            added = added[2:]  # they say how long to train, as the epochs do
         if "--sample_data" in words:
             added += ["--max_eval_samples", "4"]
         elif "--train_file" not in words:

@@ -19,7 +19,7 @@ def at_least(arguments: Any, low: int, *names: str, or_else: str = "") -> None:
 def above_zero(arguments: Any, *names: str) -> None:
     """Raises UserError where a flag of ``arguments`` is 0, negative, NaN or infinite."""
     for name in names:
-        if not 0 < (value := getattr(arguments, name)) < math.inf:
+        if (value := getattr(arguments, name)) is not None and not 0 < value < math.inf:
             raise UserError(f"--{name} is {value}; it must be a number over 0")
 
 

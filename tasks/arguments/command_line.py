@@ -9,7 +9,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -23,7 +23,7 @@ from tasks.arguments.help import show, suggestion
 from tasks.arguments.mixture import MixtureArguments
 from tasks.arguments.model import FineTuningArguments, ScratchArguments
 from tasks.arguments.publishing import PublishArguments
-from tasks.arguments.sharding import check_adapter
+from tasks.arguments.sharding import check_adapter, is_sharded
 from tasks.base import Task
 from tasks.errors import UserError
 from tasks.machine import slow_half
@@ -218,7 +218,8 @@ class RunArguments:
     """A run's command line, one object per group of flags.
 
     ``settings`` determine the result of training, and a run is resumed only with the same ones. They are recorded before
-    loading the model or the data fills in some arguments.
+    loading the model or the data fills in some arguments. ``given`` are the flags that were used, and ``plan`` what
+    ``--budget_hours`` or ``--tokens`` decided, by flag.
     """
 
     model: FineTuningArguments | ScratchArguments
@@ -227,6 +228,8 @@ class RunArguments:
     training: TrainingArguments
     publishing: PublishArguments
     settings: dict[str, Any]
+    given: frozenset[str] = frozenset()
+    plan: dict[str, Any] = field(default_factory=dict)
 
 
 def _check_head(task: Task, model_args: Any, data_args: DataArguments, training_args: Any) -> None:
@@ -265,6 +268,15 @@ def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = N
     passive = training_args.log_level == "passive"
     logging.getLogger("tasks").setLevel(logging.INFO if passive else training_args.get_process_log_level())
     check_adapter(training_args, getattr(model_args, "lora_r", None))
+    given = frozenset(word[2:].partition("=")[0].replace("-", "_") for word in _with_config(argv) if word.startswith("--"))
+    if budget := getattr(model_args, "budget", None):
+        clashes = {name: name in given for name in ("max_steps", "num_train_epochs")} | {"streaming": data_args.streaming}
+        clashes["fsdp or --deepspeed"] = "budget_hours" in given and is_sharded(training_args)  # nobody has timed those
+        if clash := next((name for name, used in clashes.items() if used), None):
+            raise UserError(
+                f"{budget} says how long to train on a corpus of known size, so that --{clash} does not go with it; leave "
+                "one of them out"
+            )
     if data_args.head:
         _check_head(task, model_args, data_args, training_args)
     kinds = {"bf16": "bfloat16", "bf16_full_eval": "bfloat16", "fp16": "float16", "fp16_full_eval": "float16"}
@@ -283,4 +295,4 @@ def parse_arguments(task: Task, description: str, argv: Sequence[str] | None = N
     if training_args.report_to:  # else each start of a run is another one to a tracker
         training_args.run_name = training_args.run_name or Path(training_args.output_dir).name
     settings = settings_of(model_args, data_args, generation_args, training_args)
-    return RunArguments(model_args, data_args, generation_args, training_args, publish_args, settings)
+    return RunArguments(model_args, data_args, generation_args, training_args, publish_args, settings, given)

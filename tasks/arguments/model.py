@@ -10,7 +10,7 @@ from typing import Literal
 
 from transformers.hf_argparser import HfArg
 
-from tasks.arguments.checks import at_least, share
+from tasks.arguments.checks import above_zero, at_least, share
 from tasks.errors import UserError
 
 #: PEFT's name for every linear layer except the head.
@@ -128,6 +128,10 @@ class ScratchArguments:
     architecture: Literal["gpt2", "qwen3"] = HfArg(
         default="gpt2", help="The layers: GPT-2's of 2019, or Qwen3's (RoPE, RMSNorm, SwiGLU) with as many weights."
     )
+    budget_hours: float | None = HfArg(
+        default=None, help="Train for about H hours: proposes size, batch, learning rate and steps, and says why."
+    )
+    tokens: int | None = HfArg(default=None, help="The same for training on N tokens.")
     n_positions: int = HfArg(default=1024, help="Longest sequence that the model can read, in tokens.")
     # GPT-2's own. Many epochs over a corpus need dropout; a small model that has to learn to copy is better without.
     dropout: float = HfArg(default=0.1, help="Dropout of the new model; its fine-tunes inherit it.")
@@ -135,6 +139,15 @@ class ScratchArguments:
     def __post_init__(self) -> None:
         at_least(self, 16, "n_positions")
         share(self, "dropout")
+        above_zero(self, "budget_hours", "tokens")
+        if self.budget_hours and self.tokens:
+            raise UserError("--budget_hours and --tokens both say how long to train; give one of them")
+
+    @property
+    def budget(self) -> str | None:
+        """The flag that says how long to train, with its value; None where epochs or steps do."""
+        given = ((name, getattr(self, name)) for name in ("budget_hours", "tokens"))
+        return next((f"--{name} {value:.12g}" for name, value in given if value), None)
 
     @property
     def base_model(self) -> str:
@@ -144,5 +157,6 @@ class ScratchArguments:
 
     @property
     def short_name(self) -> str:
-        """The model in the name of an output folder."""
-        return self.model_size if self.architecture == "gpt2" else f"{self.architecture}-{self.model_size}"
+        """The model in the name of an output folder, or the budget, by which a run finds its folder again."""
+        name = self.budget[2:].replace(" ", "-") if self.budget else self.model_size
+        return name if self.architecture == "gpt2" else f"{self.architecture}-{name}"

@@ -67,6 +67,11 @@ def check_adapter(args: TrainingArguments, lora_r: int | None) -> None:
         )
 
 
+def is_sharded(args: TrainingArguments) -> bool:
+    """Whether FSDP or DeepSpeed, by a flag or by ``accelerate launch``, cuts the model to pieces."""
+    return bool(args.fsdp or args.deepspeed or launched_with("FSDP") or launched_with("DEEPSPEED"))
+
+
 def launched_with(engine: str) -> bool:
     """Whether ``accelerate launch`` was configured to use ``engine``."""
     return os.environ.get(f"ACCELERATE_USE_{engine}", "false").lower() == "true"

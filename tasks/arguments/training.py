@@ -11,7 +11,7 @@ import torch
 from transformers import TrainingArguments as HfTrainingArguments
 
 from tasks.arguments.checks import above_zero, at_least, share
-from tasks.arguments.sharding import check_engine, launched_with, load_whole_models
+from tasks.arguments.sharding import check_engine, is_sharded, load_whole_models
 from tasks.arguments.training_flags import MixtureFlags, ScratchFlags, TrainingFlags
 from tasks.distributed import processes, world_size
 from tasks.errors import UserError
@@ -133,7 +133,7 @@ class ScratchTrainingArguments(ScratchFlags, TrainingArguments):
             raise UserError("--no_do_train: there is no model yet that could be measured; leave it out")
         muon = self.optim == MUON
         if muon:
-            if self.fsdp or self.deepspeed or launched_with("FSDP") or launched_with("DEEPSPEED"):
+            if is_sharded(self):
                 raise UserError(
                     "--optim muon needs whole matrices; FSDP and DeepSpeed cut them to pieces, torchrun does not"
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,7 @@ class RunRecorder(TrainerCallback):
     """Records what a run starts with in a RunReport; ``publish_run`` adds results and log."""
 
     def __init__(self, args: RunArguments, encoder: Encoder, data: RunData | MixtureData) -> None:
-        self.model_args = args.model
+        self.model_args, self.plan = args.model, args.plan
         base_model, of_data = args.model.base_model, [facts.data_facts(p.task, p.data_args, p.source) for p in data.parts]
         runs = [RunConfig.of(p.task, base_model, p.data_args.column_map, e) for p, e in zip(data.parts, encoder.of_parts)]
         self.private = [word for part in data.parts for word in getattr(part.source, "private", ())]
@@ -138,6 +139,9 @@ class RunRecorder(TrainerCallback):
         report.adds_bos = tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
         report.hardware = machine.hardware(args.device, args.world_size)
         report.command = facts.command(sys.argv, args.world_size, self.private)
+        if self.plan:  # on another machine the same hours would be another model
+            flags = " ".join(f"--{name} {value}" for name, value in self.plan.items())
+            report.command = re.sub(r"--(budget_hours|tokens)[ =]\S+", flags, report.command)
         report.resumed = state.global_step > 0
 
 

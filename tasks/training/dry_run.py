@@ -7,6 +7,7 @@ import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from tasks.labels import LABEL
 from tasks.preparing.encoding import IGNORE, Encoder
 from tasks.preparing.notices import lengths_of, texts_of
 from tasks.run_folder import RunConfig, own
+from tasks.training.callbacks import Console, StopOnSignal
 from tasks.training.collator import CompletionCollator
 from tasks.training.trainer import CompletionTrainer
 
@@ -142,29 +144,7 @@ def training_lines(
     timed = args.data.dry_run == "step"
     trained = sum(each.numel() for each in model.parameters() if each.requires_grad)
     frozen = sum(each.numel() * each.element_size() for each in model.parameters() if not each.requires_grad)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = dataclasses.replace(
-            args.training,
-            output_dir=folder,
-            max_steps=STEPS if timed else args.training.max_steps,
-            save_strategy="no",
-            eval_strategy="no",
-            load_best_model_at_end=False,
-            early_stopping_patience=None,
-            report_to="none",
-        )
-        timer = StepTimer()
-        trainer = CompletionTrainer(
-            model=model,
-            args=settings,
-            data_collator=CompletionCollator(encoder.tokenizer),
-            train_dataset=datasets["train"],
-            eval_dataset=datasets["validation"],
-            processing_class=encoder.tokenizer,
-            evaluator=None,
-            run_config=RunConfig.of(task.parts[0], "", None, encoder.of_parts[0]),
-            callbacks=[timer],
-        )
+    with trial(task, args, encoder, model, datasets["train"], STEPS if timed else args.training.max_steps) as trainer:
         total = args.training.max_steps
         if total <= 0:
             batches = len(trainer.get_train_dataloader())
@@ -178,10 +158,39 @@ def training_lines(
         if not timed:
             yield "time: --dry_run step takes some updates and tells how long training will take"
             return
+        timer, device = StepTimer(), args.training.device
+        trainer.add_callback(timer)
         trainer.train()
         step = float(np.median(timer.seconds[1:] or timer.seconds))
-        yield f"time: {step:.2f} s an update on {settings.device}, {step * total / 60:,.0f} minutes of training"
-        yield f"peak memory of {len(timer.seconds)} updates: {peak_memory(settings.device) / 2**30:.1f} GiB"
+        yield f"time: {step:.2f} s an update on {device}, {step * total / 60:,.0f} minutes of training"
+        yield f"peak memory of {len(timer.seconds)} updates: {peak_memory(device) / 2**30:.1f} GiB"
+
+
+@contextmanager
+def trial(
+    task: Task, args: RunArguments, encoder: Encoder, model: Any, rows: Any, steps: int, **changes: Any
+) -> Iterator[CompletionTrainer]:
+    """A trainer of ``model`` for some ``steps``, which prints, evaluates and saves nothing; ``changes`` are other arguments.
+
+    A signal ends it at once: there is nothing to keep.
+    """
+    quiet = {
+        "save_strategy": "no", "eval_strategy": "no", "eval_on_start": False, "load_best_model_at_end": False,
+        "early_stopping_patience": None, "report_to": "none", "logging_strategy": "steps", "logging_steps": 1,
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = CompletionTrainer(
+            model=model,
+            args=dataclasses.replace(args.training, output_dir=folder, max_steps=steps, **quiet, **changes),
+            data_collator=CompletionCollator(encoder.tokenizer),
+            train_dataset=rows,
+            processing_class=encoder.tokenizer,
+            evaluator=None,
+            run_config=RunConfig.of(task.parts[0], "", None, encoder.of_parts[0]),
+        )
+        for callback in (StopOnSignal, Console):
+            trainer.remove_callback(callback)
+        yield trainer
 
 
 def peak_memory(device: torch.device) -> int:

@@ -186,7 +186,8 @@ def start_run(task: Task, args: RunArguments, checkpoint: str | None) -> None:
         else:
             logger.warning("%s is removed: it is incomplete", path)
             discard(path)
-    write_json(folder / RUN_FILE, {"task": task.name, "settings": args.settings, "finished": False})
+    run = {"task": task.name, "settings": args.settings, "plan": args.plan, "finished": False}
+    write_json(folder / RUN_FILE, run)
 
 
 def end_run(folder: str | Path, publishing: bool = False) -> None:

@@ -22,11 +22,11 @@ from tasks.errors import UserError, explained
 from tasks.inference.measuring import Evaluator
 from tasks.model import speedups
 from tasks.model.adapters import is_adapter, merge, remove_files, save_adapter
+from tasks.model.advice import evaluation_advice, training_advice
 from tasks.model.model_files import ADAPTER_FILES, WHOLE_FILES, make_portable
 from tasks.preparing.streaming import TextStream
 from tasks.run_folder import RunConfig, RunConfigs
 from tasks.training import callbacks
-from tasks.training.advice import evaluation_advice, training_advice
 from tasks.training.batches import SharedBatchSampler, load_batches, process_share, token_batches
 from tasks.training.checkpoints import Checkpoints, damage, find_checkpoints, fingerprint, restore
 from tasks.training.collator import PaddingFreeCollator, is_padding_free
@@ -126,7 +126,8 @@ class CompletionTrainer(Evaluation):
             self.train_dataset.fill_counts(self.state.num_input_tokens_seen)
         if not self._is_sharded:  # else the weights lie on several devices
             self.model = merge(self.model, unload=self.merge_adapter)
-        self.train_metrics = output.metrics
+        used = {"train_steps": self.state.global_step, "train_learning_rate": self.args.learning_rate}
+        self.train_metrics = output.metrics | used
         return output._replace(training_loss=output.metrics["train_loss"])
 
     def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> Any:

@@ -33,10 +33,11 @@ def test_it_shows_the_rows_of_every_task_and_writes_nothing(task, run_script, ko
 def test_a_tokenizer_from_scratch_is_tried_too(run_script, files, tmp_path):
     train, _ = files["generate"]
     words = ("--train_file", train, "--vocab_size", 500, "--model_size", "mini", "--output_dir", tmp_path / "out")
-    done = run_script("run_scratch", *words, "--dry_run")
+    done = run_script("run_scratch", *words, "--tokens", 1, "--dry_run")
     assert done.code == 0, done.stderr
     assert not list(tmp_path.iterdir())
-    assert "dry run of scratch" in done.stdout
+    assert ", max_steps 1\n  mini: 1 tokens are 0.00 a parameter outside the embedding" in done.stdout
+    assert "dry run of scratch" in done.stdout and "\nupdates: 1 (--max_steps)\n" in done.stdout
 
 
 def test_labels_lengths_and_the_learnt_part(run_script, kogpt2_folder, tmp_path):

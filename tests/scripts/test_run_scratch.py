@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tasks import get_task
 from tasks.model.new_model import GPT2_SIZES
+from tasks.training import budget
 from tests.conftest import CORPUS
+from tests.scripts.conftest import read_json
+from tests.scripts.test_resume import interrupt_at
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +97,36 @@ def test_a_qwen3_is_a_base_model_like_any_other(run_script, corpus, files, tmp_p
     answered = run_script("predict", tmp_path / "nli", stdin=row)
     assert answered.code == 0, answered.stderr
     assert json.loads(answered.stdout)["prediction"] in ("entailment", "neutral", "contradiction")
+
+
+def test_a_budget_is_decided_on_once_and_the_card_repeats_what_was(run_once, corpus, tmp_path, monkeypatch):
+    run = {"tokens_per_batch": 100, "learning_rate": 0.004, "measured": [], "parameters": 600_000}
+    monkeypatch.setattr(budget, "MEASURED_RUNS", {"mini": run})
+    words = [
+        "--train_file", corpus, "--vocab_size", 700, "--n_positions", 64, "--max_new_tokens", 8, "--num_samples", 1,
+        "--validation_split", 0.2,
+    ]  # fmt: skip
+    hours = [*words, "--budget_hours", 0.25, "--output_dir", tmp_path / "run"]
+    with monkeypatch.context() as patch:
+        patch.setattr(budget, "tokens_per_second", lambda *args: 1.0)
+        interrupt_at(patch, 3)
+        stopped = run_once("run_scratch", *hours)
+    assert stopped.code == 130 and "\n  mini: 1 tokens a second here\n" in stopped.stdout
+    resumed = run_once("run_scratch", *hours)
+    assert resumed.code == 0, resumed.stderr
+    report, results = (read_json(tmp_path / "run" / name) for name in ("run_report.json", "all_results.json"))
+    steps = results["train_steps"]
+    chosen = f"model_size mini, tokens_per_batch 100, learning_rate 0.004, max_steps {steps}"
+    assert f"--budget_hours 0.25: {chosen}\n  as decided when the run began\n" in resumed.stdout
+    assert steps > 3 and (results["base_model"], results["train_learning_rate"]) == ("GPT-2 mini from scratch", 0.004)
+    used = {"model_size": "mini", "tokens_per_batch": 100, "learning_rate": 0.004, "max_steps": steps}
+    assert used.items() <= report["arguments"].items()
+    flags = ["--model_size", "mini", "--tokens_per_batch", "100", "--learning_rate", "0.004", "--max_steps", str(steps)]
+    assert f" {' '.join(flags)} --output_dir run" in report["command"] and "--budget" not in report["command"]
+    repeated = run_once("run_scratch", *words, *flags, "--output_dir", tmp_path / "again")
+    assert repeated.code == 0, repeated.stderr
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("run", "again"))
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_vocabulary_without_room_is_refused(run_script, corpus, tmp_path):

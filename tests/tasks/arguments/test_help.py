@@ -34,7 +34,16 @@ def test_help_is_short_and_help_all_names_each_flag_once(capsys):
 
 
 def test_every_everyday_flag_is_a_flag_of_some_script(capsys):
-    others = {"vocab_size", "model_size", "n_positions", "architecture", "tasks", "task_temperature"}
+    others = {
+        "vocab_size",
+        "model_size",
+        "n_positions",
+        "architecture",
+        "budget_hours",
+        "tokens",
+        "tasks",
+        "task_temperature",
+    }
     whole = {flag[2:] for flag in listed(capsys, "--help_all")} | others
     assert {name for names in EVERYDAY.values() for name in names.split()} <= whole
     meant = {choice.split()[0][2:] for ours in MEANT for choice in ours.split(" | ")}

@@ -104,6 +104,49 @@ def test_a_model_from_nothing_has_no_adapter():
         parse_arguments(get_task("scratch"), "", ["--lora_r", "8"])
 
 
+CLASH = "{} says how long to train on a corpus of known size, so that --{} does not go with it; leave one of them out"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--budget_hours 1 --tokens 5", "--budget_hours and --tokens both say how long to train; give one of them"),
+        ("--budget_hours 0", "--budget_hours is 0.0; it must be a number over 0"),
+        ("--budget_hours nan", "--budget_hours is nan; it must be a number over 0"),
+        ("--budget_hours inf", "--budget_hours is inf; it must be a number over 0"),
+        ("--tokens -5", "--tokens is -5; it must be a number over 0"),
+        ("--tokens nan", "argument --tokens: invalid int value: 'nan'; see --help"),
+        ("--tokens 5 --max_steps 3", CLASH.format("--tokens 5", "max_steps")),
+        ("--budget_hours 0.5 --num-train-epochs=3", CLASH.format("--budget_hours 0.5", "num_train_epochs")),
+        ("--tokens 1e9 --streaming", CLASH.format("--tokens 1000000000", "streaming")),
+    ],
+)
+def test_a_budget_that_says_nothing_or_too_much_is_refused(argv, message):
+    with pytest.raises(UserError) as caught:
+        parse_arguments(get_task("scratch"), "", argv.split())
+    assert str(caught.value) == message
+
+
+def test_hours_of_sharded_models_are_not_measured(monkeypatch):
+    monkeypatch.setattr("tasks.arguments.command_line.is_sharded", lambda args: True)
+    with pytest.raises(UserError, match=r"^--budget_hours 1 says .* that --fsdp or --deepspeed does not go with it; leave"):
+        parse_arguments(get_task("scratch"), "", ["--budget_hours", "1"])
+    assert parse_arguments(get_task("scratch"), "", ["--tokens", "1e9"]).model.tokens == 10**9
+
+
+def test_a_budget_names_the_folder_whatever_it_leads_to():
+    args = parse_arguments(get_task("scratch"), "", ["--budget_hours", "2", "--architecture", "qwen3", "--bf16", "false"])
+    assert args.training.output_dir == "outputs/scratch-qwen3-budget_hours-2"
+    assert args.given == {"budget_hours", "architecture", "bf16"}
+
+
+def test_a_budget_is_for_new_models():
+    for flag in ("--budget_hours", "--tokens"):
+        with pytest.raises(UserError) as caught:
+            parse(flag, "5")
+        assert str(caught.value) == f"unknown argument {flag}; leave it out: it is for new models, in run_scratch.py"
+
+
 @pytest.mark.parametrize("how", ["flag", "launcher"])
 def test_an_adapter_under_fsdp_is_refused_by_name(monkeypatch, how):
     monkeypatch.setenv("LOCAL_RANK", "0")

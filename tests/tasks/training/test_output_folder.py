@@ -30,7 +30,7 @@ def arguments(folder: Path, **overrides) -> SimpleNamespace:
         "process_index": 0, "world_size": 1,
     }  # fmt: skip
     training = SimpleNamespace(output_dir=str(folder), **(defaults | overrides))
-    return SimpleNamespace(training=training, data=SimpleNamespace(dry_run=None), settings=settings)
+    return SimpleNamespace(training=training, data=SimpleNamespace(dry_run=None), settings=settings, plan={})
 
 
 def check(folder: Path, task: str = "summarize", **overrides) -> str | None:

@@ -9,7 +9,7 @@ import torch
 
 from tasks.errors import UserError, explained, is_out_of_memory, user_errors
 from tasks.inference.predicting import prediction_advice
-from tasks.training.advice import evaluation_advice, training_advice
+from tasks.model.advice import evaluation_advice, training_advice
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.69 GiB of which 1 GiB is free."
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried 9 bytes."
@@ -87,7 +87,7 @@ def test_training_advice_goes_by_what_is_in_use(given, expected):
 
 def test_where_the_weights_alone_fill_the_memory_smaller_batches_come_last(monkeypatch):
     model = torch.nn.Linear(1000, 1000, bias=False)  # 16 MB with gradient and moments
-    monkeypatch.setattr("tasks.training.advice.total_memory", lambda device: 17e6)
+    monkeypatch.setattr("tasks.model.advice.total_memory", lambda device: 17e6)
     assert training_advice(arguments(), model, 128)[:2] == ["--lora_r 8", FSDP]
     assert training_advice(arguments(), model, 128, processes=2)[0].startswith("--per_device_train_batch_size")
     assert training_advice(arguments(), model, 128, lora=False)[0] == FSDP
