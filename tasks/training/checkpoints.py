@@ -115,15 +115,30 @@ def restore(model: PreTrainedModel, folder: str) -> None:
     resumed or best model quietly keeps the head of the last step.
 
     Raises:
-        UserError: the weights cannot be read.
+        UserError: the weights cannot be read, or are those of another model.
     """
+    if is_adapter(model):
+        flags, load = "--lora_r and --lora_target_modules", restore_adapter
+    else:
+        flags, load = "--model, or the --model_size and --architecture,", _restore_whole
     try:
-        if is_adapter(model):
-            restore_adapter(model, folder)
-            return
-        saved = type(model).from_pretrained(folder, dtype=model.dtype, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        load(model, folder)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{folder}: the checkpoint cannot be read ({error}); resume from an earlier one") from None
+    except RuntimeError as error:
+        problem = str(error).partition("\n")[0]
+        raise UserError(
+            f"{folder} is a checkpoint of another model ({problem}); resume with the {flags} that the run began with"
+        ) from None
+
+
+def _restore_whole(model: PreTrainedModel, folder: str) -> None:
+    """Raises RuntimeError where the weights are those of another model."""
+    # By the config of this model: a checkpoint of another architecture would be built by whatever its own does not say.
+    options = {"config": model.config, "dtype": model.dtype, "use_safetensors": True, "ignore_mismatched_sizes": True}
+    saved, found = type(model).from_pretrained(folder, **options, output_loading_info=True)
+    if other := [*found["mismatched_keys"], *found["missing_keys"], *found["unexpected_keys"]]:
+        raise RuntimeError(f"{len(other)} weights differ")
     model.load_state_dict(saved.state_dict())
 
 

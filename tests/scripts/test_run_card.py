@@ -38,7 +38,7 @@ def test_a_run_leaves_a_card_that_lacks_nothing_but_a_licence(finished):
     assert f"**accuracy {results['test_accuracy']:.3f}**" in sections(folder)["summary"]
     # Train, validation and test are one file.
     assert "On 8 test rows, 8 of which training read too: **accuracy" in sections(folder)["summary"]
-    assert "8 validation rows, 8 of which stand in the training data too, seed 42" in sections(folder)["results"]
+    assert "8 validation rows, 8 of which are in the training data too, seed 42" in sections(folder)["results"]
     assert "| validation | 8 |" in sections(folder)["data"]
     assert "| 1 | 1.00 |  |" in sections(folder)["training"]  # no loss was logged before the first evaluation
     assert "| `learning_rate` | 0.01 | 3e-05 |" in sections(folder)["training"]

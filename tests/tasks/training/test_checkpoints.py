@@ -12,6 +12,7 @@ import pytest
 import torch
 from datasets import Dataset
 from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tasks.errors import UserError
 from tasks.model.model_files import unreadable
@@ -23,6 +24,7 @@ from tasks.training.checkpoints import (
     fingerprint,
     newest_complete,
     read_manifest,
+    restore,
     rotate,
     write_manifest,
 )
@@ -193,3 +195,22 @@ def test_a_fingerprint_is_of_ids_labels_and_order():
     assert fingerprint(rows([[3], [1, 2]], [[3], [1, 2]]).select([1, 0])) == first
     assert fingerprint(rows([[1, 2], [3]], [[1, 2], [3]]), None) == first
     assert fingerprint(rows([[1]], [[1]]).to_iterable_dataset()) is None
+
+
+def tiny(kind: str = "gpt2", layers: int = 2, width: int = 16):
+    sizes = {"num_hidden_layers": layers, "hidden_size": width, "num_attention_heads": 2, "vocab_size": 40}
+    more = {"intermediate_size": 32, "num_key_value_heads": 2, "head_dim": 8} if kind == "qwen3" else {}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, **more))
+
+
+@pytest.mark.parametrize("other", [{"layers": 1}, {"layers": 3}, {"width": 32}, {"kind": "qwen3"}], ids=str)
+def test_the_weights_of_another_model_are_refused(tmp_path, other):
+    saved, model = tiny(), tiny(**other)
+    saved.save_pretrained(tmp_path)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with pytest.raises(UserError, match=r"is a checkpoint of another model \(\d+ weights differ\); resume with the --model"):
+        restore(model, str(tmp_path))
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    same = tiny()
+    restore(same, str(tmp_path))
+    assert all(torch.equal(weight, saved.state_dict()[name]) for name, weight in same.state_dict().items())
