@@ -126,7 +126,7 @@ def restore(model: PreTrainedModel, folder: str) -> None:
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise UserError(f"{folder}: the checkpoint cannot be read ({error}); resume from an earlier one") from None
     except RuntimeError as error:
-        problem = str(error).partition("\n")[0]
+        problem = str(error).splitlines()[-1].strip()
         raise UserError(
             f"{folder} is a checkpoint of another model ({problem}); resume with the {flags} that the run began with"
         ) from None
