@@ -47,6 +47,7 @@ def test_a_notebook_runs_from_top_to_bottom(source, kogpt2_folder, tmp_path, mon
     monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
     few = "--max_steps 2 --max_train_samples 40 --max_eval_samples 8 --max_new_tokens 8 --max_length 96"
+    few += " --license apache-2.0"  # that of KoGPT2 is known by its name, and this is a folder
     (given,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
     given.source = f"REPOSITORY, MODEL, FLAGS = '', {kogpt2_folder!r}, {few!r}"
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()

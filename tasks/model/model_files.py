@@ -143,5 +143,7 @@ def make_portable(folder: str | Path) -> None:
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
     for note in ("is_local", "local_files_only", "backend"):
         config.pop(note, None)
+    if isinstance(config.get("extra_special_tokens"), list):  # transformers 4 takes a mapping there; both know the old name
+        config["additional_special_tokens"] = config.pop("extra_special_tokens")
     config["model_input_names"] = ["input_ids", "attention_mask"]
     path.write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", "utf-8")
