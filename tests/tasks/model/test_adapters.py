@@ -293,7 +293,7 @@ def test_a_damaged_checkpoint_is_an_error(kogpt2_folder, tmp_path, keep):
 def test_a_checkpoint_of_another_rank_is_an_error(kogpt2_folder, tmp_path):
     make(kogpt2_folder, tmp_path, max_steps=1, save_strategy="steps", save_steps=1).train()
     trainer = make(kogpt2_folder, tmp_path, lora_args(kogpt2_folder, lora_r=2), max_steps=2)
-    with pytest.raises(UserError, match="checkpoint-1 is a checkpoint of another model .*; resume with the --lora_r"):
+    with pytest.raises(UserError, match=r"checkpoint-1 is a checkpoint of another model .*; resume with the --lora_r"):
         trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
 
 
