@@ -21,6 +21,8 @@ OWN = (
     "ScratchArguments",
     "ScratchTrainingArguments",
     "merge_adapter",
+    "budget import plan",
+    "plan(args, ",
 )
 
 
