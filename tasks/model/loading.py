@@ -26,7 +26,16 @@ from tasks.arguments.generation import GenerationArguments, generation_settings
 from tasks.arguments.model import ModelArguments
 from tasks.base import Task
 from tasks.errors import UserError
-from tasks.model.adapters import add_adapter, attach_adapter, base_arguments, four_bit_config, stay_trainable, token_layers
+from tasks.model.adapters import (
+    add_adapter,
+    attach_adapter,
+    base_arguments,
+    four_bit_config,
+    is_adapter,
+    restore_adapter,
+    stay_trainable,
+    token_layers,
+)
 from tasks.model.config import at_commit, load_config
 from tasks.model.model_files import hub_options, model_error, weights_error
 from tasks.model.tokenizer import add_prompt, add_separators, load_tokenizer
@@ -244,3 +253,37 @@ def align_special_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerF
 def special_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     """bos, eos and pad of the tokenizer by the names that configs have for them."""
     return {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+
+
+def restore(model: PreTrainedModel, folder: str) -> None:
+    """Load a checkpoint's weights by ``from_pretrained``, which knows under which names a model saves them.
+
+    The plain Trainer feeds the file to ``load_state_dict(strict=False)``: GPT-NeoX saves its head as ``embed_out``, so a
+    resumed or best model quietly keeps the head of the last step.
+
+    Raises:
+        UserError: the weights cannot be read, or are those of another model.
+    """
+    if is_adapter(model):
+        flags, load = "--lora_r and --lora_target_modules", restore_adapter
+    else:
+        flags, load = "--model, or the --model_size and --architecture,", _restore_whole
+    try:
+        load(model, folder)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise UserError(f"{folder}: the checkpoint cannot be read ({error}); resume from an earlier one") from None
+    except RuntimeError as error:
+        problem = str(error).splitlines()[-1].strip()
+        raise UserError(
+            f"{folder} is a checkpoint of another model ({problem}); resume with the {flags} that the run began with"
+        ) from None
+
+
+def _restore_whole(model: PreTrainedModel, folder: str) -> None:
+    """Raises RuntimeError where the weights are those of another model."""
+    # By the config of this model: a checkpoint of another architecture would be built by whatever its own does not say.
+    options = {"config": model.config, "dtype": model.dtype, "use_safetensors": True, "ignore_mismatched_sizes": True}
+    saved, found = type(model).from_pretrained(folder, **options, output_loading_info=True)
+    if other := [*found["mismatched_keys"], *found["missing_keys"], *found["unexpected_keys"]]:
+        raise RuntimeError(f"{len(other)} weights differ")
+    model.load_state_dict(saved.state_dict())

@@ -16,20 +16,15 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from accelerate import Accelerator
-from safetensors import SafetensorError
 from transformers import TrainerCallback, TrainerState
 
 from tasks.errors import UserError, write_failure
-from tasks.model.adapters import is_adapter, restore_adapter
 from tasks.model.model_files import unreadable
 from tasks.preparing.streaming import TextStream
 from tasks.run_folder import file_sha256, write_json
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -106,40 +101,6 @@ def damage(folder: Path) -> str | None:
         if file_sha256(path) != expected["sha256"]:
             return f"{name} is not what was written (its SHA-256 differs)"
     return None
-
-
-def restore(model: PreTrainedModel, folder: str) -> None:
-    """Load a checkpoint's weights by ``from_pretrained``, which knows under which names a model saves them.
-
-    The plain Trainer feeds the file to ``load_state_dict(strict=False)``: GPT-NeoX saves its head as ``embed_out``, so a
-    resumed or best model quietly keeps the head of the last step.
-
-    Raises:
-        UserError: the weights cannot be read, or are those of another model.
-    """
-    if is_adapter(model):
-        flags, load = "--lora_r and --lora_target_modules", restore_adapter
-    else:
-        flags, load = "--model, or the --model_size and --architecture,", _restore_whole
-    try:
-        load(model, folder)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise UserError(f"{folder}: the checkpoint cannot be read ({error}); resume from an earlier one") from None
-    except RuntimeError as error:
-        problem = str(error).splitlines()[-1].strip()
-        raise UserError(
-            f"{folder} is a checkpoint of another model ({problem}); resume with the {flags} that the run began with"
-        ) from None
-
-
-def _restore_whole(model: PreTrainedModel, folder: str) -> None:
-    """Raises RuntimeError where the weights are those of another model."""
-    # By the config of this model: a checkpoint of another architecture would be built by whatever its own does not say.
-    options = {"config": model.config, "dtype": model.dtype, "use_safetensors": True, "ignore_mismatched_sizes": True}
-    saved, found = type(model).from_pretrained(folder, **options, output_loading_info=True)
-    if other := [*found["mismatched_keys"], *found["missing_keys"], *found["unexpected_keys"]]:
-        raise RuntimeError(f"{len(other)} weights differ")
-    model.load_state_dict(saved.state_dict())
 
 
 def discard(folder: Path) -> None:

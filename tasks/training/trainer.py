@@ -23,12 +23,13 @@ from tasks.inference.measuring import Evaluator
 from tasks.model import speedups
 from tasks.model.adapters import is_adapter, merge, remove_files, save_adapter
 from tasks.model.advice import evaluation_advice, training_advice
+from tasks.model.loading import restore
 from tasks.model.model_files import ADAPTER_FILES, WHOLE_FILES, make_portable
 from tasks.preparing.streaming import TextStream
 from tasks.run_folder import RunConfig, RunConfigs
 from tasks.training import callbacks
 from tasks.training.batches import SharedBatchSampler, load_batches, process_share, token_batches
-from tasks.training.checkpoints import Checkpoints, damage, find_checkpoints, fingerprint, restore
+from tasks.training.checkpoints import Checkpoints, damage, find_checkpoints, fingerprint
 from tasks.training.collator import PaddingFreeCollator, is_padding_free
 from tasks.training.evaluation import Evaluation
 from tasks.training.muon import muon

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tasks.errors import UserError
+from tasks.model.loading import restore
 from tasks.model.model_files import unreadable
 from tasks.training.checkpoints import (
     Checkpoints,
@@ -24,7 +25,6 @@ from tasks.training.checkpoints import (
     fingerprint,
     newest_complete,
     read_manifest,
-    restore,
     rotate,
     write_manifest,
 )
