@@ -6,9 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import yaml
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -145,9 +143,6 @@ GPT2_SIZES = {
     "large": (36, 1280, 20),
     "xl": (48, 1600, 25),
 }
-
-#: What is known of training each size, which ``--budget_hours`` and ``--tokens`` go by.
-MEASURED_RUNS = yaml.safe_load(Path(__file__).with_name("measured_runs.yaml").read_text("utf-8"))
 
 
 def gpt2_config(size: str, tokenizer: PreTrainedTokenizerFast, dropout: float = 0.1) -> GPT2Config:

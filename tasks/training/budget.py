@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import yaml
 from accelerate.utils.memory import clear_device_cache
 from datasets import Dataset
 from transformers import set_seed
@@ -17,12 +18,15 @@ from tasks.arguments.training import MUON
 from tasks.distributed import gather_lists, is_first
 from tasks.errors import UserError
 from tasks.model.advice import TRAINED, total_memory
-from tasks.model.new_model import GPT2_SIZES, MEASURED_RUNS, new_model
+from tasks.model.new_model import GPT2_SIZES, new_model
 from tasks.preparing.encoding import Encoder
 from tasks.preparing.run_data import RunData
 from tasks.training.batches import token_batches
 from tasks.training.dry_run import trial
 from tasks.training.output_folder import read_run
+
+#: What is known of training each size, the smallest first.
+MEASURED_RUNS = yaml.safe_load(Path(__file__).with_name("measured_runs.yaml").read_text("utf-8"))
 
 #: Of training for each parameter outside the embedding. The nanochat project measured 10.5 where compute is spent best.
 TOKENS_A_PARAMETER = 10

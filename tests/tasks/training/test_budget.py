@@ -14,7 +14,7 @@ from tasks import get_task
 from tasks.arguments.command_line import parse_arguments
 from tasks.arguments.generation import GenerationArguments, generation_settings
 from tasks.errors import UserError
-from tasks.model.new_model import GPT2_SIZES, MEASURED_RUNS, gpt2_config, train_tokenizer
+from tasks.model.new_model import GPT2_SIZES, gpt2_config, train_tokenizer
 from tasks.preparing.encoding import Encoder
 from tasks.training import budget
 from tasks.training.trainer import CompletionTrainer
@@ -74,9 +74,9 @@ def used(args) -> tuple:
 
 
 def test_the_table_has_every_size_with_its_weights():
-    assert list(MEASURED_RUNS) == list(GPT2_SIZES)
+    assert list(budget.MEASURED_RUNS) == list(GPT2_SIZES)
     tokenizer = train_tokenizer(CORPUS, 700, TASK.separators, 64)
-    for size, run in MEASURED_RUNS.items():
+    for size, run in budget.MEASURED_RUNS.items():
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(gpt2_config(size, tokenizer))
         assert run["parameters"] == pytest.approx(model.num_parameters(exclude_embeddings=True), rel=0.02)
